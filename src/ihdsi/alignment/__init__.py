@@ -1,0 +1,1 @@
+"""Alignment quality of one site's samples."""

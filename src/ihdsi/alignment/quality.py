@@ -1,0 +1,85 @@
+"""Alignment metrics from the files of samtools stats and mosdepth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+__all__ = ["alignment_metrics", "callable_intervals"]
+
+
+def alignment_metrics(stats: Path | str, thresholds: Path | str) -> dict[str, float]:
+    """Summarise one alignment.
+
+    Parameters
+    ----------
+    stats
+        Output of ``samtools stats``.
+    thresholds
+        ``PREFIX.thresholds.bed.gz`` of ``mosdepth --by … --thresholds 20,100``; its companion
+        ``PREFIX.regions.bed.gz`` is read too.
+
+    Returns
+    -------
+    dict
+        mapped_percent, duplicate_percent (of primary reads), insert_size_mean (bp),
+        mean_target_coverage (reads per base), target_20x_percent and target_100x_percent. Shares
+        of nothing are 0, so that an empty alignment fails its limits instead of vanishing.
+    """
+    summary = _summary_numbers(stats)
+    reads = summary.get("raw total sequences", 0.0)
+    depth = _bed(thresholds, ["chromosome", "start", "end", "region", "at_20", "at_100"])
+    regions = _bed(
+        str(thresholds).replace(".thresholds.bed.gz", ".regions.bed.gz"),
+        ["chromosome", "start", "end", "region", "mean"],
+    )
+    bases = float(depth.select(pl.col("end") - pl.col("start")).sum().item())
+    covered = float(regions.select((pl.col("end") - pl.col("start")) * pl.col("mean")).sum().item())
+    return {
+        "mapped_percent": _percent(summary.get("reads mapped", 0.0), reads),
+        "duplicate_percent": _percent(summary.get("reads duplicated", 0.0), reads),
+        "insert_size_mean": summary.get("insert size average", 0.0),
+        "mean_target_coverage": covered / bases if bases else 0.0,
+        "target_20x_percent": _percent(float(depth["at_20"].sum()), bases),
+        "target_100x_percent": _percent(float(depth["at_100"].sum()), bases),
+    }
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100.0 * part / whole if whole else 0.0
+
+
+def _summary_numbers(stats: Path | str) -> dict[str, float]:
+    numbers = {}
+    with Path(stats).open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("SN\t"):
+                _, key, value, *_ = line.rstrip("\n").split("\t")
+                numbers[key.rstrip(":")] = float(value)
+    return numbers
+
+
+def _bed(path: Path | str, columns: list[str]) -> pl.DataFrame:
+    """Read a BED of mosdepth; the region's name is absent when windows were used."""
+    frame = pl.read_csv(path, separator="\t", has_header=False, comment_prefix="#")
+    if frame.width == len(columns) - 1:
+        columns = [name for name in columns if name != "region"]
+    return frame.rename(dict(zip(frame.columns, columns, strict=True)))
+
+
+def callable_intervals(quantized: Path | str, minimum_depth: int = 20) -> pl.DataFrame:
+    """Intervals covered at least `minimum_depth` times: chromosome, start (0-based), end.
+
+    `quantized` is ``PREFIX.quantized.bed.gz`` of ``mosdepth --quantize 0:DEPTH:``.
+    """
+    frame = pl.read_csv(
+        quantized,
+        separator="\t",
+        has_header=False,
+        new_columns=["chromosome", "start", "end", "label"],
+        schema_overrides={"column_1": pl.String, "column_4": pl.String},
+    )
+    return frame.filter(pl.col("label") == f"{minimum_depth}:inf").select(
+        "chromosome", "start", "end"
+    )

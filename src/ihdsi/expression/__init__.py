@@ -1,0 +1,1 @@
+"""Bulk expression of one site's tumours."""

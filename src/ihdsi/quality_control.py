@@ -1,0 +1,150 @@
+"""One table of quality metrics per site, judged by the study's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from ihdsi.study import QualityMetric
+
+__all__ = [
+    "METRICS_SCHEMA",
+    "expression_quality",
+    "germline_quality",
+    "judge_metrics",
+    "metric_rows",
+    "somatic_quality",
+]
+
+METRICS_SCHEMA: dict[str, Any] = {
+    "patient": pl.String,
+    "sample": pl.String,
+    "assay": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+}
+
+
+def metric_rows(patient: str, sample: str, assay: str, values: Mapping[str, float]) -> pl.DataFrame:
+    """Lay out the metrics of one sample as rows of `METRICS_SCHEMA`."""
+    return pl.DataFrame(
+        [(patient, sample, assay, metric, value) for metric, value in values.items()],
+        schema=METRICS_SCHEMA,
+        orient="row",
+    )
+
+
+def somatic_quality(
+    variants: pl.DataFrame, assessed: pl.DataFrame, samples: Mapping[str, str]
+) -> pl.DataFrame:
+    """Count the somatic variants of each assessed patient (metric somatic_variants).
+
+    `variants` holds one row per variant and gene; a variant over two genes counts once. `samples`
+    maps patient to tumour sample.
+    """
+    key = ["patient", "chromosome", "position", "reference_allele", "alternate_allele"]
+    counts = variants.unique(key).group_by("patient").agg(value=pl.len().cast(pl.Float64))
+    return _as_metrics(
+        assessed.select("patient")
+        .join(counts, on="patient", how="left")
+        .with_columns(pl.col("value").fill_null(0.0), metric=pl.lit("somatic_variants")),
+        samples,
+        "dna",
+    )
+
+
+def germline_quality(genotypes: pl.DataFrame, samples: Mapping[str, str]) -> pl.DataFrame:
+    """Share of a site's germline variants that each patient has a genotype for, in percent.
+
+    Only variants that the patient's own call set could have spoken of count (rows that are
+    present, called or not). `samples` maps patient to normal sample.
+    """
+    return _as_metrics(
+        genotypes.group_by("patient")
+        .agg(value=100.0 * pl.col("allele_dosage").is_not_null().mean())
+        .with_columns(metric=pl.lit("germline_call_rate")),
+        samples,
+        "dna",
+    )
+
+
+def expression_quality(counts: pl.DataFrame, samples: Mapping[str, str]) -> pl.DataFrame:
+    """Count detected genes (at least one read pair) and the library size of each tumour.
+
+    `counts` is gene_id, gene_name and a column a patient; `samples` maps patient to RNA sample.
+    """
+    long = (
+        counts.drop("gene_id", "gene_name")
+        .unpivot(variable_name="patient", value_name="count")
+        .group_by("patient")
+        .agg(
+            detected_genes=(pl.col("count") >= 1).sum().cast(pl.Float64),
+            library_size=pl.col("count").sum().cast(pl.Float64),
+        )
+        .unpivot(index="patient", variable_name="metric", value_name="value")
+    )
+    return _as_metrics(long, samples, "rna")
+
+
+def _as_metrics(frame: pl.DataFrame, samples: Mapping[str, str], assay: str) -> pl.DataFrame:
+    return frame.with_columns(
+        sample=pl.col("patient").replace_strict(
+            dict(samples), default=None, return_dtype=pl.String
+        ),
+        assay=pl.lit(assay),
+    ).select(pl.col(name).cast(kind) for name, kind in METRICS_SCHEMA.items())
+
+
+def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) -> pl.DataFrame:
+    """Judge each value by the study's limits.
+
+    Returns
+    -------
+    polars.DataFrame
+        `metrics` with unit, status (``pass``, ``fail``, or ``unlimited`` where the study sets no
+        limit for the metric) and limit in words.
+    """
+    rows = [
+        (
+            name,
+            limit.unit,
+            limit.minimum if limit.minimum is not None else float("-inf"),
+            limit.maximum if limit.maximum is not None else float("inf"),
+            _limit_text(limit),
+        )
+        for name, limit in limits.items()
+    ]
+    table = pl.DataFrame(
+        rows,
+        schema={
+            "metric": pl.String,
+            "unit": pl.String,
+            "low": pl.Float64,
+            "high": pl.Float64,
+            "limit": pl.String,
+        },
+        orient="row",
+    )
+    return (
+        metrics.join(table, on="metric", how="left", maintain_order="left")
+        .with_columns(
+            status=pl.when(pl.col("low").is_null())
+            .then(pl.lit("unlimited"))
+            .when(pl.col("value").is_between("low", "high"))
+            .then(pl.lit("pass"))
+            .otherwise(pl.lit("fail"))
+        )
+        .drop("low", "high")
+        .sort("assay", "metric", "sample")
+    )
+
+
+def _limit_text(limit: QualityMetric) -> str | None:
+    parts = []
+    if limit.minimum is not None:
+        parts.append(f"at least {limit.minimum:g}")
+    if limit.maximum is not None:
+        parts.append(f"at most {limit.maximum:g}")
+    return ", ".join(parts) or None

@@ -1,0 +1,596 @@
+"""Sample sheets: what each row means, and saying it back before anything runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from ihdsi.delimited import DelimitedTable, Row, read_delimited
+from ihdsi.errors import InputError, Problem
+from ihdsi.study import Site, Study
+from ihdsi.yaml_documents import expand_variables
+
+__all__ = ["Cohort", "Lane", "Patient", "Sample", "describe_cohort", "read_cohort"]
+
+Tissue = Literal["tumour", "normal"]
+Assay = Literal["dna", "rna"]
+Entry = Literal["fastq", "bam", "vcf", "maf", "counts"]
+
+REQUIRED_COLUMNS = ("patient", "sample", "tissue", "assay")
+OPTIONAL_COLUMNS = (
+    "lane",
+    "fastq_1",
+    "fastq_2",
+    "bam",
+    "vcf",
+    "vcf_sample",
+    "maf",
+    "maf_sample",
+    "counts",
+)
+FILE_COLUMNS = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts")
+TISSUES: tuple[Tissue, ...] = ("tumour", "normal")
+ENTRIES_OF_ASSAY: dict[Assay, tuple[Entry, ...]] = {
+    "dna": ("fastq", "bam", "vcf", "maf"),
+    "rna": ("fastq", "counts"),
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NAME_RULE = "Use letters, digits, '-' and '_' only, beginning with a letter or digit."
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One pair of FASTQ files of a sample."""
+
+    lane: str
+    fastq_1: str
+    fastq_2: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample, from exactly one entry point.
+
+    `path` is the BAM, VCF, MAF or count matrix of an entry that is a file, `name_in_file` the
+    sample's name inside it. Both are empty for FASTQ, which has `lanes`.
+    """
+
+    patient: str
+    sample: str
+    tissue: Tissue
+    assay: Assay
+    entry: Entry
+    line: int
+    lanes: tuple[Lane, ...] = ()
+    path: str = ""
+    name_in_file: str = ""
+
+    @property
+    def has_reads(self) -> bool:
+        """Whether the sample brings reads (rather than calls or counts)."""
+        return self.entry in ("fastq", "bam")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """The samples of one patient and what will be done with them."""
+
+    patient: str
+    tumour_dna: Sample | None = None
+    normal_dna: Sample | None = None
+    tumour_rna: Sample | None = None
+    normal_rna: Sample | None = None
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The samples that are present, tumour DNA first."""
+        everything = (self.tumour_dna, self.normal_dna, self.tumour_rna, self.normal_rna)
+        return tuple(sample for sample in everything if sample is not None)
+
+    @property
+    def somatic_calling(self) -> bool:
+        """Whether tumour and normal reads are both there, so that somatic variants are called."""
+        return (
+            self.tumour_dna is not None
+            and self.normal_dna is not None
+            and self.tumour_dna.has_reads
+            and self.normal_dna.has_reads
+        )
+
+    @property
+    def germline_calling(self) -> bool:
+        """Whether germline variants are called from the normal's reads."""
+        return self.normal_dna is not None and self.normal_dna.has_reads
+
+    @property
+    def skipped(self) -> tuple[tuple[Sample, str], ...]:
+        """Samples that reach no summary, with the reason."""
+        skipped = []
+        tumour, normal = self.tumour_dna, self.normal_dna
+        if tumour is not None and tumour.has_reads and not self.somatic_calling:
+            reason = (
+                "the patient has no normal DNA sample"
+                if normal is None
+                else f"the normal enters as {normal.entry.upper()}, without reads"
+            )
+            skipped.append((tumour, f"no somatic calling: {reason}; alignment QC only"))
+        if normal is not None and normal.entry == "maf":
+            skipped.append((normal, "a MAF holds somatic variants; nothing is read for a normal"))
+        if self.normal_rna is not None:
+            skipped.append((self.normal_rna, "normal RNA takes no part in the study's contrasts"))
+        return tuple(skipped)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All samples of one site as look-up tables; parsed once, never searched."""
+
+    site: str
+    patients: Mapping[str, Patient]
+    samples: Mapping[str, Sample]
+    clinical: str | None = None
+    codebook: str | None = None
+    sheet: Path = field(default=Path())
+
+    def alignment(self, sample: str) -> str:
+        """File name of a sample's analysis-ready alignment, below the site's alignment folder."""
+        entry = self.samples[sample].entry
+        return f"{sample}.{'markdup' if entry == 'fastq' else 'adopted'}.bam"
+
+    @cached_property
+    def lanes(self) -> dict[tuple[str, str], Lane]:
+        """FASTQ pairs by (sample, lane)."""
+        return {
+            (sample.sample, lane.lane): lane
+            for sample in self.samples.values()
+            for lane in sample.lanes
+        }
+
+    def with_entry(self, assay: Assay, *entries: Entry) -> list[Sample]:
+        """Return the samples of an assay that come in by one of `entries`."""
+        return [s for s in self.samples.values() if s.assay == assay and s.entry in entries]
+
+    @cached_property
+    def aligned(self) -> list[Sample]:
+        """DNA samples that have (or get) an alignment and therefore alignment QC."""
+        return self.with_entry("dna", "fastq", "bam")
+
+    @cached_property
+    def somatic_pairs(self) -> dict[str, Patient]:
+        """Patients whose tumour and normal reads are compared."""
+        return {p.patient: p for p in self.patients.values() if p.somatic_calling}
+
+    @cached_property
+    def germline_patients(self) -> dict[str, Patient]:
+        """Patients whose germline variants are called from reads."""
+        return {p.patient: p for p in self.patients.values() if p.germline_calling}
+
+    def _files(self, entry: Entry, tissue: Tissue, assay: Assay = "dna") -> dict[str, list[Sample]]:
+        files: dict[str, list[Sample]] = defaultdict(list)
+        for sample in self.samples.values():
+            if sample.entry == entry and sample.tissue == tissue and sample.assay == assay:
+                files[sample.path].append(sample)
+        # The first patient names the call set, so that a file added later renames none.
+        return {samples[0].patient: samples for samples in files.values()}
+
+    @cached_property
+    def somatic_vcfs(self) -> dict[str, list[Sample]]:
+        """Given somatic VCF files: call set name to the samples read from the file."""
+        return self._files("vcf", "tumour")
+
+    @cached_property
+    def germline_vcfs(self) -> dict[str, list[Sample]]:
+        """Given germline VCF files: call set name to the samples read from the file."""
+        return self._files("vcf", "normal")
+
+    @cached_property
+    def mafs(self) -> dict[str, list[Sample]]:
+        """Given MAF files: call set name to the samples read from the file."""
+        return self._files("maf", "tumour")
+
+    @cached_property
+    def count_matrices(self) -> dict[str, list[Sample]]:
+        """Given gene-count matrices of tumours."""
+        return self._files("counts", "tumour", "rna")
+
+    @cached_property
+    def quantified(self) -> list[Sample]:
+        """RNA samples quantified from reads."""
+        return self.with_entry("rna", "fastq")
+
+    @property
+    def has_somatic(self) -> bool:
+        """Whether any patient has a somatic call set."""
+        return bool(self.somatic_pairs or self.somatic_vcfs or self.mafs)
+
+    @property
+    def has_germline(self) -> bool:
+        """Whether any patient has germline genotypes."""
+        return bool(self.germline_patients or self.germline_vcfs)
+
+    @property
+    def has_expression(self) -> bool:
+        """Whether any tumour has gene counts."""
+        return bool(self.count_matrices) or any(s.tissue == "tumour" for s in self.quantified)
+
+    @cached_property
+    def summary_tables(self) -> tuple[str, ...]:
+        """Names of the summary tables for which this site has data."""
+        comparable = self.has_expression and self.clinical is not None
+        measured = {
+            "cohort_profile": self.clinical is not None,
+            "qc_profile": self.has_somatic or self.has_germline or self.has_expression,
+            "variant_frequencies": self.has_germline,
+            "gene_alterations": self.has_somatic,
+            "mutation_burden": self.has_somatic,
+            "expression_effects": comparable,
+            "expression_design": comparable,
+            "expression_moments": comparable,
+            "survival_effects": comparable,
+        }
+        return tuple(name for name, present in measured.items() if present)
+
+    @cached_property
+    def identifiers(self) -> frozenset[str]:
+        """Every string of the sheet that points at a person or at one of their files."""
+        names: set[str] = set()
+        for sample in self.samples.values():
+            names |= {sample.patient, sample.sample, sample.name_in_file}
+            names |= {Path(p).name for lane in sample.lanes for p in (lane.fastq_1, lane.fastq_2)}
+            if sample.entry == "bam":
+                names.add(Path(sample.path).name)
+        return frozenset(names - {""})
+
+
+def read_cohort(site: Site, study: Study) -> Cohort:
+    """Read and check a site's sample sheet.
+
+    Raises
+    ------
+    InputError
+        With every problem of the sheet: a missing or unknown column, a name that cannot be a
+        file name, an unknown tissue or assay, several entry points or none, FASTQ without its
+        mate, files that do not exist or are used twice, a sample or lane that occurs twice, and a
+        patient with two samples of one kind.
+    """
+    table = read_delimited(site.samples)
+    _check_columns(table)
+    problems: list[Problem] = []
+    table = _with_expanded_paths(table, problems)
+    samples = _samples_of(table, problems)
+    simulated = f"results/{study.study}/simulated/" if study.simulated else None
+    problems += _missing_files(table, simulated)
+    problems += _repeated_files(table)
+    patients = _patients_of(samples, table.path, problems)
+    if problems:
+        raise InputError(sorted(problems, key=lambda p: (p.row or 0, p.column or "")))
+    return Cohort(
+        site=site.site,
+        patients=patients,
+        samples={sample.sample: sample for sample in samples},
+        clinical=site.clinical,
+        codebook=site.codebook,
+        sheet=table.path,
+    )
+
+
+def _check_columns(table: DelimitedTable) -> None:
+    problems = [
+        Problem(
+            "this required column is missing",
+            f"Add it to the header; required are: {', '.join(REQUIRED_COLUMNS)}.",
+            table.path,
+            1,
+            column,
+        )
+        for column in REQUIRED_COLUMNS
+        if column not in table.columns
+    ]
+    known = {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS}
+    problems += [
+        Problem(
+            "this column is not known",
+            f"Remove or rename it; known are: {', '.join((*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS))}.",
+            table.path,
+            1,
+            column,
+        )
+        for column in table.columns
+        if column not in known
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _with_expanded_paths(table: DelimitedTable, problems: list[Problem]) -> DelimitedTable:
+    rows = []
+    for row in table.rows:
+        values = dict(row.values)
+        for column in FILE_COLUMNS:
+            try:
+                values[column] = expand_variables(values.get(column, ""))
+            except ValueError as error:
+                problems.append(
+                    Problem(
+                        str(error).split(";")[0],
+                        "Export the variable, or write the path in full.",
+                        table.path,
+                        row.line,
+                        column,
+                    )
+                )
+        rows.append(Row(row.line, values))
+    return DelimitedTable(table.path, table.columns, tuple(rows))
+
+
+def _samples_of(table: DelimitedTable, problems: list[Problem]) -> list[Sample]:
+    """One `Sample` per name; the rows of a name must be lanes of one FASTQ sample."""
+    grouped: dict[str, list[Row]] = defaultdict(list)
+    for row in table.rows:
+        faults = _row_problems(table.path, row)
+        problems += faults
+        if not faults:
+            grouped[row.values["sample"]].append(row)
+    return [_sample_of(table.path, rows, problems) for rows in grouped.values()]
+
+
+def _row_problems(path: Path, row: Row) -> list[Problem]:
+    problems: list[Problem] = []
+
+    def problem(column: str, what: str, remedy: str) -> None:
+        problems.append(Problem(what, remedy, path, row.line, column))
+
+    value = row.values.get
+    for column in ("patient", "sample"):
+        if not _NAME.fullmatch(row.values[column]):
+            problem(column, f"'{row.values[column]}' cannot be a name", _NAME_RULE)
+    if (lane := value("lane")) and not _NAME.fullmatch(lane):
+        problem("lane", f"'{lane}' cannot be a lane name", _NAME_RULE)
+    if row.values["tissue"] not in TISSUES:
+        problem(
+            "tissue", f"unknown tissue '{row.values['tissue']}'", f"Use {' or '.join(TISSUES)}."
+        )
+    assay = row.values["assay"]
+    if assay not in ENTRIES_OF_ASSAY:
+        problem("assay", f"unknown assay '{assay}'", f"Use {' or '.join(ENTRIES_OF_ASSAY)}.")
+        return problems
+    entries = _entries_of(row)
+    allowed = ENTRIES_OF_ASSAY[assay]  # type: ignore[index]
+    if not entries:
+        problem(
+            "fastq_1" if "fastq" in allowed else allowed[0],
+            "the sample has no entry point",
+            f"Fill one of: {', '.join(allowed).replace('fastq', 'fastq_1 and fastq_2')}.",
+        )
+    elif len(entries) > 1:
+        problem(
+            entries[1] if entries[1] != "fastq" else "fastq_1",
+            f"the sample has {len(entries)} entry points ({', '.join(entries)})",
+            "Keep the one that the run should start from and empty the others.",
+        )
+    elif entries[0] not in allowed:
+        problem(
+            entries[0],
+            f"a {assay} sample cannot enter as {entries[0]}",
+            f"Use one of: {', '.join(allowed)}.",
+        )
+    elif entries[0] == "fastq":
+        for present, absent in (("fastq_1", "fastq_2"), ("fastq_2", "fastq_1")):
+            if value(present) and not value(absent):
+                problem(
+                    absent,
+                    f"{present} is given without {absent}",
+                    "Give both files of the pair; single-end reads are not supported.",
+                )
+    return problems
+
+
+def _entries_of(row: Row) -> list[Entry]:
+    given: list[Entry] = []
+    if row.values.get("fastq_1") or row.values.get("fastq_2"):
+        given.append("fastq")
+    given += [e for e in ("bam", "vcf", "maf", "counts") if row.values.get(e)]
+    return given
+
+
+def _sample_of(path: Path, rows: list[Row], problems: list[Problem]) -> Sample:
+    first = rows[0]
+    entry = _entries_of(first)[0]
+    name = first.values["sample"]
+    for row in rows[1:]:
+        problems += [
+            Problem(
+                f"sample '{name}' has {column} '{row.values[column]}' here and "
+                f"'{first.values[column]}' in row {first.line}",
+                "Give the sample one meaning, or another name.",
+                path,
+                row.line,
+                column,
+            )
+            for column in ("patient", "tissue", "assay")
+            if row.values[column] != first.values[column]
+        ]
+        if entry != "fastq" or _entries_of(row) != ["fastq"]:
+            problems.append(
+                Problem(
+                    f"sample '{name}' occurs twice (first in row {first.line})",
+                    "Only FASTQ samples may have several rows, one per lane; remove or rename one.",
+                    path,
+                    row.line,
+                    "sample",
+                )
+            )
+    lanes: dict[str, Lane] = {}
+    if entry == "fastq":
+        for row in rows:
+            lane = row.values.get("lane") or "L001"
+            if lane in lanes:
+                problems.append(
+                    Problem(
+                        f"sample '{name}' has lane '{lane}' twice "
+                        f"(first in row {lanes[lane].line})",
+                        "Give each pair of FASTQ files of a sample its own lane name, "
+                        "or rename the sample if it is another one.",
+                        path,
+                        row.line,
+                        "lane",
+                    )
+                )
+                continue
+            lanes[lane] = Lane(lane, row.values["fastq_1"], row.values["fastq_2"], row.line)
+    file = "" if entry == "fastq" else first.values[entry]
+    inside = first.values.get(f"{entry}_sample") or name
+    return Sample(
+        patient=first.values["patient"],
+        sample=name,
+        tissue=first.values["tissue"],  # type: ignore[arg-type]
+        assay=first.values["assay"],  # type: ignore[arg-type]
+        entry=entry,
+        line=first.line,
+        lanes=tuple(lanes.values()),
+        path=file,
+        name_in_file="" if entry in ("fastq", "bam") else inside,
+    )
+
+
+def _missing_files(table: DelimitedTable, simulated: str | None) -> list[Problem]:
+    """Problems of files that do not exist; each folder is listed once, no file is probed alone."""
+    listings: dict[Path, set[str]] = {}
+    problems = []
+    for row in table.rows:
+        for column in FILE_COLUMNS:
+            name = row.values.get(column)
+            if not name or (simulated and name.startswith(simulated)):
+                continue
+            target = Path(name)
+            if target.parent not in listings:
+                try:
+                    listings[target.parent] = {e.name for e in os.scandir(target.parent)}
+                except OSError:
+                    listings[target.parent] = set()
+            if target.name not in listings[target.parent]:
+                problems.append(
+                    Problem(
+                        f"the file {name} does not exist",
+                        "Correct the path; relative paths start at the working directory.",
+                        table.path,
+                        row.line,
+                        column,
+                    )
+                )
+    return problems
+
+
+def _repeated_files(table: DelimitedTable) -> list[Problem]:
+    """FASTQ or BAM files that stand twice in the sheet: one patient's reads under two names."""
+    first_use: dict[str, tuple[int, str]] = {}
+    problems = []
+    for row in table.rows:
+        for column in ("fastq_1", "fastq_2", "bam"):
+            name = row.values.get(column)
+            if not name:
+                continue
+            key = os.path.normpath(name)
+            if key in first_use:
+                line, where = first_use[key]
+                problems.append(
+                    Problem(
+                        f"the file {name} is already used in row {line}, column '{where}'",
+                        "Name each file of reads once.",
+                        table.path,
+                        row.line,
+                        column,
+                    )
+                )
+            else:
+                first_use[key] = (row.line, column)
+    return problems
+
+
+def _patients_of(
+    samples: Iterable[Sample], path: Path, problems: list[Problem]
+) -> dict[str, Patient]:
+    slots: dict[str, dict[str, Sample]] = defaultdict(dict)
+    for sample in samples:
+        slot = f"{sample.tissue}_{sample.assay}"
+        previous = slots[sample.patient].get(slot)
+        if previous is not None:
+            problems.append(
+                Problem(
+                    f"patient '{sample.patient}' has two {sample.tissue} {sample.assay.upper()} "
+                    f"samples ('{previous.sample}' in row {previous.line} and '{sample.sample}')",
+                    "Keep one; for lanes of one sample use the same sample name.",
+                    path,
+                    sample.line,
+                    "sample",
+                )
+            )
+            continue
+        slots[sample.patient][slot] = sample
+    return {patient: Patient(patient, **kinds) for patient, kinds in slots.items()}
+
+
+def describe_cohort(cohort: Cohort, title: str = "") -> str:
+    """Say back, patient by patient, how a sample sheet was understood.
+
+    Returns plain text: totals first, then one block a patient with each sample's entry point, the
+    lanes that merge, the normal that a tumour is compared with, and what is skipped and why.
+    """
+    patients = cohort.patients.values()
+    skipped = sum(len(p.skipped) for p in patients)
+    lines = [
+        f"Site {cohort.site}{f' ({title})' if title else ''}: {len(cohort.patients)} patients, "
+        f"{len(cohort.samples)} samples, read from {cohort.sheet}",
+        f"  tumour–normal pairs called from reads: {len(cohort.somatic_pairs)}; "
+        f"tumours with given calls: "
+        f"{sum(map(len, cohort.somatic_vcfs.values())) + sum(map(len, cohort.mafs.values()))}; "
+        f"normals with given genotypes: {sum(map(len, cohort.germline_vcfs.values()))}; "
+        f"RNA from reads: {len(cohort.quantified)}; "
+        f"RNA from count matrices: {sum(map(len, cohort.count_matrices.values()))}; "
+        f"skipped: {skipped}",
+    ]
+    for patient in patients:
+        lines.append(f"  {patient.patient}")
+        lines += [f"    {_describe_sample(sample, patient)}" for sample in patient.samples]
+        lines += [f"    ! {sample.sample} skipped: {why}" for sample, why in patient.skipped]
+    return "\n".join(lines)
+
+
+def _describe_sample(sample: Sample, patient: Patient) -> str:
+    kind = f"{sample.tissue} {sample.assay.upper()}"
+    if sample.entry == "fastq":
+        names = ", ".join(lane.lane for lane in sample.lanes)
+        origin = (
+            f"FASTQ, lane {names}"
+            if len(sample.lanes) == 1
+            else (f"FASTQ, {len(sample.lanes)} lanes merge ({names})")
+        )
+    elif sample.entry == "bam":
+        origin = f"BAM {sample.path}, used as aligned"
+    else:
+        origin = (
+            f"{'count matrix' if sample.entry == 'counts' else sample.entry.upper()} {sample.path}"
+        )
+        if sample.name_in_file != sample.sample:
+            origin += f", there named {sample.name_in_file}"
+    fate = ""
+    if sample is patient.tumour_dna:
+        if patient.somatic_calling and patient.normal_dna is not None:
+            fate = f" → somatic calling against {patient.normal_dna.sample}"
+        elif sample.entry in ("vcf", "maf"):
+            fate = " → somatic variants taken as given"
+    elif sample is patient.normal_dna:
+        if patient.germline_calling:
+            fate = " → germline calling"
+        elif sample.entry == "vcf":
+            fate = " → germline genotypes taken as given"
+    elif sample is patient.tumour_rna:
+        fate = " → quantified by salmon" if sample.entry == "fastq" else " → counts taken as given"
+    return f"{sample.sample}: {kind} from {origin}{fate}"

@@ -1,0 +1,430 @@
+"""Typed study, site and run configuration: the protocol, the hospital and the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+
+from ihdsi.errors import InputError, Problem
+from ihdsi.yaml_documents import expand_variables, load_document, validate_document
+
+__all__ = [
+    "BiomarkerSettings",
+    "ClinicalDictionary",
+    "ClinicalVariable",
+    "Contrast",
+    "DisclosureOverrides",
+    "DisclosureSettings",
+    "Endpoint",
+    "GermlineFilters",
+    "MetaSettings",
+    "QualityMetric",
+    "Reference",
+    "RunConfig",
+    "Simulation",
+    "Site",
+    "SomaticFilters",
+    "Study",
+    "Tier",
+    "VariantSettings",
+    "load_run",
+    "load_site",
+    "load_study",
+    "study_hash",
+]
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+LocalPath = Annotated[str, StringConstraints(min_length=1), AfterValidator(expand_variables)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Document(BaseModel):
+    """Unknown keys are refused, because a misspelt threshold must not fall back to a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Simulation(_Document):
+    """How a simulated study is made."""
+
+    seed: int = Field(ge=0, description="Seed of every random number of the simulated cohort.")
+
+
+class Reference(_Document):
+    """Reference genome and annotation. Paths are local; the name and the checksums are shared."""
+
+    name: str = Field(description="Name of the build; bundles made on another build are refused.")
+    genome: LocalPath | None = Field(None, description="FASTA of the genome.")
+    annotation: LocalPath | None = Field(None, description="GFF3 in Ensembl's form.")
+    targets: LocalPath | None = Field(
+        None, description="BED of the sequenced regions; without it the whole genome is called."
+    )
+    transcripts: LocalPath | None = Field(
+        None, description="FASTA of transcripts; without it, extracted from the annotation."
+    )
+    transcript_to_gene: LocalPath | None = Field(
+        None,
+        description="TSV with transcript_id, gene_id, gene_name; without it, read from the "
+        "annotation; without both, every transcript counts as its own feature.",
+    )
+    gene_catalogue: LocalPath | None = Field(
+        None,
+        description="TSV with gene_id, gene_name and optionally coding_length: the genes that "
+        "the summaries report; without it, all genes of the annotation.",
+    )
+    sha256: dict[str, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict,
+        description="SHA-256 of the files above by key; part of the study hash and verified.",
+    )
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The files that are given, by key."""
+        keys = (
+            "genome",
+            "annotation",
+            "targets",
+            "transcripts",
+            "transcript_to_gene",
+            "gene_catalogue",
+        )
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
+
+
+class ClinicalVariable(_Document):
+    """One variable of the study's clinical data dictionary."""
+
+    type: Literal["categorical", "number"]
+    levels: tuple[str, ...] = Field((), description="The study's codes of a categorical variable.")
+    unit: str | None = Field(None, description="UCUM unit of a number.")
+    minimum: float | None = None
+    maximum: float | None = None
+    bins: tuple[float, ...] = Field((), description="Edges of the histogram that may be released.")
+    required: bool = Field(False, description="Every site must map this variable.")
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _complete(self) -> ClinicalVariable:
+        if self.type == "categorical" and len(self.levels) < 2:
+            raise ValueError("a categorical variable needs at least two levels")
+        if len(set(self.levels)) != len(self.levels):
+            raise ValueError("a level occurs twice")
+        if self.type == "number" and not self.unit:
+            raise ValueError("a number needs a UCUM unit ('1' when it has none)")
+        if any(left >= right for left, right in pairwise(self.bins)):
+            raise ValueError("bins must increase")
+        return self
+
+
+class ClinicalDictionary(_Document):
+    """The variables that all sites harmonise to."""
+
+    variables: dict[Identifier, ClinicalVariable]
+
+
+class Contrast(_Document):
+    """A comparison of two groups of patients."""
+
+    variable: str
+    case: str
+    control: str
+    covariates: tuple[str, ...] = ()
+    label: str = Field("", description="What the comparison is, in words, for the report.")
+
+
+class Endpoint(_Document):
+    """A time-to-event outcome."""
+
+    time: str = Field(description="Numeric clinical variable, in days.")
+    event: str = Field(description="Categorical clinical variable with the levels yes and no.")
+    covariates: tuple[str, ...] = ()
+    label: str = ""
+
+
+class DisclosureSettings(_Document):
+    """Thresholds below which nothing leaves a site."""
+
+    minimum_n: PositiveInt = Field(
+        10, description="Smallest number of patients behind a statistic."
+    )
+    minimum_cell_count: PositiveInt = Field(5, description="Smallest count in a released cell.")
+    zero_cells_allowed: bool = Field(False, description="Whether a count of zero may leave.")
+    maximum_parameter_share: Share = Field(
+        0.2, description="Most model parameters per patient (or per event, for survival)."
+    )
+
+
+class DisclosureOverrides(_Document):
+    """A site's own thresholds; each may only be stricter than the study's."""
+
+    minimum_n: PositiveInt | None = None
+    minimum_cell_count: PositiveInt | None = None
+    zero_cells_allowed: bool | None = None
+    maximum_parameter_share: Share | None = None
+
+
+class QualityMetric(_Document):
+    """Limits and histogram of one quality metric."""
+
+    assay: Literal["dna", "rna"]
+    unit: str
+    minimum: float | None = None
+    maximum: float | None = None
+    bins: tuple[float, ...] = Field(min_length=2)
+    label: str = ""
+
+    @model_validator(mode="after")
+    def _increasing(self) -> QualityMetric:
+        if any(left >= right for left, right in pairwise(self.bins)):
+            raise ValueError("bins must increase")
+        return self
+
+
+class SomaticFilters(_Document):
+    """Limits of the tumour–normal filter; see ihdsi.variants.somatic for the model."""
+
+    minimum_tumour_lod: float = Field(
+        6.3, description="log10 odds of variant against error (Cibulskis et al. 2013)."
+    )
+    minimum_normal_lod: float = Field(
+        2.3, description="log10 odds of reference against heterozygous in the normal."
+    )
+    maximum_normal_fraction: float = Field(0.02, ge=0, le=1)
+    maximum_normal_ratio: float = Field(
+        0.1, ge=0, le=1, description="Fraction in the normal relative to the tumour's."
+    )
+    minimum_depth: PositiveInt = Field(15, description="Reads in tumour and in normal.")
+    minimum_alternate_depth: PositiveInt = 4
+    minimum_allele_fraction: float = Field(0.03, ge=0, le=1)
+    minimum_base_quality: float = Field(20, ge=0, description="Mean Phred of alternate bases.")
+    minimum_mapping_quality: float = Field(30, ge=0, description="Mean of alternate reads.")
+    minimum_strand_p_value: float = Field(
+        0.001, ge=0, le=1, description="Fisher's exact test of strand by allele."
+    )
+
+
+class GermlineFilters(_Document):
+    """Limits of germline genotypes."""
+
+    minimum_quality: float = Field(30, ge=0, description="Phred-scaled QUAL of the variant.")
+    minimum_depth: PositiveInt = Field(10, description="Reads behind a genotype.")
+    minimum_genotype_quality: float = Field(20, ge=0)
+    callable_depth: PositiveInt = Field(
+        20, description="Coverage from which a site without a variant counts as reference."
+    )
+
+
+class VariantSettings(_Document):
+    """How variants are filtered."""
+
+    somatic: SomaticFilters = SomaticFilters()
+    germline: GermlineFilters = GermlineFilters()
+
+
+class MetaSettings(_Document):
+    """How the coordinator pools."""
+
+    model: Literal["fixed", "dersimonian_laird"] = "dersimonian_laird"
+    false_discovery_rate: Share = 0.05
+
+
+class Tier(_Document):
+    """A class of biomarkers, strictest first."""
+
+    name: str
+    maximum_fdr: Share
+    same_direction: bool = False
+    maximum_i_squared: float | None = Field(None, ge=0, le=1)
+    minimum_sites: PositiveInt = 1
+
+
+class BiomarkerSettings(_Document):
+    """How genes are ranked and reported."""
+
+    tiers: tuple[Tier, ...] = ()
+    report_genes: PositiveInt = 12
+
+
+class Study(_Document):
+    """The protocol that all sites share."""
+
+    study: Identifier
+    version: str
+    title: str
+    simulated: bool = False
+    simulation: Simulation | None = None
+    participants: tuple[Identifier, ...] = Field(min_length=1)
+    reference: Reference
+    clinical: ClinicalDictionary
+    strata: tuple[str, ...] = ()
+    contrasts: dict[Identifier, Contrast] = Field(default_factory=dict)
+    endpoints: dict[Identifier, Endpoint] = Field(default_factory=dict)
+    disclosure: DisclosureSettings
+    quality_control: dict[Identifier, QualityMetric] = Field(default_factory=dict)
+    variants: VariantSettings = VariantSettings()
+    meta: MetaSettings = MetaSettings()
+    biomarkers: BiomarkerSettings = BiomarkerSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        variables = self.clinical.variables
+
+        def categorical(name: str, where: str, levels: tuple[str, ...] = ()) -> None:
+            if name not in variables:
+                raise ValueError(
+                    f"{where} names the clinical variable '{name}', which is not defined"
+                )
+            if variables[name].type != "categorical":
+                raise ValueError(f"{where} needs a categorical variable; '{name}' is a number")
+            for level in levels:
+                if level not in variables[name].levels:
+                    raise ValueError(f"{where} names the level '{level}', which '{name}' lacks")
+
+        for stratum in self.strata:
+            categorical(stratum, "strata")
+        for key, contrast in self.contrasts.items():
+            where = f"contrasts.{key}"
+            categorical(contrast.variable, where, (contrast.case, contrast.control))
+            if contrast.case == contrast.control:
+                raise ValueError(f"{where} compares '{contrast.case}' with itself")
+            self._known(contrast.covariates, where)
+        for key, endpoint in self.endpoints.items():
+            where = f"endpoints.{key}"
+            categorical(endpoint.event, where, ("yes", "no"))
+            if endpoint.time not in variables or variables[endpoint.time].type != "number":
+                raise ValueError(f"{where}.time must be a numeric clinical variable")
+            self._known(endpoint.covariates, where)
+        if self.simulated and self.simulation is None:
+            raise ValueError("a simulated study needs the key 'simulation' with a seed")
+        if len(set(self.participants)) != len(self.participants):
+            raise ValueError("a participant occurs twice")
+        return self
+
+    def _known(self, covariates: tuple[str, ...], where: str) -> None:
+        for covariate in covariates:
+            if covariate not in self.clinical.variables:
+                raise ValueError(f"{where} names the covariate '{covariate}', which is not defined")
+
+
+class Site(_Document):
+    """One hospital: who it is and where its sheets are."""
+
+    site: Identifier
+    title: str
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] = Field(
+        description="ISO 3166-1 alpha-2 code."
+    )
+    study: Identifier
+    study_version: str = Field(description="The protocol version that the site has agreed to.")
+    samples: LocalPath = Field(description="Sample sheet (TSV).")
+    clinical: LocalPath | None = Field(None, description="Clinical table in local codes.")
+    codebook: LocalPath | None = Field(None, description="How local codes map to the study's.")
+    disclosure: DisclosureOverrides = DisclosureOverrides()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Site:
+        if (self.clinical is None) != (self.codebook is None):
+            raise ValueError("'clinical' and 'codebook' go together: give both or neither")
+        return self
+
+
+class LocalReference(_Document):
+    """Where this machine keeps the study's reference files."""
+
+    genome: LocalPath | None = None
+    annotation: LocalPath | None = None
+    targets: LocalPath | None = None
+    transcripts: LocalPath | None = None
+    transcript_to_gene: LocalPath | None = None
+    gene_catalogue: LocalPath | None = None
+
+
+class RunConfig(_Document):
+    """config/config.yaml: what this machine runs."""
+
+    study: LocalPath = Field(description="The study file.")
+    sites: tuple[LocalPath, ...] = Field((), description="Site files that are run here.")
+    coordinator: bool = Field(False, description="Whether this machine also pools the bundles.")
+    reference: LocalReference = Field(
+        default=LocalReference(), description="Local paths that replace those of the study file."
+    )
+
+
+def load_study(path: Path | str, local: LocalReference | None = None) -> Study:
+    """Read a study file, with this machine's reference paths in place of the study's."""
+    study = load_document(path, Study)
+    replaced = local.model_dump(exclude_none=True) if local else {}
+    if not replaced:
+        return study
+    return study.model_copy(update={"reference": study.reference.model_copy(update=replaced)})
+
+
+def load_site(path: Path | str, study: Study | None = None) -> Site:
+    """Read a site file; with `study`, check that both speak of the same protocol version."""
+    site = load_document(path, Site)
+    if study is None:
+        return site
+    if site.study != study.study:
+        raise InputError(
+            Problem(
+                f"the site takes part in '{site.study}', but the run is of '{study.study}'",
+                "Name the site file of this study in config/config.yaml.",
+                file=path,
+                column="study",
+            )
+        )
+    if site.study_version != study.version:
+        raise InputError(
+            Problem(
+                f"the site agreed to version '{site.study_version}', the study file is version "
+                f"'{study.version}'",
+                "Use the study file of that version, or review this one and raise study_version.",
+                file=path,
+                column="study_version",
+            )
+        )
+    if site.site not in study.participants:
+        raise InputError(
+            Problem(
+                f"'{site.site}' is not among the study's participants "
+                f"({', '.join(study.participants)})",
+                "Correct the site's id, or have the study amended.",
+                file=path,
+                column="site",
+            )
+        )
+    return site
+
+
+def load_run(config: dict[str, Any], path: Path | str = "config/config.yaml") -> RunConfig:
+    """Check the run configuration that Snakemake has read and merged."""
+    return validate_document(config, RunConfig, path)
+
+
+def study_hash(study: Study) -> str:
+    """Canonical SHA-256 of the protocol.
+
+    The document is serialised as JSON with sorted keys and without insignificant white space
+    (as in RFC 8785 for the value types used here). Local reference paths are left out, since every
+    hospital keeps its files elsewhere; the build's name and the files' checksums stay in.
+    """
+    document = study.model_dump(mode="json")
+    for key in study.reference.paths:
+        document["reference"].pop(key)
+    for key in LocalReference.model_fields:
+        document["reference"].pop(key, None)
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()

@@ -1,0 +1,1 @@
+"""Germline and somatic variants of one site's patients."""
