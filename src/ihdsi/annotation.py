@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pysam
 
 from ihdsi.errors import InputError, Problem
 
-__all__ = ["gene_catalogue", "read_gene_catalogue", "transcript_to_gene"]
+__all__ = [
+    "gene_catalogue",
+    "load_transcript_to_gene",
+    "read_gene_catalogue",
+    "transcript_to_gene",
+]
 
 _FIELDS = ["chromosome", "source", "type", "start", "end", "score", "strand", "phase", "attributes"]
 _TRANSCRIPT_TYPES = ["mRNA", "transcript", "lnc_RNA", "ncRNA", "miRNA", "snRNA", "snoRNA", "rRNA"]
@@ -16,7 +22,7 @@ GENE_ID = r"^ENS[A-Z]*G\d{11}$"
 
 
 def _attribute(*names: str) -> pl.Expr:
-    """Take the first attribute that is present, of GFF3 (``key=value``) or GTF (``key "value"``)."""
+    """Take the first attribute present, of GFF3 (``key=value``) or GTF (``key "value"``)."""
     return pl.coalesce(
         pl.col("attributes").str.extract(rf'(?:^|;)\s*{name}[= ]"?([^";]+)"?') for name in names
     )
@@ -135,4 +141,38 @@ def read_gene_catalogue(path: Path | str) -> pl.DataFrame:
             else pl.lit(None, dtype=kind).alias(name)
             for name, kind in optional.items()
         ),
+    )
+
+
+def load_transcript_to_gene(path: Path | str, kind: str) -> pl.DataFrame:
+    """Map transcripts to genes from whichever file the study gives.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        ``transcript_to_gene`` (TSV with transcript_id, gene_id, gene_name), ``annotation``, or
+        ``transcripts`` (FASTA; every transcript then stands for itself).
+    """
+    if kind == "annotation":
+        return transcript_to_gene(path)
+    if kind == "transcripts":
+        with pysam.FastxFile(str(path), persist=False) as sequences:
+            names = pl.Series("transcript_id", [s.name for s in sequences], dtype=pl.String)
+        return names.to_frame().select(
+            transcript_id=_bare(pl.col("transcript_id")),
+            gene_id=_bare(pl.col("transcript_id")),
+            gene_name=_bare(pl.col("transcript_id")),
+        )
+    frame = pl.read_csv(path, separator="\t", comment_prefix="#", infer_schema=False)
+    absent = [
+        Problem("this column is missing", "Add it to the header.", path, 1, column)
+        for column in ("transcript_id", "gene_id", "gene_name")
+        if column not in frame.columns
+    ]
+    if absent:
+        raise InputError(absent)
+    return frame.select(
+        _bare(pl.col("transcript_id")), _bare(pl.col("gene_id")), pl.col("gene_name")
     )

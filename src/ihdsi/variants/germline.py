@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 import pysam
 
+from ihdsi.alignment.quality import callable_intervals
 from ihdsi.study import GermlineFilters
 from ihdsi.variants.consequences import worst_per_gene
+from ihdsi.variants.somatic import with_gene_ids
 
 __all__ = ["GERMLINE_SCHEMA", "complete_genotypes", "gather_germline", "read_germline_calls"]
 
@@ -159,10 +161,28 @@ def _within(variants: pl.DataFrame, regions: pl.DataFrame) -> pl.DataFrame:
 
 def gather_germline(
     call_sets: Sequence[tuple[Path | str, Mapping[str, str]]],
-    callable_regions: Mapping[str, pl.DataFrame],
+    coverage: Mapping[str, Path | str],
     settings: GermlineFilters,
+    catalogue: Path | str | None = None,
 ) -> pl.DataFrame:
-    """Read all call sets of a site and complete them (see `complete_genotypes`)."""
+    """Read all call sets of a site, complete them (`complete_genotypes`) and name the genes.
+
+    Parameters
+    ----------
+    call_sets
+        Files with the samples to read from each (name in the file to patient).
+    coverage
+        Patient to the normal's quantized coverage (mosdepth), for the patients called from reads.
+    settings
+        The study's limits.
+    catalogue
+        Parquet with gene_id and gene_name, if the study has genes.
+    """
     frames = [read_germline_calls(path, patients, settings) for path, patients in call_sets]
     called = pl.concat(frames) if frames else pl.DataFrame(schema=GERMLINE_SCHEMA)
-    return complete_genotypes(called, callable_regions)
+    regions = {
+        patient: callable_intervals(path, settings.callable_depth)
+        for patient, path in coverage.items()
+    }
+    complete = complete_genotypes(called, regions)
+    return with_gene_ids(complete, pl.read_parquet(catalogue)) if catalogue else complete

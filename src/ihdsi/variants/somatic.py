@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import polars as pl
 import pysam
 from scipy.stats import fisher_exact
 
+from ihdsi.alignment.quality import callable_intervals
 from ihdsi.errors import InputError, Problem
 from ihdsi.files import atomic_output
 from ihdsi.study import SomaticFilters
@@ -24,9 +25,12 @@ from ihdsi.variants.consequences import (
 __all__ = [
     "SOMATIC_SCHEMA",
     "filter_somatic_calls",
+    "gather_somatic",
     "log_odds",
+    "read_group_sample",
     "read_maf",
     "read_somatic_calls",
+    "read_targets",
     "with_gene_ids",
 ]
 
@@ -131,6 +135,27 @@ def filter_somatic_calls(
                         target.write(_judged(record, header, tumour, normal, settings))
             pysam.tabix_index(str(temporary), preset="vcf", force=True, keep_original=True)
             Path(f"{temporary}.tbi").replace(f"{output}.tbi")
+
+
+def read_group_sample(alignment: Path | str) -> str:
+    """Return the one sample name (SM) of an alignment's read groups.
+
+    Raises
+    ------
+    InputError
+        If the read groups name no sample or several.
+    """
+    with pysam.AlignmentFile(str(alignment), check_sq=False) as bam:
+        names = {group["SM"] for group in bam.header.to_dict().get("RG", []) if "SM" in group}
+    if len(names) != 1:
+        raise InputError(
+            Problem(
+                f"the read groups name {len(names)} samples ({', '.join(sorted(names)) or 'none'})",
+                "Give every read group the same SM, for example with samtools addreplacerg.",
+                file=alignment,
+            )
+        )
+    return str(names.pop())
 
 
 def _somatic_header(source: Any, tumour: str, normal: str) -> Any:  # noqa: ANN401 - pysam
@@ -362,4 +387,88 @@ def with_gene_ids(variants: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFra
         variants.join(names, on="gene_name", how="left", maintain_order="left")
         .with_columns(gene_id=pl.coalesce("gene_id", "found"))
         .drop("found")
+    )
+
+
+def gather_somatic(
+    call_sets: Sequence[tuple[Path | str, Mapping[str, str]]],
+    mafs: Sequence[tuple[Path | str, Mapping[str, str]]],
+    coverage: Mapping[str, Path | str],
+    catalogue: pl.DataFrame,
+    targets: Path | str | None,
+    callable_depth: int,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Gather a site's somatic variants.
+
+    Parameters
+    ----------
+    call_sets, mafs
+        Files with the samples to read from each (name in the file to patient).
+    coverage
+        Patient to the tumour's quantized coverage (mosdepth), for the patients called from reads.
+    catalogue
+        gene_id and gene_name.
+    targets
+        BED of the sequenced regions; given call sets are taken to have covered all of it.
+    callable_depth
+        Coverage from which a base counts as assessed.
+
+    Returns
+    -------
+    tuple of polars.DataFrame
+        The variants (`SOMATIC_SCHEMA`) and the assessed patients: patient, callable_megabases
+        (null where it cannot be known).
+    """
+    frames = [read_somatic_calls(path, patients) for path, patients in call_sets]
+    frames += [read_maf(path, patients) for path, patients in mafs]
+    variants = pl.concat(frames) if frames else pl.DataFrame(schema=SOMATIC_SCHEMA)
+    target_megabases = _megabases(read_targets(targets)) if targets else None
+    rows: list[tuple[str, float | None]] = []
+    for _, patients in call_sets:
+        rows += [
+            (
+                patient,
+                _callable_megabases(coverage[patient], targets, callable_depth)
+                if patient in coverage
+                else target_megabases,
+            )
+            for patient in patients.values()
+        ]
+    rows += [(patient, target_megabases) for _, patients in mafs for patient in patients.values()]
+    assessed = pl.DataFrame(
+        rows, schema={"patient": pl.String, "callable_megabases": pl.Float64}, orient="row"
+    )
+    key = ["patient", "chromosome", "position", "reference_allele", "alternate_allele", "gene_name"]
+    return with_gene_ids(variants, catalogue).sort(key), assessed.sort("patient")
+
+
+def read_targets(path: Path | str) -> pl.DataFrame:
+    """Read the first three columns of a BED: chromosome, start (0-based), end."""
+    return pl.read_csv(path, separator="\t", has_header=False, comment_prefix="#").select(
+        chromosome=pl.col("column_1").cast(pl.String), start="column_2", end="column_3"
+    )
+
+
+def _megabases(regions: pl.DataFrame) -> float:
+    return float(regions.select((pl.col("end") - pl.col("start")).sum()).item()) / 1e6
+
+
+def _callable_megabases(
+    quantized: Path | str, targets: Path | str | None, callable_depth: int
+) -> float:
+    covered = callable_intervals(quantized, callable_depth)
+    if targets is None:
+        return _megabases(covered)
+    overlaps = covered.join_where(
+        read_targets(targets),
+        pl.col("chromosome") == pl.col("chromosome_target"),
+        pl.col("start") < pl.col("end_target"),
+        pl.col("end") > pl.col("start_target"),
+        suffix="_target",
+    )
+    return _megabases(
+        overlaps.select(
+            start=pl.max_horizontal("start", "start_target"),
+            end=pl.min_horizontal("end", "end_target"),
+        )
     )

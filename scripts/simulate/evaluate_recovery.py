@@ -1,0 +1,25 @@
+"""Compare what the pipeline found with what was planted."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from ihdsi.files import write_text
+from ihdsi.logs import log_to
+from ihdsi.simulate.recovery import evaluate_recovery, format_recovery, load_truth
+
+log_to(snakemake.log[0])
+recovery = evaluate_recovery(
+    load_truth(Path(snakemake.input.truth[0]).parent, snakemake.input.targets),
+    somatic_variants=[pl.read_parquet(path) for path in snakemake.input.somatic_variants],
+    germline_genotypes=[pl.read_parquet(path) for path in snakemake.input.germline_genotypes],
+    gene_counts=[pl.read_parquet(path) for path in snakemake.input.gene_counts],
+    expression_effects=pl.read_parquet(snakemake.input.expression_effects),
+    survival_effects=pl.read_parquet(snakemake.input.survival_effects),
+    driver_genes=pl.read_parquet(snakemake.input.driver_genes),
+    contrast=snakemake.params.contrast,
+    endpoint=snakemake.params.endpoint,
+)
+print(format_recovery(recovery))
+write_text(json.dumps(recovery, indent=2) + "\n", snakemake.output[0])

@@ -1,0 +1,7 @@
+"""Simulate the demonstration study: reference, truth, variant files and count matrices."""
+
+from ihdsi.logs import log_to
+from ihdsi.simulate.demo_study import simulate_demo_study
+
+log_to(snakemake.log[0])
+simulate_demo_study(snakemake.params.seed, snakemake.input.panel, snakemake.params.root)

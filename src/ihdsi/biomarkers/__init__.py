@@ -1,0 +1,1 @@
+"""Evidence on genes across omics layers."""

@@ -1,0 +1,216 @@
+"""Open a bundle that somebody else made: bounds and hashes before any parsing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+from pydantic import BaseModel, ValidationError
+
+from ihdsi.bundle.manifest import (
+    DISCLOSURE,
+    FORMAT,
+    MANIFEST,
+    DisclosureStatement,
+    FileEntry,
+    Manifest,
+    table_path,
+)
+from ihdsi.errors import InputError, Problem
+from ihdsi.summaries import TABLES, read_table_bytes
+
+__all__ = ["Bundle", "open_bundle"]
+
+MAXIMUM_MANIFEST_BYTES = 2**20
+MAXIMUM_DISCLOSURE_BYTES = 2**20
+#: Larger than any table of 60,000 genes or of a million variants by a few strata.
+MAXIMUM_TABLE_BYTES = 2**30
+MAXIMUM_TABLE_ROWS = 50_000_000
+MAXIMUM_ENTRIES = 100
+
+_AGAIN = "Ask the site to release the bundle again; nothing of it was used."
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle."""
+
+    manifest: Manifest
+    disclosure: dict[str, Any]
+    tables: dict[str, pl.DataFrame]
+
+
+def open_bundle(folder: Path | str, study_hash: str, site: str) -> Bundle:
+    """Verify a bundle completely and return its tables.
+
+    In this order: the folder holds regular files at the expected places and nothing else; the
+    manifest is small, strict JSON; study and site are the expected ones; it lists exactly the
+    files of the contract; sizes; hashes; then the tables are parsed from the very bytes that were
+    hashed and validated against the contract. Bundles are not signed yet, so this shows that a
+    bundle is whole and of this study, not who made it.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    study_hash
+        Hash of the reader's protocol.
+    site
+        Site whose bundle this must be.
+
+    Raises
+    ------
+    InputError
+        At the first fault.
+    """
+    root = Path(folder)
+    expected = {DISCLOSURE: None, **{table_path(name): name for name in TABLES}}
+    _check_tree(root, {MANIFEST, *expected})
+    manifest = _parse(_read(root, MANIFEST, MAXIMUM_MANIFEST_BYTES), Manifest, root / MANIFEST)
+    _check_manifest(manifest, root, study_hash, site, expected)
+    contents = {
+        entry.path: _verified(root, entry, expected[entry.path] is not None)
+        for entry in manifest.files
+    }
+    disclosure = _parse(contents[DISCLOSURE], DisclosureStatement, root / DISCLOSURE)
+    unknown = sorted(set(disclosure.withheld) - set(TABLES))
+    if unknown:
+        raise _fault(root / DISCLOSURE, f"'{unknown[0][:80]}' is not a summary table")
+    tables: dict[str, pl.DataFrame] = {}
+    for entry in manifest.files:
+        name = expected[entry.path]
+        if name is None:
+            continue
+        rows = entry.rows or 0
+        tables[name] = read_table_bytes(contents.pop(entry.path), name, root / entry.path, rows)
+        if tables[name].height != rows:
+            raise _fault(root / entry.path, f"{tables[name].height} rows, the manifest says {rows}")
+    return Bundle(manifest, disclosure.model_dump(mode="json"), tables)
+
+
+def _fault(path: Path, what: str, column: str | None = None) -> InputError:
+    return InputError(Problem(what, _AGAIN, file=path, column=column))
+
+
+def _check_tree(root: Path, expected: set[str]) -> None:
+    try:
+        for count, (path, mode) in enumerate(_walk(root, root)):
+            name = path.relative_to(root).as_posix()
+            if count >= MAXIMUM_ENTRIES:
+                raise _fault(root, f"the bundle holds more than {MAXIMUM_ENTRIES} entries")
+            if stat.S_ISLNK(mode):
+                raise _fault(path, "links are not allowed in a bundle")
+            if stat.S_ISDIR(mode):
+                if name != "tables":
+                    raise _fault(path, "the bundle holds a folder that is no part of it")
+            elif not stat.S_ISREG(mode):
+                raise _fault(path, "only regular files are allowed in a bundle")
+            elif name not in expected:
+                raise _fault(path, "the bundle holds a file that is no part of it")
+            else:
+                expected = expected - {name}
+    except OSError as error:
+        raise _fault(root, f"the bundle cannot be read ({error.strerror})") from error
+    if expected:
+        raise _fault(root / min(expected), "the bundle lacks this file")
+
+
+def _walk(root: Path, folder: Path) -> Iterator[tuple[Path, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            mode = entry.stat(follow_symlinks=False).st_mode
+            yield Path(entry.path), mode
+            # Nothing lies deeper than tables/, so nothing deeper is looked at.
+            if stat.S_ISDIR(mode) and folder == root and entry.name == "tables":
+                yield from _walk(root, Path(entry.path))
+
+
+def _read(root: Path, path: str, limit: int) -> bytes:
+    """Read at most `limit` bytes of a regular file, without following a link."""
+    try:
+        handle = os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise _fault(root / path, f"the file cannot be read ({error.strerror})") from error
+    with os.fdopen(handle, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise _fault(root / path, "only regular files are allowed in a bundle")
+        if status.st_size > limit:
+            raise _fault(root / path, f"{status.st_size} bytes; at most {limit} are expected")
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise _fault(root / path, f"more than {limit} bytes")
+    return data
+
+
+def _parse(data: bytes, model: type[Document], path: Path) -> Document:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        document = dict(pairs)
+        if len(document) != len(pairs):
+            raise ValueError("a key stands twice")
+        return document
+
+    try:
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])[:80]
+        raise _fault(path, first["msg"], place or None) from error
+    except (ValueError, RecursionError) as error:
+        raise _fault(path, "the file is not the JSON that a bundle holds") from error
+
+
+def _check_manifest(
+    manifest: Manifest, root: Path, study_hash: str, site: str, expected: dict[str, str | None]
+) -> None:
+    path = root / MANIFEST
+    if manifest.format != FORMAT:
+        raise _fault(path, f"format '{manifest.format}', expected '{FORMAT}'", "format")
+    if manifest.study_hash != study_hash:
+        raise InputError(
+            Problem(
+                f"the bundle was made under another protocol (study '{manifest.study}' version "
+                f"'{manifest.study_version}', hash {manifest.study_hash[:12]}…, expected "
+                f"{study_hash[:12]}…)",
+                "Site and coordinator need the same study file; release again under it.",
+                file=path,
+                column="study_hash",
+            )
+        )
+    if manifest.site != site:
+        raise _fault(path, f"a bundle of site '{manifest.site}', expected '{site}'", "site")
+    listed = [entry.path for entry in manifest.files]
+    if sorted(listed) != sorted(expected):
+        raise _fault(path, "the listed files are not those of the contract", "files")
+    for entry in manifest.files:
+        name = expected[entry.path]
+        version = None if name is None else TABLES[name].version
+        if (entry.table, entry.table_version) != (name, version):
+            raise _fault(path, f"{entry.path} is listed as another table or version", "files")
+        if (entry.rows is None) != (name is None) or (entry.rows or 0) > MAXIMUM_TABLE_ROWS:
+            raise _fault(path, f"{entry.path} is listed with an impossible number of rows", "files")
+
+
+def _verified(root: Path, entry: FileEntry, is_table: bool) -> bytes:
+    limit = MAXIMUM_TABLE_BYTES if is_table else MAXIMUM_DISCLOSURE_BYTES
+    if entry.size > limit:
+        raise _fault(root / MANIFEST, f"{entry.path}: at most {limit} bytes are expected", "files")
+    data = _read(root, entry.path, entry.size)
+    if len(data) != entry.size:
+        raise _fault(root / entry.path, f"{len(data)} bytes, the manifest says {entry.size}")
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise _fault(root / entry.path, "the file's SHA-256 is not the manifest's")
+    return data

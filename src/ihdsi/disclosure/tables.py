@@ -1,0 +1,517 @@
+"""Disclosure control of each summary table.
+
+Every function takes the table with a text column ``rule`` (null) and returns it with the rule that
+withholds a row, and, where cells rather than rows are withheld, with these set to null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ihdsi.disclosure.complementary import PRIMARY, RELEASED, protect_grid, protect_strata
+from ihdsi.disclosure.rules import (
+    enough_patients,
+    few_parameters,
+    group_size,
+    safe_count,
+    safe_part,
+)
+from ihdsi.study import DisclosureSettings
+from ihdsi.summaries.gene_alterations import ANY
+from ihdsi.summaries.strata import ALL
+from ihdsi.summaries.variant_frequencies import VARIANT_KEY
+
+__all__ = ["REASONS", "RULES", "Context", "Judged"]
+
+MINIMUM_N = "minimum_n"
+MINIMUM_CELL_COUNT = "minimum_cell_count"
+COMPLEMENTARY = "complementary_suppression"
+GENOTYPES = "genotype_counts"
+CLASSES = "alteration_classes"
+PASSED = "passed_and_failed"
+CONSTANT = "no_variation"
+GROUPS = "model_groups"
+PARAMETERS = "maximum_parameter_share"
+DESIGN = "design_withheld"
+
+#: What each rule means, for the site's log.
+REASONS: Mapping[str, str] = {
+    MINIMUM_N: "fewer patients than minimum_n",
+    MINIMUM_CELL_COUNT: "a count, or what remains of its total, is below minimum_cell_count",
+    COMPLEMENTARY: "a withheld cell could be computed from this one and released totals",
+    GENOTYPES: "n_carriers and n_homozygous would tell too small a number of homozygotes or "
+    "heterozygotes; the row stays without them",
+    CLASSES: "a withheld count could be bounded or computed from the classes of this gene",
+    PASSED: "n_passed and n_failed would tell too small a number; the row stays without them",
+    CONSTANT: "without variation the statistic equals the value of every patient",
+    GROUPS: "a group of the design, or a cell of two groups, is too small",
+    PARAMETERS: "more model parameters than maximum_parameter_share of the patients (or events)",
+    DESIGN: "the design of this contrast is withheld",
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the rules need besides the table itself."""
+
+    settings: DisclosureSettings
+    tables: Mapping[str, pl.DataFrame]
+    parameters: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A table with its ``rule`` column, and rows of which single cells were set to null."""
+
+    frame: pl.DataFrame
+    nulled: pl.DataFrame
+
+
+def _mark(condition: pl.Expr, rule: str) -> pl.Expr:
+    """Name the rule for rows that meet the condition and that no earlier rule withholds."""
+    return (
+        pl.when(pl.col("rule").is_null() & condition.fill_null(value=True))
+        .then(pl.lit(rule))
+        .otherwise("rule")
+        .alias("rule")
+    )
+
+
+def _unmarked(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.clear()
+
+
+def _after_strata(frame: pl.DataFrame) -> pl.DataFrame:
+    """Turn the status of `protect_strata` into a rule where none is named yet."""
+    return frame.with_columns(_mark(pl.col("status") != RELEASED, COMPLEMENTARY)).drop("status")
+
+
+def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
+    """Levels and bins as two-way tables with their strata; moments by n.
+
+    Means and standard deviations leave with three significant digits: enough to describe a cohort,
+    too few to subtract it from a model's sums.
+    """
+    settings = context.settings
+    moments = _control_moments(
+        frame.filter(pl.col("kind") == "moments"),
+        "variable",
+        pl.col("standard_deviation") ** 2,
+        settings,
+    ).with_columns(pl.col("mean", "standard_deviation").round_sig_figs(3))
+    parts = [moments]
+    for kind in ("count", "bin"):
+        tables = frame.filter(pl.col("kind") == kind).partition_by("variable", maintain_order=True)
+        parts += [_control_levels(table, settings) for table in tables]
+    return Judged(pl.concat(parts), _unmarked(frame))
+
+
+def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.DataFrame:
+    """One variable's levels (or bins): first the whole cohort, then each stratum variable."""
+    level = ["level", "bin_lower", "bin_upper"]
+    unsafe = _unsafe(settings)
+    is_whole = pl.col("stratum_variable") == ALL
+    whole = table.filter(is_whole).sort(level)
+    counts, total = whole["n"].to_numpy(), int(whole["n_total"].max() or 0)  # type: ignore[arg-type]
+    small = np.array([total < settings.minimum_n])
+    status = protect_grid(
+        counts.reshape(-1, 1),
+        np.array([total]),
+        settings.minimum_cell_count,
+        unsafe,
+        withheld_columns=small,
+    )
+    parts = [_with_status(whole, status[:, 0], small[0])]
+    released = status[:, 0] == RELEASED
+    for part in table.filter(~is_whole).partition_by("stratum_variable", maintain_order=True):
+        strata = part.partition_by("stratum", maintain_order=True)
+        strata = [stratum.sort(level) for stratum in strata]
+        totals = np.array([int(stratum["n_total"][0]) for stratum in strata])
+        small = totals < settings.minimum_n
+        status = protect_grid(
+            np.stack([stratum["n"].to_numpy() for stratum in strata], axis=1),
+            totals,
+            settings.minimum_cell_count,
+            unsafe,
+            counts,
+            total,
+            released,
+            small,
+        )
+        parts += [
+            _with_status(stratum, status[:, index], bool(small[index]))
+            for index, stratum in enumerate(strata)
+        ]
+    return pl.concat(parts)
+
+
+def _unsafe(settings: DisclosureSettings) -> Callable[[int], bool]:
+    least, zero = settings.minimum_cell_count, settings.zero_cells_allowed
+    return lambda count: not (count >= least or (count == 0 and zero))
+
+
+def _with_status(rows: pl.DataFrame, status: NDArray[np.int64], small: bool) -> pl.DataFrame:
+    primary = MINIMUM_N if small else MINIMUM_CELL_COUNT
+    names = [
+        None if value == RELEASED else primary if value == PRIMARY else COMPLEMENTARY
+        for value in status
+    ]
+    return rows.with_columns(rule=pl.Series("rule", names, dtype=pl.String))
+
+
+def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
+    """Bins of each metric as one column, then passes and fails against the bins."""
+    settings = context.settings
+    rows, nulled = [_unmarked(frame)], [_unmarked(frame)]
+    for metric in frame.partition_by("metric", "assay", maintain_order=True):
+        bins = metric.sort("bin_lower")
+        counts, total = bins["n"].to_numpy(), int(bins["n_total"][0])
+        small = np.array([total < settings.minimum_n])
+        status = protect_grid(
+            counts.reshape(-1, 1),
+            np.array([total]),
+            settings.minimum_cell_count,
+            _unsafe(settings),
+            withheld_columns=small,
+        )[:, 0]
+        judged = _with_status(bins, status, bool(small[0]))
+        failed = bins["n_failed"][0]
+        if failed is not None and not _releasable(counts, status, int(failed), settings):
+            nulled.append(judged.filter(pl.col("rule").is_null()))
+            judged = judged.with_columns(
+                pl.lit(None, dtype=pl.Int64).alias(name) for name in ("n_passed", "n_failed")
+            )
+        rows.append(judged)
+    return Judged(pl.concat(rows), pl.concat(nulled).with_columns(rule=pl.lit(PASSED)))
+
+
+def _releasable(
+    counts: NDArray[np.int64], status: NDArray[np.int64], failed: int, settings: DisclosureSettings
+) -> bool:
+    """Whether the numbers of passes and fails may stand beside the released bins.
+
+    Limits are edges of bins as a rule, so the fails are the sum of some first and some last bins.
+    For every such choice that fits, what is withheld within it has to be safe in sum.
+    """
+    unsafe = _unsafe(settings)
+    total = int(counts.sum())
+    if unsafe(failed) or unsafe(total - failed):
+        return False
+    hidden = status != RELEASED
+    if not hidden.any():
+        return True
+    index = np.arange(counts.size)
+    for first in range(counts.size + 1):
+        for last in range(first, counts.size + 1):
+            outside = (index < first) | (index >= last)
+            if int(counts[outside].sum()) != failed:
+                continue
+            for side in (outside, ~outside):
+                part = side & hidden
+                if part.any() and (
+                    unsafe(int(counts[part].sum())) or (part.sum() < 2 and status[part][0])
+                ):
+                    return False
+    return True
+
+
+def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged:
+    """Carriers and non-carriers by stratum, then the genotype counts behind them.
+
+    n_homozygous is allele_count − n_carriers, so these two are released together or not at all.
+    """
+    settings = context.settings
+    line = list(VARIANT_KEY)
+
+    def safe(n: pl.Expr, carriers: pl.Expr) -> pl.Expr:
+        return safe_part(carriers, n, settings)
+
+    called, carriers = pl.col("n_samples_called"), pl.col("n_carriers")
+    judged = frame.with_columns(_mark(~enough_patients(called, settings), MINIMUM_N)).with_columns(
+        _mark(~safe(called, carriers), MINIMUM_CELL_COUNT)
+    )
+    judged = _after_strata(
+        protect_strata(
+            judged, line, ["n_samples_called", "n_carriers"], safe, pl.col("rule").is_not_null()
+        )
+    )
+    detail = ["n_samples_called", "n_carriers", "n_homozygous"]
+    is_whole = pl.col("stratum_variable") == ALL
+    whole = judged.filter(is_whole).select(
+        *line, *(pl.col(name).alias(f"_whole_{name}") for name in detail)
+    )
+    group = [*line, "stratum_variable"]
+    unknown = {name: pl.col(f"_whole_{name}") - pl.col(name).sum().over(group) for name in detail}
+
+    def unsafe_genotypes(n: pl.Expr, carriers: pl.Expr, homozygous: pl.Expr) -> pl.Expr:
+        return (n > 0) & ~(
+            safe_count(homozygous, settings) & safe_count(carriers - homozygous, settings)
+        )
+
+    own = unsafe_genotypes(*(pl.col(name) for name in detail))
+    judged = (
+        judged.join(whole, on=line, how="left", maintain_order="left")
+        .with_columns(
+            _null=own.any().over(group)
+            | (~is_whole & unsafe_genotypes(*unknown.values()).fill_null(value=True))
+        )
+        .drop(*(f"_whole_{name}" for name in detail))
+    )
+    nulled = judged.filter(pl.col("_null") & pl.col("rule").is_null()).drop("_null")
+    judged = judged.with_columns(
+        pl.when(~pl.col("_null")).then(name).alias(name) for name in ("n_carriers", "n_homozygous")
+    ).drop("_null")
+    return Judged(judged, nulled.with_columns(rule=pl.lit(GENOTYPES)))
+
+
+def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
+    """Altered and unaltered patients by stratum and by class.
+
+    The class "any" is the union of the others, so it bounds them from both sides:
+    no class leaves without it; the released classes of the whole cohort must not leave a withheld
+    one too little room; and classes leave by stratum only for genes all of whose cells are safe.
+    """
+    settings = context.settings
+    assessed, altered = pl.col("n_assessed"), pl.col("n_altered")
+
+    def safe(n: pl.Expr, part: pl.Expr) -> pl.Expr:
+        return safe_part(part, n, settings)
+
+    judged = frame.with_columns(_mark(~enough_patients(assessed, settings), MINIMUM_N))
+    judged = judged.with_columns(_mark(~safe(assessed, altered), MINIMUM_CELL_COUNT))
+    judged = _after_strata(
+        protect_strata(
+            judged,
+            ["gene_id", "alteration_class"],
+            ["n_assessed", "n_altered"],
+            safe,
+            pl.col("rule").is_not_null(),
+        )
+    )
+    is_any, is_whole = pl.col("alteration_class") == ANY, pl.col("stratum_variable") == ALL
+    cell = ["gene_id", "stratum_variable", "stratum"]
+    any_row = judged.filter(is_any).select(
+        *cell, any_altered="n_altered", any_open=pl.col("rule").is_null()
+    )
+    judged = (
+        judged.join(any_row, on=cell, how="left", maintain_order="left")
+        .with_columns(_mark(~is_any & ~pl.col("any_open").fill_null(value=False), CLASSES))
+        .with_row_index("_row")
+    )
+    judged = _bound_classes(judged, settings.minimum_cell_count)
+    withheld = pl.col("rule").is_not_null()
+    gene = ["gene_id", "stratum_variable"]
+    judged = judged.with_columns(
+        _whole_classes=(~is_any & is_whole & withheld).any().over("gene_id"),
+        _stratum_classes=(~is_any & withheld).any().over(gene),
+    )
+    judged = judged.with_columns(
+        _mark(
+            ~is_any & ~is_whole & (pl.col("_whole_classes") | pl.col("_stratum_classes")), CLASSES
+        )
+    )
+    return Judged(
+        judged.drop("_row", "any_altered", "any_open", "_whole_classes", "_stratum_classes"),
+        _unmarked(frame),
+    )
+
+
+def _bound_classes(judged: pl.DataFrame, least: int) -> pl.DataFrame:
+    """Withhold classes of the whole cohort until the union bounds no withheld one too closely.
+
+    The withheld classes cover at least any − (sum of released classes) patients. That is harmless
+    if it is not positive, or if it is a safe count that two or more altered classes share.
+    """
+    open_row = pl.col("rule").is_null()
+    is_class = (pl.col("alteration_class") != ANY) & (pl.col("stratum_variable") == ALL)
+    positive = is_class & (pl.col("n_altered") > 0)
+    uncovered = pl.col("any_altered") - (
+        pl.when(is_class & open_row).then("n_altered").otherwise(0).sum().over("gene_id")
+    )
+    n_hidden = (is_class & ~open_row).sum().over("gene_id")
+    n_sharing = (positive & ~open_row).sum().over("gene_id")
+    exposed = (n_hidden > 0) & (uncovered > 0) & ~((n_sharing >= 2) & (uncovered >= least))
+    while True:
+        candidates = judged.with_columns(_exposed=exposed).filter(
+            pl.col("_exposed") & positive & open_row & pl.col("any_open")
+        )
+        if candidates.is_empty():
+            return judged
+        chosen = candidates.sort("n_altered", "_row").unique("gene_id", keep="first")
+        judged = judged.with_columns(_mark(pl.col("_row").is_in(chosen["_row"].implode()), CLASSES))
+
+
+def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
+    """Means by n, and by what the other strata leave over."""
+    judged = _control_moments(frame, "measure", pl.col("variance"), context.settings)
+    return Judged(judged, _unmarked(frame))
+
+
+def _control_moments(
+    frame: pl.DataFrame, line: str, variance: pl.Expr, settings: DisclosureSettings
+) -> pl.DataFrame:
+    """Means and variances, which give away n, sum and sum of squares of what is left over."""
+
+    def safe(n: pl.Expr, total: pl.Expr, squares: pl.Expr) -> pl.Expr:
+        # Sums of squares of equal values differ from zero by rounding.
+        return enough_patients(n, settings) & (squares - total**2 / n > 1e-9 * squares)
+
+    n, mean = pl.col("n"), pl.col("mean")
+    judged = frame.with_columns(
+        _mark(~enough_patients(n, settings), MINIMUM_N),
+        _total=n * mean,
+        _squares=(n - 1) * variance + n * mean**2,
+    ).with_columns(_mark(~(variance > 0), CONSTANT))
+    judged = protect_strata(
+        judged, [line], ["n", "_total", "_squares"], safe, pl.col("rule").is_not_null()
+    )
+    return _after_strata(judged).drop("_total", "_squares")
+
+
+def _parameters(frame: pl.DataFrame, model: str, context: Context) -> pl.Expr:
+    names = frame[model].unique().to_list()
+    unknown = sorted(set(names) - set(context.parameters))
+    if unknown:
+        raise ValueError(
+            f"no number of parameters was given for {model} {', '.join(unknown)}; "
+            "nothing leaves without a rule"
+        )
+    return pl.col(model).replace_strict(
+        dict(context.parameters), default=None, return_dtype=pl.Int64
+    )
+
+
+def control_expression_effects(frame: pl.DataFrame, context: Context) -> Judged:
+    """Both groups are large enough and the model is small enough."""
+    settings = context.settings
+    least = group_size(settings)
+    case, control = pl.col("n_case"), pl.col("n_control")
+    judged = frame.with_columns(_mark((case < least) | (control < least), MINIMUM_N)).with_columns(
+        _mark(
+            ~few_parameters(_parameters(frame, "contrast", context), case + control, settings),
+            PARAMETERS,
+        )
+    )
+    return Judged(judged, _unmarked(frame))
+
+
+def control_expression_design(frame: pl.DataFrame, context: Context) -> Judged:
+    """Every group that a sum is over, and every cell of two groups, is large enough."""
+    settings = context.settings
+    judged = frame.with_columns(
+        _mark(~enough_patients(pl.col("n"), settings), MINIMUM_N)
+    ).with_columns(
+        _mark(
+            ~few_parameters(_parameters(frame, "contrast", context), pl.col("n"), settings),
+            PARAMETERS,
+        )
+    )
+    crowded = [
+        contrast
+        for (contrast,), part in frame.group_by("contrast")
+        if not _groups_safe(part, settings)
+    ]
+    return Judged(
+        judged.with_columns(_mark(pl.col("contrast").is_in(crowded), GROUPS)), _unmarked(frame)
+    )
+
+
+def _groups_safe(design: pl.DataFrame, settings: DisclosureSettings) -> bool:
+    """Whether the counts that X'X holds are safe: groups, reference groups, and pairs of them.
+
+    The columns of indicators are the case group and the levels of categorical covariates
+    (``variable=level``); a reference group is what the levels of its variable leave of n.
+    """
+    terms = design["row_term"].unique(maintain_order=True).to_list()
+    place = {term: index for index, term in enumerate(terms)}
+    xtx = np.full((len(terms), len(terms)), np.nan)
+    xtx[
+        [place[term] for term in design["row_term"]],
+        [place.get(term, 0) for term in design["column_term"]],
+    ] = design["value"].to_numpy()
+    if "intercept" not in place or np.isnan(xtx).any():
+        return False
+    one = place["intercept"]
+    members: dict[str, list[int]] = {}
+    for term, index in place.items():
+        if index != one and np.isclose(xtx[index, index], xtx[one, index], rtol=0, atol=1e-6):
+            members.setdefault(term.split("=", 1)[0], []).append(index)
+    groups: list[NDArray[np.float64]] = []
+    variable: list[str] = []
+    for name, indices in members.items():
+        rows = np.eye(len(terms))[indices]
+        reference = np.eye(len(terms))[one] - rows.sum(axis=0)
+        groups += [*rows, reference]
+        variable += [name] * (len(indices) + 1)
+    if not groups:
+        return False
+    transform = np.stack(groups)
+    cells = np.rint(transform @ xtx @ transform.T).astype(int)
+    unsafe = _unsafe(settings)
+    sizes = np.diag(cells)
+    if any(unsafe(int(size)) or 0 < size < settings.minimum_n for size in sizes):
+        return False
+    return not any(
+        unsafe(int(cells[i, j]))
+        for i in range(len(sizes))
+        for j in range(i)
+        if variable[i] != variable[j]
+    )
+
+
+def control_expression_moments(frame: pl.DataFrame, context: Context) -> Judged:
+    """Moments leave with their design or not at all."""
+    design = context.tables["expression_design"].with_columns(rule=pl.lit(None, dtype=pl.String))
+    judged_design = control_expression_design(design, context).frame
+    released = (
+        judged_design.group_by("contrast")
+        .agg(
+            _open=pl.col("rule").is_null().all(),
+            _n=pl.col("n").first(),
+            _terms=pl.col("row_term").unique().sort(),
+        )
+        .filter("_open")
+    )
+    judged = frame.join(released, on="contrast", how="left", maintain_order="left").with_columns(
+        _mark(
+            ~((pl.col("n") == pl.col("_n")) & (pl.col("terms").list.sort() == pl.col("_terms"))),
+            DESIGN,
+        )
+    )
+    return Judged(judged.drop("_open", "_n", "_terms"), _unmarked(frame))
+
+
+def control_survival_effects(frame: pl.DataFrame, context: Context) -> Judged:
+    """Enough patients, events and survivors, and few parameters per event."""
+    settings = context.settings
+    n, events = pl.col("n"), pl.col("n_events")
+    judged = (
+        frame.with_columns(_mark(~enough_patients(n, settings), MINIMUM_N))
+        .with_columns(_mark(~safe_part(events, n, settings), MINIMUM_CELL_COUNT))
+        .with_columns(
+            _mark(
+                ~few_parameters(_parameters(frame, "endpoint", context), events, settings),
+                PARAMETERS,
+            )
+        )
+    )
+    return Judged(judged, _unmarked(frame))
+
+
+#: The rules of each table. A table without an entry cannot leave.
+RULES: Mapping[str, Callable[[pl.DataFrame, Context], Judged]] = {
+    "cohort_profile": control_cohort_profile,
+    "qc_profile": control_qc_profile,
+    "variant_frequencies": control_variant_frequencies,
+    "gene_alterations": control_gene_alterations,
+    "mutation_burden": control_mutation_burden,
+    "expression_effects": control_expression_effects,
+    "expression_design": control_expression_design,
+    "expression_moments": control_expression_moments,
+    "survival_effects": control_survival_effects,
+}

@@ -1,0 +1,1 @@
+"""What the coordinator computes from the sites' released tables."""

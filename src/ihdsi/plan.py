@@ -1,0 +1,131 @@
+"""Everything a run needs to know before its first job: study, local sites, their cohorts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ihdsi.clinical.codebook import load_codebook
+from ihdsi.clinical.harmonise import harmonise_clinical
+from ihdsi.errors import InputError, Problem
+from ihdsi.sheets import Cohort, describe_cohort, read_cohort
+from ihdsi.study import RunConfig, Site, Study, load_run, load_site, load_study
+
+__all__ = ["Plan", "load_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: the protocol, the sites that are run here, and whether results are pooled here."""
+
+    run: RunConfig
+    study: Study
+    sites: Mapping[str, Site]
+    cohorts: Mapping[str, Cohort]
+    coordinator: bool
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """All site ids of the study, in the study's order."""
+        return self.study.participants
+
+    def describe(self) -> str:
+        """Say back what was understood, in plain text."""
+        head = (
+            f"Study {self.study.study} version {self.study.version}: {self.study.title}\n"
+            f"Run here: sites {', '.join(self.sites) or 'none'}; "
+            f"coordinator {'yes' if self.coordinator else 'no'}"
+        )
+        return "\n".join(
+            [head, *(describe_cohort(c, self.sites[s].title) for s, c in self.cohorts.items())]
+        )
+
+
+def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml") -> Plan:
+    """Read and check everything that a run is configured with.
+
+    Parameters
+    ----------
+    config
+        The run configuration as Snakemake merged it.
+    path
+        Its file, for the error messages.
+
+    Raises
+    ------
+    InputError
+        With every problem of the first document that has any: run configuration, study, sites,
+        codebooks, sample sheets, clinical tables.
+    """
+    run = load_run(dict(config), path)
+    if not run.sites and not run.coordinator:
+        raise InputError(
+            Problem("nothing is to be run here", "List sites, or set coordinator: true.", path)
+        )
+    study = load_study(run.study, run.reference)
+    sites: dict[str, Site] = {}
+    cohorts: dict[str, Cohort] = {}
+    for site_path in run.sites:
+        site = load_site(site_path, study)
+        if site.site in sites:
+            raise InputError(
+                Problem(
+                    f"the site '{site.site}' is listed twice", "List it once.", path, None, "sites"
+                )
+            )
+        sites[site.site] = site
+        cohorts[site.site] = read_cohort(site, study)
+        if site.clinical is not None and site.codebook is not None:
+            codebook = load_codebook(site.codebook, study)
+            harmonise_clinical(
+                site.clinical, codebook, study, site.codebook, cohorts[site.site].patients
+            )
+    _check_references(study, cohorts, run.study)
+    return Plan(run, study, sites, cohorts, run.coordinator)
+
+
+def _check_references(study: Study, cohorts: Mapping[str, Cohort], path: str) -> None:
+    """Refuse reference files that do not exist, and missing ones that the sheets need."""
+    simulated = f"results/{study.study}/simulated/" if study.simulated else None
+    problems = [
+        Problem(
+            f"the file {name} does not exist",
+            "Correct the path, or give this machine's under 'reference' in config/config.yaml.",
+            path,
+            None,
+            f"reference.{key}",
+        )
+        for key, name in study.reference.paths.items()
+        if not (simulated and name.startswith(simulated)) and not Path(name).is_file()
+    ]
+    needs_genome = any(c.aligned or c.somatic_vcfs or c.germline_vcfs for c in cohorts.values())
+    needs_transcripts = any(c.quantified for c in cohorts.values())
+    given = study.reference.paths
+
+    def need(key: str, why: str) -> None:
+        problems.append(
+            Problem(
+                f"{why}, but reference.{key} is not given",
+                "Add its path.",
+                path,
+                None,
+                f"reference.{key}",
+            )
+        )
+
+    if needs_genome and "genome" not in given:
+        need("genome", "DNA samples enter as reads or VCF")
+    if (
+        needs_transcripts
+        and "transcripts" not in given
+        and not {"genome", "annotation"} <= set(given)
+    ):
+        need("transcripts", "RNA samples enter as reads and no genome with annotation is given")
+    if any(c.has_somatic for c in cohorts.values()) and not {"annotation", "gene_catalogue"} & set(
+        given
+    ):
+        need("gene_catalogue", "somatic variants are summarised by gene")
+    if problems:
+        raise InputError(problems)

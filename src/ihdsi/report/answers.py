@@ -1,0 +1,140 @@
+"""The report's first lines: the question and what the data answer, in computed numbers."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ihdsi.report.inputs import ReportInputs
+from ihdsi.report.tables import format_p, participants
+
+__all__ = ["answer_lines", "question"]
+
+
+def question(inputs: ReportInputs) -> str:
+    """State what the study asks, from its contrasts and endpoints."""
+    asked = [
+        f"distinguish {spec.case} from {spec.control}" for spec in inputs.study.contrasts.values()
+    ]
+    asked += [
+        f"go with {spec.label or name.replace('_', ' ')}"
+        for name, spec in inputs.study.endpoints.items()
+    ]
+    asked.append("are altered more often than chance explains")
+    return f"Which genes {', or '.join(asked)}, and do the sites agree?"
+
+
+def answer_lines(inputs: ReportInputs) -> list[str]:
+    """Five lines: who, expression, survival, alterations, biomarkers."""
+    return [
+        _who(inputs),
+        _expression(inputs),
+        _survival(inputs),
+        _alterations(inputs),
+        _tiers(inputs),
+    ]
+
+
+def _who(inputs: ReportInputs) -> str:
+    rows = participants(inputs.cohort_profile, inputs.releases)
+    known = [row for row in rows if row["n"] is not None]
+    sites = "1 site" if len(rows) == 1 else f"{len(rows)} sites"
+    if not known:
+        return f"{sites} released a bundle; none released the number of its patients."
+    total = sum(row["n"] for row in known)
+    if len(known) > 6:
+        return f"{total:,} patients at {sites}."
+    return (
+        f"{total:,} patients at {sites}: "
+        + ", ".join(f"{row['site']} {row['n']:,}" for row in known)
+        + "."
+    )
+
+
+def _strongest(passing: pl.DataFrame, effect: str) -> str:
+    first = passing.sort("p_value").row(0, named=True)
+    centre, low, high = (
+        f"{first[name]:.2f}".replace("-", "−")
+        for name in ("effect", "confidence_low", "confidence_high")
+    )
+    # A non-breaking hyphen keeps the exponent on one line.
+    fdr = format_p(first["fdr"]).replace("-", "\u2011")
+    name = first["gene_name"] or first["gene_id"]
+    return f"strongest {name} ({effect} {centre}, 95 % CI {low} to {high}, FDR {fdr})"
+
+
+def _expression(inputs: ReportInputs) -> str:
+    pooled, rate = inputs.pooled_expression, inputs.study.meta.false_discovery_rate
+    if pooled.is_empty():
+        return "Expression: no site released expression effects."
+    parts = []
+    for name, spec in inputs.study.contrasts.items():
+        tested = pooled.filter(pl.col("contrast") == name)
+        passing = tested.filter(pl.col("fdr") <= rate)
+        part = (
+            f"{passing.height:,} of {tested.height:,} genes differ between {spec.case} and "
+            f"{spec.control} at a false discovery rate of {rate:g}"
+        )
+        parts.append(
+            part if passing.is_empty() else f"{part}; {_strongest(passing, 'log₂ fold change')}"
+        )
+    return "Expression: " + ". ".join(parts) + "."
+
+
+def _survival(inputs: ReportInputs) -> str:
+    pooled, rate = inputs.pooled_survival, inputs.study.meta.false_discovery_rate
+    if pooled.is_empty():
+        return "Survival: no site released survival effects."
+    parts = []
+    for name, spec in inputs.study.endpoints.items():
+        tested = pooled.filter(pl.col("endpoint") == name)
+        passing = tested.filter(pl.col("fdr") <= rate)
+        part = (
+            f"{passing.height:,} of {tested.height:,} genes go with "
+            f"{spec.label or name.replace('_', ' ')}"
+        )
+        parts.append(
+            part if passing.is_empty() else f"{part}; {_strongest(passing, 'log hazard ratio')}"
+        )
+    return "Survival: " + ". ".join(parts) + "."
+
+
+def _alterations(inputs: ReportInputs) -> str:
+    drivers, rate = inputs.drivers, inputs.study.meta.false_discovery_rate
+    if drivers.is_empty():
+        return "Alterations: no site released somatic alterations."
+    tested = drivers.filter(pl.col("p_value").is_not_null())
+    if tested.is_empty():
+        return (
+            f"Alterations: {drivers.height:,} genes were summed over sites, but recurrence could "
+            "not be tested without mutation burden and coding lengths."
+        )
+    passing = tested.filter(pl.col("fdr") <= rate)
+    line = (
+        f"Alterations: {passing.height:,} of {tested.height:,} genes are altered more often than "
+        "the background rate explains"
+    )
+    if passing.is_empty():
+        return f"{line}."
+    first = passing.sort("p_value").row(0, named=True)
+    return (
+        f"{line}; strongest {first['gene_name'] or first['gene_id']} "
+        f"({100 * first['frequency']:.0f} % of {first['n_assessed']:,} patients, "
+        f"{100 * first['expected']:.1f} % expected)."
+    )
+
+
+def _tiers(inputs: ReportInputs) -> str:
+    tiers = inputs.study.biomarkers.tiers
+    if inputs.biomarkers.is_empty():
+        return "Biomarkers: no layer gave a p-value, so no gene could be ranked."
+    counted = [
+        f"{inputs.biomarkers.filter(pl.col('tier') == tier.name).height} genes in {tier.name}"
+        for tier in tiers
+    ]
+    if not counted:
+        return "Biomarkers: the study defines no tier."
+    first = inputs.biomarkers.filter(pl.col("tier") == tiers[0].name)
+    names = first.select(pl.coalesce("gene_name", "gene_id")).head(8).to_series().to_list()
+    named = f"; {tiers[0].name}: {', '.join(names)}" if names else ""
+    more = f" and {first.height - len(names)} more" if first.height > len(names) else ""
+    return f"Biomarkers: {', '.join(counted)}{named}{more}."

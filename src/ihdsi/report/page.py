@@ -1,0 +1,118 @@
+"""The coordinator's page: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from ihdsi.files import write_text
+from ihdsi.report import tables
+from ihdsi.report.answers import answer_lines, question
+from ihdsi.report.gallery import Figure, all_figures
+from ihdsi.report.inputs import ReportInputs
+
+__all__ = ["render_report", "write_report"]
+
+#: What the bundle of Vega must leave behind for the page's own script.
+GLOBALS = "window.vegaEmbed = vegaEmbed;"
+
+#: With more sites than this, the table of characteristics shows whole cohorts only.
+SITES_WITH_STRATA = 4
+
+SOFTWARE = ("ihdsi", "polars", "numpy", "scipy", "altair", "vl-convert-python", "snakemake")
+
+
+def _script_json(value: Any) -> Markup:  # noqa: ANN401 - any JSON
+    """Serialise for a script element: no `<` of the data may end or open one."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", " ").replace("\u2029", " "))
+
+
+def _specification(figure: Figure) -> dict[str, Any]:
+    if figure.chart is None:
+        raise ValueError(f"figure '{figure.name}' has no chart")
+    specification: dict[str, Any] = figure.chart.to_dict()
+    # The schema's address is the only network reference of a chart; nothing needs it here.
+    specification.pop("$schema", None)
+    return specification
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """Render the page.
+
+    Parameters
+    ----------
+    inputs
+        Pooled tables and intake records; any table may have no rows.
+
+    Returns
+    -------
+    str
+        HTML with style, scripts and data inline. Its content security policy forbids every network
+        access.
+    """
+    figures = all_figures(inputs)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ihdsi.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["p"] = tables.format_p
+    environment.filters["number"] = _number
+    templates = Path(__file__).parent / "templates"
+    drawn = {
+        name: _specification(figure) for name, figure in figures.items() if figure.chart is not None
+    }
+    shown = 4 * inputs.study.biomarkers.report_genes
+    return environment.get_template("index.html.j2").render(
+        study=inputs.study,
+        study_hash=inputs.study_hash,
+        question=question(inputs),
+        answers=answer_lines(inputs),
+        figures=figures,
+        participants=tables.participants(inputs.cohort_profile, inputs.releases),
+        characteristics=tables.characteristics(
+            inputs.cohort_profile, with_strata=len(inputs.cohort_profile) <= SITES_WITH_STRATA
+        ),
+        quality_counts=tables.quality_counts(inputs.qc_profile),
+        biomarkers=tables.biomarker_rows(inputs.biomarkers, shown),
+        n_ranked=inputs.biomarkers.height,
+        drivers=inputs.drivers.head(inputs.study.biomarkers.report_genes).to_dicts(),
+        linear=_linear_rows(inputs),
+        account=tables.account_totals(inputs.account),
+        disclosure=tables.disclosure_rows(inputs.disclosures),
+        n_sites=len(inputs.releases),
+        withheld=tables.WITHHELD,
+        software={name: version(name) for name in SOFTWARE},
+        style=Markup((templates / "report.css").read_text(encoding="utf-8")),
+        behaviour=Markup((templates / "report.js").read_text(encoding="utf-8")),
+        vega=Markup(vl_convert.javascript_bundle(GLOBALS)) if drawn else Markup(""),
+        specifications=_script_json(drawn),
+    )
+
+
+def _linear_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Leading genes of the exact pooled linear model, strongest first within each contrast."""
+    return (
+        inputs.pooled_linear.sort("contrast", "p_value", nulls_last=True)
+        .group_by("contrast", maintain_order=True)
+        .head(inputs.study.biomarkers.report_genes)
+        .to_dicts()
+    )
+
+
+def write_report(inputs: ReportInputs, path: Path | str) -> None:
+    """Render the page and write it, atomically."""
+    write_text(render_report(inputs), path)

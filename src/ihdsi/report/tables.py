@@ -1,0 +1,218 @@
+"""Tables of the report as rows of text, from the sites' and the pooled tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+__all__ = [
+    "WITHHELD",
+    "account_totals",
+    "biomarker_rows",
+    "characteristics",
+    "disclosure_rows",
+    "format_p",
+    "participants",
+    "quality_counts",
+    "unit_suffix",
+]
+
+#: What a cell says when the site released nothing for it.
+WITHHELD = "not released"
+
+
+#: UCUM codes that a reader may not know, in words.
+UNIT_WORDS = {"a": "years", "mo": "months", "d": "days", "1/Mb": "per Mb"}
+
+
+def unit_suffix(unit: str | None, form: str = " ({})") -> str:
+    """Write a UCUM unit behind a title; nothing for a pure number."""
+    return "" if unit in (None, "", "1") else form.format(UNIT_WORDS.get(str(unit), unit))
+
+
+def format_p(value: float | None) -> str:
+    """Write a p-value or false discovery rate with two significant digits."""
+    if value is None:
+        return "–"
+    if value < 1e-300:
+        return "< 1e-300"
+    return f"{value:.2g}" if value >= 0.001 else f"{value:.1e}"
+
+
+def participants(
+    profiles: Mapping[str, pl.DataFrame], releases: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """List the number of patients and the released bundle of each site.
+
+    The number is the largest n of a variable that is known for patients of the whole cohort: a
+    lower bound where every variable has missing values.
+    """
+    rows = []
+    for site, profile in profiles.items():
+        whole = profile.filter(pl.col("stratum") == "all")
+        strata = (
+            profile.filter(pl.col("stratum") != "all")
+            .group_by("stratum_variable", "stratum")
+            .agg(pl.col("n_total").max())
+            .sort("stratum_variable", "stratum")
+            .select("stratum", "n_total")
+            .drop_nulls()
+        )
+        release = releases.get(site, {})
+        manifest = release.get("manifest", {})
+        rows.append(
+            {
+                "site": site,
+                "n": None if whole.is_empty() else whole["n_total"].max(),
+                "strata": ", ".join(f"{name} {n}" for name, n in strata.iter_rows()),
+                "sequence": manifest.get("sequence", manifest.get("sequence_number", "–")),
+                "study_hash": release.get("study_hash", "–"),
+                "manifest_hash": release.get("manifest_sha256", "–"),
+                "tables": sum(
+                    1 for table in release.get("tables", {}).values() if table.get("rows", 0) > 0
+                ),
+            }
+        )
+    return rows
+
+
+def _columns(profiles: Mapping[str, pl.DataFrame]) -> list[tuple[str, str, str]]:
+    """(site, stratum variable, stratum) of each column, the whole cohort of a site first."""
+    columns = []
+    for site, profile in profiles.items():
+        strata = (
+            profile.select("stratum_variable", "stratum")
+            .unique()
+            .sort(pl.col("stratum") != "all", "stratum_variable", "stratum")
+        )
+        columns += [(site, variable, stratum) for variable, stratum in strata.iter_rows()]
+    return columns
+
+
+def characteristics(
+    profiles: Mapping[str, pl.DataFrame], with_strata: bool = True
+) -> dict[str, Any]:
+    """Cohort characteristics side by side: n (%) of levels, mean ± SD of numbers.
+
+    Parameters
+    ----------
+    profiles
+        `cohort_profile` by site.
+    with_strata
+        Give each stratum a column beside the whole cohort.
+
+    Returns
+    -------
+    dict
+        `columns`: list of (site, stratum); `groups`: list of variables with their rows, each with
+        one text per column. A cell that was not released says so.
+    """
+    columns = [column for column in _columns(profiles) if with_strata or column[2] == "all"]
+    filled = {site: frame for site, frame in profiles.items() if frame.height}
+    if not filled:
+        return {"columns": [], "groups": []}
+    stacked = pl.concat(
+        [frame.with_columns(site=pl.lit(site)) for site, frame in filled.items()],
+        how="vertical_relaxed",
+    )
+    cells: dict[tuple[str, str | None], dict[tuple[str, str, str], str]] = {}
+    units: dict[str, str | None] = {}
+    for row in stacked.filter(pl.col("kind").is_in(["count", "moments"])).iter_rows(named=True):
+        place = (row["site"], row["stratum_variable"], row["stratum"])
+        if row["kind"] == "count":
+            text = (
+                WITHHELD
+                if row["n"] is None or not row["n_total"]
+                else f"{row['n']} ({100 * row['n'] / row['n_total']:.0f} %)"
+            )
+            key = (row["variable"], row["level"])
+        else:
+            text = (
+                WITHHELD
+                if row["mean"] is None
+                else f"{row['mean']:.1f} ± {row['standard_deviation']:.1f}"
+                if row["standard_deviation"] is not None
+                else f"{row['mean']:.1f}"
+            )
+            key = (row["variable"], None)
+            units[row["variable"]] = row["unit"]
+        cells.setdefault(key, {})[place] = text
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for (variable, level), texts in cells.items():
+        label = (
+            level if level is not None else f"mean ± SD{unit_suffix(units.get(variable), ', {}')}"
+        )
+        # A variable is not broken down by itself: that column is empty by design, not withheld.
+        line = [texts.get(column, "–" if column[1] == variable else WITHHELD) for column in columns]
+        groups.setdefault(variable, []).append({"label": label, "cells": line})
+    return {
+        "columns": [(site, stratum) for site, _, stratum in columns],
+        "groups": [
+            {"variable": name.replace("_", " "), "rows": rows} for name, rows in groups.items()
+        ],
+    }
+
+
+def quality_counts(profiles: Mapping[str, pl.DataFrame]) -> list[dict[str, Any]]:
+    """Count samples passed and failed by site, assay and metric."""
+    frames = [frame.with_columns(site=pl.lit(site)) for site, frame in profiles.items()]
+    if not frames:
+        return []
+    return (
+        pl.concat(frames, how="vertical_relaxed")
+        .group_by("site", "assay", "metric", maintain_order=True)
+        .agg(pl.col("n_total", "n_passed", "n_failed").first())
+        .sort("assay", "metric", "site")
+        .to_dicts()
+    )
+
+
+def biomarker_rows(biomarkers: pl.DataFrame, shown: int) -> list[dict[str, Any]]:
+    """Choose the genes of the biomarker table: all that reach a tier, at least `shown` in all."""
+    tiered = biomarkers.filter(pl.col("tier").is_not_null()).height
+    return biomarkers.head(max(shown, tiered)).to_dicts()
+
+
+def account_totals(account: pl.DataFrame) -> list[dict[str, Any]]:
+    """Estimates used and not used, by analysis, site and reason."""
+    return (
+        account.with_columns(reason=pl.col("reason").fill_null("used"))
+        .group_by("analysis", "site", "reason")
+        .agg(pl.len().alias("features"))
+        .sort("analysis", "site", pl.col("reason") != "used", "reason")
+        .to_dicts()
+    )
+
+
+def disclosure_rows(disclosures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Flatten each site's disclosure summary to one line a statement."""
+    rows = []
+    for site, document in disclosures.items():
+        for path, value in _leaves(document):
+            rows.append({"site": site, "statement": path.replace("_", " "), "value": value})
+    return rows
+
+
+def _leaves(value: Any, path: str = "") -> list[tuple[str, str]]:  # noqa: ANN401 - JSON
+    if isinstance(value, Mapping):
+        return [
+            leaf
+            for key, inner in value.items()
+            for leaf in _leaves(inner, f"{path} › {key}" if path else str(key))
+        ]
+    if isinstance(value, list):
+        if all(not isinstance(item, (dict, list)) for item in value):
+            return [(path, ", ".join(str(item) for item in value) or "none")]
+        return [leaf for item in value for leaf in _leaves(_labelled(item), path)]
+    return [(path, "–" if value is None else str(value))]
+
+
+def _labelled(item: Any) -> Any:  # noqa: ANN401 - JSON
+    """Turn {"table": t, "rule": r, "n": 3} into {"t › r": {"n": 3}}, which reads as a line."""
+    if not isinstance(item, Mapping):
+        return item
+    words = [str(value) for value in item.values() if isinstance(value, str)]
+    rest = {key: value for key, value in item.items() if not isinstance(value, str)}
+    return {" › ".join(words) or "item": rest or "yes"}

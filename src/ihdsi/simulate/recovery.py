@@ -1,0 +1,363 @@
+"""How much of the planted truth the pipeline finds again.
+
+A share whose denominator is zero is None (null in JSON), never 0 or 1: a precision of nothing
+called is not known. The counts behind each share stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from ihdsi.simulate.genome import read_targets
+
+__all__ = [
+    "Truth",
+    "driver_recovery",
+    "evaluate_recovery",
+    "expression_effect_recovery",
+    "expression_recovery",
+    "format_recovery",
+    "germline_recovery",
+    "load_truth",
+    "somatic_recovery",
+    "survival_recovery",
+    "within_targets",
+]
+
+Number = float | int | None
+VARIANT = ("patient", "chromosome", "position", "reference_allele", "alternate_allele")
+LEVEL = 0.05
+CLEAR_FRACTION = 0.10
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What was planted. `patients` are those who entered as FASTQ."""
+
+    patients: list[str]
+    targets: pl.DataFrame
+    genes: pl.DataFrame
+    somatic: pl.DataFrame
+    germline: pl.DataFrame
+    expression: pl.DataFrame
+
+
+def load_truth(folder: Path | str, targets: Path | str) -> Truth:
+    """Read the truth that `simulate_demo_study` wrote, for the patients who entered as FASTQ."""
+    folder = Path(folder)
+    patients = pl.read_parquet(folder / "patients.parquet").filter(pl.col("entry") == "fastq")
+    names = patients["patient"].to_list()
+    bed = read_targets(targets)
+    own = pl.col("patient").is_in(names)
+    return Truth(
+        patients=names,
+        targets=bed,
+        genes=pl.read_csv(folder / "genes.tsv", separator="\t", infer_schema_length=None),
+        somatic=pl.read_parquet(folder / "somatic.parquet").filter(own),
+        germline=within_targets(pl.read_parquet(folder / "germline.parquet").filter(own), bed),
+        expression=pl.read_parquet(folder / "expression.parquet").filter(own),
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _f1(precision: float | None, recall: float | None) -> float | None:
+    if precision is None or recall is None:
+        return None
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def within_targets(variants: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
+    """Keep variants whose position lies in a target.
+
+    Parameters
+    ----------
+    variants
+        chromosome, position (1-based) and any other columns.
+    targets
+        chromosome, start, end (0-based, half-open, disjoint).
+    """
+    candidates = variants.with_row_index("row").sort("position")
+    regions = targets.select("chromosome", "end", begin=pl.col("start") + 1).sort("begin")
+    inside = candidates.join_asof(
+        regions,
+        left_on="position",
+        right_on="begin",
+        by="chromosome",
+        strategy="backward",
+        check_sortedness=False,
+    ).filter(pl.col("position") <= pl.col("end"))
+    return inside.sort("row").select(variants.columns)
+
+
+def _is_snv() -> pl.Expr:
+    return (pl.col("reference_allele").str.len_bytes() == 1) & (
+        pl.col("alternate_allele").str.len_bytes() == 1
+    )
+
+
+def _detection(name: str, truth: pl.DataFrame, called: pl.DataFrame) -> dict[str, Number]:
+    """Precision, recall and F1 of called variants, with the numbers behind them."""
+    found = called.join(truth, on=VARIANT, how="semi").height
+    precision, recall = _share(found, called.height), _share(found, truth.height)
+    return {
+        f"{name}_precision": precision,
+        f"{name}_recall": recall,
+        f"{name}_f1": _f1(precision, recall),
+        f"{name}_truth_n": truth.height,
+        f"{name}_called_n": called.height,
+        f"{name}_found_n": found,
+    }
+
+
+def somatic_recovery(
+    truth: pl.DataFrame, variants: pl.DataFrame, patients: Sequence[str], targets: pl.DataFrame
+) -> dict[str, Number]:
+    """Compare somatic calls with the planted variants, patient by patient and allele by allele.
+
+    Parameters
+    ----------
+    truth
+        `VARIANT` columns and allele_fraction.
+    variants
+        Pooled `somatic_variants` of the sites; rows of one variant in several genes count once.
+    patients
+        Patients to assess (those who entered as FASTQ).
+    targets
+        Regions outside which calls are left out.
+
+    Returns
+    -------
+    dict
+        somatic_{snv,indel}_{precision,recall,f1,truth_n,called_n,found_n}, and recall of SNVs at
+        an allele fraction of 10 % and more.
+    """
+    called = within_targets(
+        variants.filter(pl.col("patient").is_in(list(patients))).select(VARIANT).unique(), targets
+    )
+    clear = truth.filter(_is_snv() & (pl.col("allele_fraction") >= CLEAR_FRACTION))
+    found = clear.join(called, on=VARIANT, how="semi").height
+    return {
+        **_detection("somatic_snv", truth.filter(_is_snv()), called.filter(_is_snv())),
+        **_detection("somatic_indel", truth.filter(~_is_snv()), called.filter(~_is_snv())),
+        "somatic_snv_recall_af10": _share(found, clear.height),
+        "somatic_snv_recall_af10_truth_n": clear.height,
+    }
+
+
+def germline_recovery(
+    truth: pl.DataFrame, genotypes: pl.DataFrame, patients: Sequence[str], targets: pl.DataFrame
+) -> dict[str, Number]:
+    """Compare germline carriers with the truth, and their genotypes where both have one.
+
+    Parameters
+    ----------
+    truth
+        `VARIANT` columns and dosage (1 or 2) of carried variants within targets.
+    genotypes
+        Pooled `germline_genotypes` of the sites: `VARIANT` columns and allele_dosage.
+
+    Returns
+    -------
+    dict
+        germline_{precision,recall,f1,truth_n,called_n,found_n} of carried variants and
+        germline_genotype_concordance, the share of found variants with the true dosage.
+    """
+    carried = within_targets(
+        genotypes.filter(pl.col("patient").is_in(list(patients)) & (pl.col("allele_dosage") > 0))
+        .select(*VARIANT, "allele_dosage")
+        .unique(VARIANT),
+        targets,
+    )
+    both = carried.join(truth.select(*VARIANT, "dosage"), on=VARIANT)
+    same = both.filter(pl.col("allele_dosage") == pl.col("dosage")).height
+    return {
+        **_detection("germline", truth, carried),
+        "germline_genotype_concordance": _share(same, both.height),
+    }
+
+
+def expression_recovery(
+    truth: pl.DataFrame, counts: Sequence[pl.DataFrame], patients: Sequence[str]
+) -> dict[str, Number]:
+    """Rank correlation of gene counts with the fragments that were sampled, over patients.
+
+    Parameters
+    ----------
+    truth
+        patient, gene_id, true_fragments.
+    counts
+        `gene_counts` of each site: gene_id, gene_name and a column per patient.
+
+    Returns
+    -------
+    dict
+        expression_spearman (mean over patients), expression_spearman_minimum,
+        expression_patients_n. A gene without a count is counted as zero.
+    """
+    correlations: list[float] = []
+    for matrix in counts:
+        present = [patient for patient in patients if patient in matrix.columns]
+        measured = matrix.select("gene_id", *present).unpivot(
+            index="gene_id", variable_name="patient", value_name="count"
+        )
+        pairs = truth.filter(pl.col("patient").is_in(present)).join(
+            measured, on=["patient", "gene_id"], how="left"
+        )
+        for _, rows in sorted(pairs.partition_by("patient", as_dict=True).items()):
+            correlation = stats.spearmanr(rows["true_fragments"], rows["count"].fill_null(0))
+            correlations.append(float(correlation.statistic))
+    finite = [value for value in correlations if np.isfinite(value)]
+    return {
+        "expression_spearman": float(np.mean(finite)) if finite else None,
+        "expression_spearman_minimum": min(finite) if finite else None,
+        "expression_patients_n": len(finite),
+    }
+
+
+def expression_effect_recovery(
+    genes: pl.DataFrame, effects: pl.DataFrame, contrast: str
+) -> dict[str, Number]:
+    """Compare pooled differential expression with the planted effects.
+
+    Genes whose effect differs between sites have no common truth and are left out on both sides.
+
+    Parameters
+    ----------
+    genes
+        gene_id, is_differential, site_specific, log2_fold_change.
+    effects
+        contrast, gene_id, effect, fdr.
+
+    Returns
+    -------
+    dict
+        de_power_at_fdr5 (share of differential genes called), de_false_discovery (share of called
+        genes that are null), de_sign_agreement (share of differential genes called whose sign is
+        right), de_truth_n, de_called_n, de_found_n.
+    """
+    assessed = genes.filter(~pl.col("site_specific"))
+    called = (
+        effects.filter((pl.col("contrast") == contrast) & (pl.col("fdr") <= LEVEL))
+        .select("gene_id", "effect")
+        .join(assessed.select("gene_id", "is_differential", "log2_fold_change"), on="gene_id")
+    )
+    planted = assessed.filter("is_differential").height
+    found = called.filter("is_differential")
+    agreeing = found.filter(pl.col("effect").sign() == pl.col("log2_fold_change").sign()).height
+    return {
+        "de_power_at_fdr5": _share(found.height, planted),
+        "de_false_discovery": _share(called.height - found.height, called.height),
+        "de_sign_agreement": _share(agreeing, found.height),
+        "de_truth_n": planted,
+        "de_called_n": called.height,
+        "de_found_n": found.height,
+    }
+
+
+def survival_recovery(
+    genes: pl.DataFrame, effects: pl.DataFrame, endpoint: str
+) -> dict[str, Number]:
+    """Count planted prognostic genes that the pooled Cox models find, with the right sign.
+
+    Genes that differ between stage groups are truly associated with survival through stage, so
+    other genes found are given as a number, not as false discoveries.
+    """
+    planted = genes.filter(pl.col("survival_log_hazard_ratio") != 0)
+    significant = effects.filter((pl.col("endpoint") == endpoint) & (pl.col("fdr") <= LEVEL))
+    found = significant.join(planted, on="gene_id").filter(
+        pl.col("effect").sign() == pl.col("survival_log_hazard_ratio").sign()
+    )
+    return {
+        "survival_genes_found": found["gene_id"].n_unique(),
+        "survival_genes_planted": planted.height,
+        "survival_genes_other": significant.join(planted, on="gene_id", how="anti")[
+            "gene_id"
+        ].n_unique(),
+    }
+
+
+def driver_recovery(genes: pl.DataFrame, drivers: pl.DataFrame) -> dict[str, Number]:
+    """Count planted driver genes that are found, and the genes found that are not drivers."""
+    planted = genes.filter("is_driver")
+    significant = drivers.filter(pl.col("fdr") <= LEVEL).unique("gene_id")
+    found = significant.join(planted, on="gene_id", how="semi").height
+    return {
+        "driver_genes_found": found,
+        "driver_genes_planted": planted.height,
+        "driver_false_discoveries": significant.height - found,
+    }
+
+
+def evaluate_recovery(
+    truth: Truth,
+    *,
+    somatic_variants: Sequence[pl.DataFrame],
+    germline_genotypes: Sequence[pl.DataFrame],
+    gene_counts: Sequence[pl.DataFrame],
+    expression_effects: pl.DataFrame,
+    survival_effects: pl.DataFrame,
+    driver_genes: pl.DataFrame,
+    contrast: str,
+    endpoint: str,
+) -> dict[str, Number]:
+    """Compare all outputs with the truth.
+
+    Parameters
+    ----------
+    truth
+        Result of `load_truth`.
+    somatic_variants, germline_genotypes, gene_counts
+        Patient-level tables, one of each site.
+    expression_effects, survival_effects, driver_genes
+        Pooled tables.
+    contrast, endpoint
+        The contrast that carries the planted effects, and the survival endpoint.
+
+    Returns
+    -------
+    dict
+        Flat, JSON-ready; None where a share is not defined.
+    """
+    alike = (
+        pl.col("position").cast(pl.Int64),
+        pl.col("reference_allele", "alternate_allele").str.to_uppercase(),
+    )
+    somatic = pl.concat(
+        [table.select(VARIANT).with_columns(*alike) for table in somatic_variants],
+        how="vertical_relaxed",
+    )
+    germline = pl.concat(
+        [
+            table.select(*VARIANT, "allele_dosage").with_columns(*alike)
+            for table in germline_genotypes
+        ],
+        how="vertical_relaxed",
+    )
+    return {
+        "patients_fastq": len(truth.patients),
+        **somatic_recovery(truth.somatic, somatic, truth.patients, truth.targets),
+        **germline_recovery(truth.germline, germline, truth.patients, truth.targets),
+        **expression_recovery(truth.expression, gene_counts, truth.patients),
+        **expression_effect_recovery(truth.genes, expression_effects, contrast),
+        **survival_recovery(truth.genes, survival_effects, endpoint),
+        **driver_recovery(truth.genes, driver_genes),
+    }
+
+
+def format_recovery(recovery: Mapping[str, Number]) -> str:
+    """Render the result as a table of two columns; shares that are not defined are a dash."""
+    width = max(map(len, recovery))
+    return "\n".join(
+        f"{name:<{width}}  "
+        + ("-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value))
+        for name, value in recovery.items()
+    )

@@ -1,0 +1,202 @@
+"""Design matrices of the study's models, coded the same way at every site."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ihdsi.summaries.table import ENSEMBL_GENE
+
+if TYPE_CHECKING:
+    from ihdsi.study import ClinicalVariable, Contrast, Study
+
+__all__ = [
+    "CASE",
+    "INTERCEPT",
+    "Design",
+    "contrast_design",
+    "covariate_terms",
+    "gene_matrix",
+    "model_parameters",
+    "refusal",
+]
+
+logger = logging.getLogger(__name__)
+FloatArray = NDArray[np.float64]
+
+INTERCEPT = "intercept"
+#: Indicator of the contrast's case group.
+CASE = "case"
+
+
+@dataclass(frozen=True)
+class Design:
+    """Patients (rows) by terms (columns) of a linear predictor; the intercept comes first."""
+
+    patients: tuple[str, ...]
+    terms: tuple[str, ...]
+    matrix: FloatArray
+
+    @property
+    def n_case(self) -> int:
+        """Patients in the case group."""
+        return int(self.matrix[:, self.terms.index(CASE)].sum())
+
+    @property
+    def n_control(self) -> int:
+        """Patients in the control group."""
+        return len(self.patients) - self.n_case
+
+
+def covariate_terms(
+    frame: pl.DataFrame,
+    covariates: Sequence[str],
+    variables: Mapping[str, ClinicalVariable],
+    full_rank: bool,
+) -> tuple[list[str], FloatArray]:
+    """Code covariates as columns of a design.
+
+    Parameters
+    ----------
+    frame
+        Complete cases: one column a covariate, no nulls.
+    covariates, variables
+        Names, and the study's dictionary.
+    full_rank
+        Code categorical covariates against the first level that occurs at the site, as a model
+        that is fitted there needs. Otherwise against the study's first level, so that sites can
+        be added up term by term.
+
+    Returns
+    -------
+    tuple
+        Terms (``age``, ``sex=male``) and the matrix (patients x terms). Numbers stay in the
+        study's unit and are centred on the site's mean, which changes no coefficient but the
+        intercept, conditions the fit, and keeps the site's sum out of the cross-products. Columns
+        that are constant at the site are left out.
+    """
+    terms: list[str] = []
+    columns: list[FloatArray] = []
+    for name in covariates:
+        values = frame[name]
+        if variables[name].type == "number":
+            numbers = values.cast(pl.Float64).to_numpy()
+            terms.append(name)
+            columns.append(numbers - (numbers.mean() if numbers.size else 0.0))
+            continue
+        levels = list(variables[name].levels)
+        if full_rank:
+            levels = [level for level in levels if (values == level).any()]
+        for level in levels[1:]:
+            terms.append(f"{name}={level}")
+            columns.append((values == level).cast(pl.Float64).to_numpy())
+    varying = (
+        [index for index, column in enumerate(columns) if np.ptp(column) > 0] if len(frame) else []
+    )
+    matrix = (
+        np.stack([columns[i] for i in varying], axis=1) if varying else np.empty((len(frame), 0))
+    )
+    return [terms[i] for i in varying], matrix
+
+
+def contrast_design(
+    clinical: pl.DataFrame,
+    measured: Sequence[str],
+    contrast: Contrast,
+    variables: Mapping[str, ClinicalVariable],
+    full_rank: bool,
+) -> Design:
+    """Build the design of a contrast: intercept, case indicator, covariates.
+
+    Parameters
+    ----------
+    clinical
+        patient and clinical variables.
+    measured
+        Patients with measurements, in the order of the rows of the design. Patients of neither
+        group, or with an unknown covariate, are left out.
+    contrast, variables
+        The comparison and the study's dictionary.
+    full_rank
+        As in `covariate_terms`.
+    """
+    columns = [contrast.variable, *contrast.covariates]
+    frame = (
+        pl.DataFrame({"patient": list(measured)}, schema={"patient": pl.String})
+        .join(
+            clinical.select("patient", *dict.fromkeys(columns)), on="patient", maintain_order="left"
+        )
+        .drop_nulls()
+        .filter(pl.col(contrast.variable).is_in([contrast.case, contrast.control]))
+    )
+    terms, covariates = covariate_terms(frame, contrast.covariates, variables, full_rank)
+    case = (frame[contrast.variable] == contrast.case).cast(pl.Float64).to_numpy()
+    return Design(
+        tuple(frame["patient"]),
+        (INTERCEPT, CASE, *terms),
+        np.column_stack([np.ones(frame.height), case, covariates]),
+    )
+
+
+def refusal(design: Design, minimum_n: int) -> str | None:
+    """Say why a contrast is not fitted at this site; None if it can be."""
+    smaller = min(design.n_case, design.n_control)
+    if smaller < minimum_n:
+        return f"a group has {smaller} patients, fewer than {minimum_n}"
+    n, k = design.matrix.shape
+    if n <= k:
+        return f"{n} patients do not determine {k} parameters"
+    if np.linalg.matrix_rank(design.matrix) < k:
+        return f"the design is rank deficient (terms {', '.join(design.terms)})"
+    return None
+
+
+def gene_matrix(counts: pl.DataFrame) -> tuple[pl.DataFrame, FloatArray, list[str]]:
+    """Split a count table into gene labels, counts and patients.
+
+    Parameters
+    ----------
+    counts
+        gene_id, gene_name and one column of counts a patient.
+
+    Returns
+    -------
+    tuple
+        gene_id and gene_name; counts (genes x patients); patients. Features that are not Ensembl
+        genes without version cannot be pooled over sites: they are logged and left out.
+    """
+    genes = counts.filter(pl.col("gene_id").str.contains(ENSEMBL_GENE))
+    if genes.height < counts.height:
+        logger.warning(
+            "%d of %d features are not Ensembl gene ids without version and are left out",
+            counts.height - genes.height,
+            counts.height,
+        )
+    patients = [name for name in counts.columns if name not in ("gene_id", "gene_name")]
+    labels = genes.select("gene_id", pl.col("gene_name").fill_null(pl.col("gene_id")))
+    matrix = genes.select(pl.col(patients).cast(pl.Float64)).to_numpy().reshape(-1, len(patients))
+    return labels, matrix, patients
+
+
+def model_parameters(study: Study) -> dict[str, int]:
+    """Largest number of parameters of each contrast's and endpoint's model, by its name.
+
+    A contrast has intercept, case indicator and covariates; a Cox model the feature and covariates.
+    """
+
+    def of(covariates: Sequence[str]) -> int:
+        variables = study.clinical.variables
+        return sum(
+            1 if variables[name].type == "number" else len(variables[name].levels) - 1
+            for name in covariates
+        )
+
+    return {name: 2 + of(contrast.covariates) for name, contrast in study.contrasts.items()} | {
+        name: 1 + of(endpoint.covariates) for name, endpoint in study.endpoints.items()
+    }

@@ -1,0 +1,300 @@
+"""Read and write summary tables: validated, with their name and version in the file."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ihdsi.errors import InputError, Problem
+from ihdsi.files import atomic_output
+from ihdsi.summaries.registry import TABLES
+from ihdsi.summaries.table import Column, TableSpec
+
+__all__ = ["empty_table", "read_table", "read_table_bytes", "validate_table", "write_table"]
+
+_REMEDY = "Rebuild the table with this version of the pipeline; nothing is coerced."
+#: Any failure of the parser on foreign bytes means the same to the user; polars' panics are not
+#: derived from Exception.
+_UNREADABLE = (Exception, pl.exceptions.PanicException)
+
+
+def empty_table(name: str) -> pl.DataFrame:
+    """Return the summary table `name` without rows."""
+    return pl.DataFrame(schema=_spec(name).schema)
+
+
+def write_table(frame: pl.DataFrame, name: str, path: Path | str) -> None:
+    """Validate a summary table and write it as zstd Parquet, atomically.
+
+    The file's key-value metadata hold ``ihdsi.table`` and ``ihdsi.table_version``. The same frame
+    gives the same bytes.
+
+    Raises
+    ------
+    InputError
+        If the frame does not fulfil the contract of `name`.
+    """
+    spec = _spec(name)
+    validate_table(frame, name, path)
+    with atomic_output(path) as temporary:
+        frame.write_parquet(
+            temporary,
+            compression="zstd",
+            metadata={"ihdsi.table": name, "ihdsi.table_version": str(spec.version)},
+        )
+
+
+def read_table(path: Path | str, name: str) -> pl.DataFrame:
+    """Read a summary table and validate it.
+
+    Raises
+    ------
+    InputError
+        If the file is not Parquet, holds another table or version, or does not fulfil the
+        contract of `name`.
+    """
+    return read_table_bytes(Path(path).read_bytes(), name, path)
+
+
+def read_table_bytes(
+    data: bytes, name: str, path: Path | str, maximum_rows: int | None = None
+) -> pl.DataFrame:
+    """Read a summary table from the bytes of its file; `path` is for messages only.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    name
+        The table that it must be.
+    maximum_rows
+        Refuse a file whose footer announces more rows, before any column is unpacked.
+
+    Raises
+    ------
+    InputError
+        As `read_table`.
+    """
+    spec = _spec(name)
+    try:
+        metadata = pl.read_parquet_metadata(io.BytesIO(data))
+        schema = pl.read_parquet_schema(io.BytesIO(data))
+        rows = pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item()
+    except _UNREADABLE as error:
+        raise InputError(
+            Problem(
+                "the file is not readable Parquet",
+                "Transfer it again, or rebuild it.",
+                file=path,
+            )
+        ) from error
+    found = (metadata.get("ihdsi.table"), metadata.get("ihdsi.table_version"))
+    if found != (name, str(spec.version)):
+        raise InputError(
+            Problem(
+                f"the file says it is table {found[0]!r} version {found[1]!r}; expected "
+                f"{name!r} version {str(spec.version)!r}",
+                _REMEDY,
+                file=path,
+            )
+        )
+    if maximum_rows is not None and rows > maximum_rows:
+        raise InputError(
+            Problem(
+                f"the file holds {rows} rows, more than the {maximum_rows} that are expected",
+                "Release the bundle again.",
+                file=path,
+            )
+        )
+    _check_schema(dict(schema), spec, path)
+    try:
+        frame = pl.read_parquet(io.BytesIO(data), use_statistics=False)
+    except _UNREADABLE as error:
+        raise InputError(
+            Problem("the file's columns cannot be read", "Transfer it again.", file=path)
+        ) from error
+    validate_table(frame, name, path)
+    return frame
+
+
+def validate_table(frame: pl.DataFrame, name: str, path: Path | str | None = None) -> None:
+    """Check a frame against the contract of a summary table.
+
+    Parameters
+    ----------
+    frame
+        The table; exactly the contract's columns in the contract's order and types.
+    name
+        Name in `TABLES`.
+    path
+        File for the error message; the table's name if it is not given.
+
+    Raises
+    ------
+    InputError
+        With one problem a column: unknown, missing or mistyped columns; null, NaN or infinite
+        values, values out of range or vocabulary; repeated keys; broken relations between columns.
+        `row` counts the table's rows from 1.
+    """
+    spec = _spec(name)
+    where = path if path is not None else name
+    _check_schema(dict(frame.schema), spec, where)
+    problems = _model_problems(frame, spec, where)
+    if not problems:
+        problems = _row_problems(frame, spec, where)
+    if problems:
+        raise InputError(problems)
+
+
+def _spec(name: str) -> TableSpec:
+    if name not in TABLES:
+        raise InputError(
+            Problem(
+                f"'{name}' is not a summary table of this version",
+                f"Known tables: {', '.join(TABLES)}.",
+            )
+        )
+    return TABLES[name]
+
+
+def _check_schema(found: dict[str, Any], spec: TableSpec, path: Path | str) -> None:
+    expected = spec.schema
+    problems = [
+        Problem(f"table {spec.name} has no such column", _REMEDY, path, column=column)
+        for column in found
+        if column not in expected
+    ]
+    problems += [
+        Problem("this column is missing", _REMEDY, path, column=column)
+        for column in expected
+        if column not in found
+    ]
+    problems += [
+        Problem(f"the type is {found[column]}, expected {dtype}", _REMEDY, path, column=column)
+        for column, dtype in expected.items()
+        if column in found and found[column] != dtype
+    ]
+    if not problems and list(found) != list(expected):
+        problems.append(
+            Problem(f"the columns are out of order; expected {', '.join(expected)}", _REMEDY, path)
+        )
+    if problems:
+        raise InputError(problems)
+
+
+def _checks_of(column: Column) -> list[Any]:
+    from pandera.polars import Check
+
+    checks = []
+    if column.dtype == pl.Float64:
+        checks.append(
+            Check(
+                lambda data: data.lazyframe.select(pl.col(data.key).is_finite()),
+                error="NaN or infinite value",
+            )
+        )
+    if column.dtype == pl.List(pl.Float64):
+        checks.append(
+            Check(
+                lambda data: data.lazyframe.select(
+                    pl.col(data.key)
+                    .list.eval(pl.element().is_finite().fill_null(value=False))
+                    .list.all()
+                ),
+                error="null, NaN or infinite element",
+            )
+        )
+    if column.minimum is not None:
+        checks.append(Check.ge(column.minimum, error=f"value below {column.minimum:g}"))
+    if column.maximum is not None:
+        checks.append(Check.le(column.maximum, error=f"value above {column.maximum:g}"))
+    if column.positive:
+        checks.append(Check.gt(0, error="value not above 0"))
+    if column.pattern is not None:
+        checks.append(
+            Check.str_matches(column.pattern, error=f"value does not match {column.pattern}")
+        )
+    if column.allowed:
+        checks.append(
+            Check.isin(list(column.allowed), error=f"value not among {', '.join(column.allowed)}")
+        )
+    return checks
+
+
+@cache
+def _model(name: str) -> Any:  # noqa: ANN401 - pandera is untyped
+    """Build the strict pandera model of a table, on first use because pandera imports slowly."""
+    from pandera.polars import Column as ModelColumn
+    from pandera.polars import DataFrameSchema
+
+    return DataFrameSchema(
+        {
+            column.name: ModelColumn(
+                column.dtype, checks=_checks_of(column), nullable=column.nullable
+            )
+            for column in TABLES[name].columns
+        },
+        strict=True,
+        ordered=True,
+        name=name,
+    )
+
+
+def _model_problems(frame: pl.DataFrame, spec: TableSpec, path: Path | str) -> list[Problem]:
+    from pandera.errors import SchemaErrors
+
+    try:
+        _model(spec.name).validate(frame, lazy=True)
+    except SchemaErrors as error:
+        cases = error.failure_cases.select(
+            column=pl.col("column").cast(pl.String),
+            check=pl.col("check").cast(pl.String),
+            index=pl.col("index").cast(pl.Int64),
+        )
+        first = cases.group_by("column", "check", maintain_order=True).agg(
+            pl.col("index").min(), n=pl.len()
+        )
+        return [
+            Problem(
+                f"{'null value' if check == 'not_nullable' else check} ({n} in all)",
+                _REMEDY,
+                path,
+                row=None if index is None else index + 1,
+                column=column,
+            )
+            for column, check, index, n in first.iter_rows()
+        ]
+    return []
+
+
+def _row_problems(frame: pl.DataFrame, spec: TableSpec, path: Path | str) -> list[Problem]:
+    problems = []
+    repeated = frame.select(spec.keys).is_duplicated().arg_true()
+    if repeated.len():
+        problems.append(
+            Problem(
+                f"a row with this key stands twice (key: {', '.join(spec.keys)}; "
+                f"{repeated.len()} rows in all)",
+                _REMEDY,
+                path,
+                row=int(repeated[0]) + 1,
+                column=spec.keys[0],
+            )
+        )
+    for constraint in spec.constraints:
+        broken = frame.select(~constraint.holds().fill_null(value=True)).to_series().arg_true()
+        if broken.len():
+            problems.append(
+                Problem(
+                    f"{constraint.description} does not hold ({broken.len()} in all)",
+                    _REMEDY,
+                    path,
+                    row=int(broken[0]) + 1,
+                    column=constraint.column,
+                )
+            )
+    return problems

@@ -1,0 +1,32 @@
+"""The tables that may leave a site, by name."""
+
+from __future__ import annotations
+
+from ihdsi.summaries import (
+    cohort_profile,
+    expression_effects,
+    expression_moments,
+    gene_alterations,
+    mutation_burden,
+    qc_profile,
+    survival_effects,
+    variant_frequencies,
+)
+from ihdsi.summaries.table import TableSpec
+
+__all__ = ["TABLES"]
+
+TABLES: dict[str, TableSpec] = {
+    spec.name: spec
+    for spec in (
+        cohort_profile.SPEC,
+        qc_profile.SPEC,
+        variant_frequencies.SPEC,
+        gene_alterations.SPEC,
+        mutation_burden.SPEC,
+        expression_effects.SPEC,
+        expression_moments.DESIGN_SPEC,
+        expression_moments.MOMENTS_SPEC,
+        survival_effects.SPEC,
+    )
+}

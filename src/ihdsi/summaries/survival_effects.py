@@ -1,0 +1,125 @@
+"""Survival effects per endpoint and feature."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ihdsi.summaries.table import ENSEMBL_GENE, Column, Constraint, TableSpec
+
+if TYPE_CHECKING:
+    from ihdsi.study import ClinicalVariable, Endpoint
+
+__all__ = ["SPEC", "estimate_survival_effects"]
+
+logger = logging.getLogger(__name__)
+
+SPEC = TableSpec(
+    name="survival_effects",
+    version=1,
+    description="Cox log hazard ratio per unit of log2-CPM, by endpoint and gene (Efron ties).",
+    columns=(
+        Column("endpoint", pl.String, "key"),
+        Column("feature_type", pl.String, "key", allowed=("expression",)),
+        Column("gene_id", pl.String, "key", pattern=ENSEMBL_GENE),
+        Column("gene_name", pl.String, "label"),
+        Column("n", pl.Int64, "count", minimum=0, description="Patients."),
+        Column("n_events", pl.Int64, "count", minimum=0, description="Patients with the event."),
+        Column("log_hazard_ratio", pl.Float64, "statistic", nullable=True),
+        Column("standard_error", pl.Float64, "statistic", nullable=True, positive=True),
+        Column("statistic", pl.Float64, "statistic", nullable=True, description="Wald."),
+        Column("p_value", pl.Float64, "statistic", nullable=True, minimum=0, maximum=1),
+    ),
+    keys=("endpoint", "feature_type", "gene_id"),
+    constraints=(
+        Constraint("n_events", lambda: pl.col("n_events") <= pl.col("n"), "n_events ≤ n"),
+        Constraint(
+            "standard_error",
+            lambda: pl.col("standard_error").is_null() == pl.col("log_hazard_ratio").is_null(),
+            "effect and standard error are given together or not at all",
+        ),
+    ),
+)
+
+
+def estimate_survival_effects(
+    counts: pl.DataFrame,
+    clinical: pl.DataFrame,
+    endpoints: Mapping[str, Endpoint],
+    variables: Mapping[str, ClinicalVariable],
+    minimum_n: int,
+) -> pl.DataFrame:
+    """Fit a Cox model to every expressed gene and endpoint.
+
+    Parameters
+    ----------
+    counts
+        gene_id, gene_name and one column of raw counts a patient.
+    clinical
+        patient and clinical variables. Patients without time, event or a covariate are left out.
+    endpoints, variables
+        The study's outcomes and its dictionary; the event variable has the levels yes and no.
+    minimum_n
+        An endpoint with fewer patients is skipped, and genes need `MINIMUM_COUNT` reads in at
+        least this many of them.
+
+    Returns
+    -------
+    polars.DataFrame
+        The table `survival_effects`, per unit of log2-CPM; null where there is no finite estimate.
+    """
+    # numpy and scipy are of no use to those who only look up the table's name.
+    import numpy as np
+    from scipy.special import erfc
+
+    from ihdsi.expression.normalisation import expressed_genes, log2_cpm
+    from ihdsi.summaries.design import covariate_terms, gene_matrix
+    from ihdsi.survival.cox import fit_cox
+
+    labels, matrix, measured = gene_matrix(counts)
+    expression = log2_cpm(matrix)
+    parts = [pl.DataFrame(schema=SPEC.schema)]
+    for name, endpoint in endpoints.items():
+        wanted = dict.fromkeys((endpoint.time, endpoint.event, *endpoint.covariates))
+        frame = (
+            pl.DataFrame({"patient": measured}, schema={"patient": pl.String})
+            .join(clinical.select("patient", *wanted), on="patient", maintain_order="left")
+            .drop_nulls()
+        )
+        if frame.height < minimum_n:
+            logger.warning(
+                "endpoint %s is skipped: %d patients, fewer than %d", name, frame.height, minimum_n
+            )
+            continue
+        columns = [measured.index(patient) for patient in frame["patient"]]
+        kept = expressed_genes(matrix[:, columns], minimum_n)
+        _, covariates = covariate_terms(frame, endpoint.covariates, variables, full_rank=True)
+        died = (frame[endpoint.event] == "yes").to_numpy()
+        fit = fit_cox(
+            frame[endpoint.time].cast(pl.Float64).to_numpy(),
+            died,
+            expression[kept][:, columns].T,
+            covariates,
+        )
+        for reason, n in zip(*np.unique(fit.reason, return_counts=True), strict=True):
+            if reason:
+                logger.warning("endpoint %s: %d genes without estimate: %s", name, n, reason)
+        statistic = fit.log_hazard_ratio / fit.standard_error
+        parts.append(
+            labels.filter(pl.Series(kept))
+            .with_columns(
+                endpoint=pl.lit(name),
+                feature_type=pl.lit("expression"),
+                n=pl.lit(frame.height),
+                n_events=pl.lit(int(died.sum())),
+                log_hazard_ratio=pl.Series(fit.log_hazard_ratio).fill_nan(None),
+                standard_error=pl.Series(fit.standard_error).fill_nan(None),
+                statistic=pl.Series(statistic).fill_nan(None),
+                p_value=pl.Series(erfc(np.abs(statistic) / np.sqrt(2.0))).fill_nan(None),
+            )
+            .select(pl.col(column).cast(dtype) for column, dtype in SPEC.schema.items())
+        )
+    return pl.concat(parts).sort(SPEC.keys)

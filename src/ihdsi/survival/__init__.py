@@ -1,0 +1,1 @@
+"""Time-to-event statistics of one site."""

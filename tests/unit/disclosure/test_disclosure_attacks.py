@@ -1,0 +1,340 @@
+"""Attack the released tables: what is withheld must not follow from what is not.
+
+The attackers know the protocol and the released rows, and solve for the withheld cells by linear
+programming. They succeed where only the small cells themselves are withheld.
+"""
+
+import itertools
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.optimize import linprog
+
+from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.study import ClinicalVariable, DisclosureSettings
+from ihdsi.summaries.cohort_profile import build_cohort_profile
+from ihdsi.summaries.gene_alterations import PROTEIN_ALTERING, build_gene_alterations
+from ihdsi.summaries.mutation_burden import build_mutation_burden
+from ihdsi.summaries.variant_frequencies import build_variant_frequencies
+
+SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
+LEAST = SETTINGS.minimum_cell_count
+STRATA = ("low", "high", "third")
+
+
+def small(count):
+    return 0 < count < LEAST
+
+
+def clear(name, table):
+    return apply_disclosure_control({name: table}, SETTINGS, [], {})[0][name]
+
+
+def clinical(rng, n, unknown=0):
+    stage = rng.choice(STRATA, n, p=[0.5, 0.35, 0.15]).astype(object)
+    stage[:unknown] = None
+    return pl.DataFrame(
+        {
+            "patient": [f"p{i}" for i in range(n)],
+            "stage": pl.Series(stage.tolist(), dtype=pl.String),
+        }
+    )
+
+
+class Attacker:
+    """Unknown non-negative numbers, and linear facts about them."""
+
+    def __init__(self):
+        self.names, self.equal, self.at_most = {}, [], []
+
+    def index(self, name):
+        return self.names.setdefault(name, len(self.names))
+
+    def knows(self, terms, value, inequality=False):
+        facts = self.at_most if inequality else self.equal
+        facts.append(([(self.index(name), factor) for name, factor in terms], value))
+
+    def _matrix(self, facts):
+        matrix = np.zeros((len(facts), len(self.names)))
+        for row, (terms, _) in enumerate(facts):
+            for column, factor in terms:
+                matrix[row, column] += factor
+        return matrix, np.array([value for _, value in facts])
+
+    def range(self, terms):
+        target = np.zeros(len(self.names))
+        for name, factor in terms:
+            target[self.index(name)] += factor
+        target = np.pad(target, (0, len(self.names) - len(target)))
+        a, b = self._matrix(self.equal)
+        c, d = self._matrix(self.at_most) if self.at_most else (None, None)
+        found = [
+            linprog(s * target, A_ub=c, b_ub=d, A_eq=a, b_eq=b, bounds=(0, None)) for s in (1, -1)
+        ]
+        assert all(result.status == 0 for result in found)
+        return found[0].fun, -found[1].fun
+
+
+def recovered_levels(truth, released, levels):
+    """Small counts of level by stratum that the released rows of a variable determine."""
+    attacker = Attacker()
+    totals = dict(truth.select("stratum", "n_total").unique().iter_rows())
+    strata = [stratum for stratum in totals if stratum != "all"]
+    columns = [*strata, "unknown"]
+    totals["unknown"] = totals["all"] - sum(totals[s] for s in strata)
+    for stratum in columns:
+        attacker.knows([((level, stratum), 1) for level in levels], totals[stratum])
+    for level, stratum, n in released.select("level", "stratum", "n").iter_rows():
+        cells = columns if stratum == "all" else [stratum]
+        attacker.knows([((level, s), 1) for s in cells], n)
+    hits = []
+    for level, stratum, n in truth.select("level", "stratum", "n").iter_rows():
+        if small(n):
+            cells = columns if stratum == "all" else [stratum]
+            low, high = attacker.range([((level, s), 1) for s in cells])
+            hits += [(level, stratum)] * (high - low < 1 - 1e-6)
+    return hits
+
+
+LEVELS = ("never", "former", "current", "other")
+SMOKING = {"smoking": ClinicalVariable(type="categorical", levels=LEVELS)}
+
+
+def smoking_profile(seed, unknown):
+    rng = np.random.default_rng(seed)
+    table = clinical(rng, 60, unknown).with_columns(
+        smoking=pl.Series(rng.choice(LEVELS, 60, p=[0.4, 0.35, 0.15, 0.1]).tolist())
+    )
+    return build_cohort_profile(table, SMOKING, ["stage"])
+
+
+@pytest.mark.parametrize("unknown", [0, 3])
+@pytest.mark.parametrize("seed", range(12))
+def test_levels_by_strata(seed, unknown):
+    truth = smoking_profile(seed, unknown)
+    assert recovered_levels(truth, clear("cohort_profile", truth), LEVELS) == []
+
+
+def test_the_attack_on_levels_works_without_complementary_suppression():
+    hits = []
+    for seed in range(6):
+        truth = smoking_profile(seed, 0)
+        primary = truth.filter(~pl.col("n").is_between(1, LEAST - 1))
+        hits += recovered_levels(truth, primary, LEVELS)
+    assert hits
+
+
+def test_control_leaves_safe_tables_alone():
+    rng = np.random.default_rng(0)
+    table = pl.DataFrame(
+        {
+            "patient": [f"p{i}" for i in range(400)],
+            "stage": rng.choice(["low", "high"], 400),
+            "smoking": rng.choice(LEVELS, 400),
+        }
+    )
+    truth = build_cohort_profile(table, SMOKING, ["stage"])
+    assert clear("cohort_profile", truth).equals(truth)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bins_cannot_be_recovered_from_the_total(seed):
+    rng = np.random.default_rng(seed)
+    ages = {"age": ClinicalVariable(type="number", unit="a", bins=(18, 55, 65, 75, 111))}
+    table = pl.DataFrame({"patient": [f"p{i}" for i in range(40)], "age": rng.normal(68, 8, 40)})
+    truth = build_cohort_profile(table, ages, []).filter(kind="bin")
+    released = clear("cohort_profile", truth)
+    withheld = truth.join(released, on="bin_lower", how="anti")
+    if truth["n"].is_between(1, LEAST - 1).any():
+        # What is missing from the total is the sum of several bins and no small number.
+        assert withheld.height >= 2
+        assert withheld["n"].sum() >= LEAST
+    else:
+        assert withheld.is_empty()
+
+
+@pytest.mark.parametrize("unknown", [0, 1, 12])
+def test_sums_of_few_patients_cannot_be_had_by_subtraction(unknown):
+    rng = np.random.default_rng(3)
+    patients = clinical(rng, 60, unknown).with_columns(
+        stage=pl.when(pl.int_range(60) > 52)
+        .then(pl.lit("third"))
+        .when(pl.col("stage") == "third")
+        .then(pl.lit("low"))
+        .otherwise("stage")
+    )
+    assessed = patients.select("patient", callable_megabases=pl.lit(1.0))
+    variants = pl.DataFrame(
+        {
+            "patient": rng.choice(patients["patient"], 300),
+            "chromosome": "1",
+            "position": np.arange(1, 301),
+            "reference_allele": "A",
+            "alternate_allele": "T",
+            "alteration_class": "missense",
+        }
+    )
+    truth = build_mutation_burden(variants, assessed, patients, ["stage"])
+    released = clear("mutation_burden", truth)
+    assert "all" in released["stratum"]
+    assert "third" not in released["stratum"]
+    rest = 60 - released.filter(pl.col("stratum") != "all")["n"].sum()
+    assert rest == 0 or rest >= SETTINGS.minimum_n
+    primary_rest = 60 - truth.filter(pl.col("n") >= 10, pl.col("stratum") != "all")["n"].sum()
+    assert unknown == 12 or 0 < primary_rest < SETTINGS.minimum_n  # the attack was possible
+
+
+def alterations(seed, unknown, genes=25):
+    rng = np.random.default_rng(seed)
+    patients = clinical(rng, 70, unknown)
+    rows = [
+        (patient, f"ENSG{gene:011d}", kind)
+        for gene in range(genes)
+        for patient in patients["patient"]
+        for kind in PROTEIN_ALTERING
+        if rng.random() < (0.02, 0.3, 0.0, 0.05, 0.12)[(gene + PROTEIN_ALTERING.index(kind)) % 5]
+    ]
+    variants = pl.DataFrame(rows, schema=["patient", "gene_id", "alteration_class"], orient="row")
+    catalogue = pl.DataFrame({"gene_id": [f"ENSG{g:011d}" for g in range(genes)], "gene_name": "g"})
+    return build_gene_alterations(
+        variants, patients.select("patient"), catalogue, patients, ["stage"]
+    )
+
+
+def recovered_alterations(truth, released):
+    """Cells with few altered or few unaltered patients that the released rows determine."""
+    hits = []
+    sizes = dict(truth.select("stratum", "n_assessed").unique().iter_rows())
+    strata = [s for s in sizes if s != "all"]
+    sizes["unknown"] = sizes["all"] - sum(sizes[s] for s in strata)
+    columns = [*strata, "unknown"]
+    for (gene,), part in truth.group_by("gene_id"):
+        known = released.filter(gene_id=gene)
+        attacker = Attacker()
+        for s in columns:
+            for kind in PROTEIN_ALTERING:
+                attacker.knows([((kind, s), 1), (("any", s), -1)], 0, inequality=True)
+            attacker.knows(
+                [(("any", s), 1), *(((k, s), -1) for k in PROTEIN_ALTERING)], 0, inequality=True
+            )
+            attacker.knows([(("any", s), 1)], sizes[s], inequality=True)
+        for kind, s, n in known.select("alteration_class", "stratum", "n_altered").iter_rows():
+            attacker.knows([((kind, c), 1) for c in (columns if s == "all" else [s])], n)
+        cells = part.select("alteration_class", "stratum", "n_altered", "n_assessed")
+        for kind, s, n, total in cells.iter_rows():
+            if small(n) or small(total - n):
+                low, high = attacker.range(
+                    [((kind, c), 1) for c in (columns if s == "all" else [s])]
+                )
+                hits += [(gene, kind, s)] * (high - low < 1 - 1e-6)
+    return hits
+
+
+@pytest.mark.parametrize("unknown", [0, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_alterations_by_class_and_stratum(seed, unknown):
+    truth = alterations(seed, unknown)
+    released = clear("gene_alterations", truth)
+    assert 0 < released.height < truth.height
+    assert recovered_alterations(truth, released) == []
+
+
+def test_the_attack_on_alterations_works_without_complementary_suppression():
+    truth = alterations(0, 0)
+    rest = pl.col("n_assessed") - pl.col("n_altered")
+    primary = truth.filter(
+        ~pl.col("n_altered").is_between(1, LEAST - 1) & ~rest.is_between(1, LEAST - 1)
+    )
+    assert recovered_alterations(truth, primary)
+
+
+def genotypes(seed, unknown):
+    rng = np.random.default_rng(seed)
+    patients = clinical(rng, 80, unknown)
+    frequency = rng.beta(0.6, 1.5, 60)
+    return patients, pl.DataFrame(
+        [
+            (patient, "1", variant + 1, "A", "C", None, None, None, int(rng.binomial(2, f)))
+            for patient, (variant, f) in itertools.product(
+                patients["patient"], enumerate(frequency)
+            )
+        ],
+        schema={
+            "patient": pl.String,
+            "chromosome": pl.String,
+            "position": pl.Int64,
+            "reference_allele": pl.String,
+            "alternate_allele": pl.String,
+            "gene_id": pl.String,
+            "gene_name": pl.String,
+            "consequence": pl.String,
+            "allele_dosage": pl.Int64,
+        },
+        orient="row",
+    )
+
+
+def recovered_genotypes(truth, released):
+    """Numbers of carriers, homozygotes and heterozygotes too small, yet determined."""
+    hits = []
+    for (position,), part in truth.group_by("position"):
+        known = released.filter(position=position)
+        attacker = Attacker()
+        numbers = dict(part.select("stratum", "n_samples_called").iter_rows())
+        columns = [s for s in numbers if s != "all"]
+        if numbers["all"] > sum(numbers[s] for s in columns):
+            columns.append("unknown")
+        for s in columns:
+            attacker.index(("het", s))
+            attacker.index(("hom", s))
+            limit = numbers.get(s, numbers["all"] - sum(numbers.get(c, 0) for c in columns))
+            attacker.knows([(("het", s), 1), (("hom", s), 1)], limit, inequality=True)
+        for s, alleles, carriers, homozygous in known.select(
+            "stratum", "allele_count", "n_carriers", "n_homozygous"
+        ).iter_rows():
+            where = columns if s == "all" else [s]
+            attacker.knows(
+                [(("het", c), 1) for c in where] + [(("hom", c), 2) for c in where], alleles
+            )
+            if homozygous is not None:
+                attacker.knows([(("hom", c), 1) for c in where], homozygous)
+            if carriers is not None:
+                attacker.knows([((k, c), 1) for c in where for k in ("het", "hom")], carriers)
+        for s, n, carriers, homozygous in part.select(
+            "stratum", "n_samples_called", "n_carriers", "n_homozygous"
+        ).iter_rows():
+            where = columns if s == "all" else [s]
+            for kinds, count in (
+                (("hom",), homozygous),
+                (("het",), carriers - homozygous),
+                (("het", "hom"), carriers),
+                (("het", "hom"), n - carriers),
+            ):
+                if small(count):
+                    low, high = attacker.range([((k, c), 1) for c in where for k in kinds])
+                    hits += [(position, s, kinds)] * (high - low < 1 - 1e-6)
+    return hits
+
+
+@pytest.mark.parametrize("unknown", [0, 3])
+def test_genotypes(unknown):
+    patients, table = genotypes(1, unknown)
+    truth = build_variant_frequencies(table, patients, ["stage"])
+    released = clear("variant_frequencies", truth)
+    assert 0 < released.height < truth.height
+    assert released["n_homozygous"].null_count() > 0
+    assert released["n_homozygous"].drop_nulls().len() > 0
+    assert recovered_genotypes(truth, released) == []
+
+
+def test_the_attack_on_genotypes_works_when_only_homozygotes_are_hidden():
+    patients, table = genotypes(1, 0)
+    truth = build_variant_frequencies(table, patients, ["stage"])
+    carriers, rest = pl.col("n_carriers"), pl.col("n_samples_called") - pl.col("n_carriers")
+    naive = truth.filter(
+        ~carriers.is_between(1, LEAST - 1) & ~rest.is_between(1, LEAST - 1)
+    ).with_columns(
+        n_homozygous=pl.when(~pl.col("n_homozygous").is_between(1, LEAST - 1)).then("n_homozygous")
+    )
+    assert recovered_genotypes(truth, naive)

@@ -1,0 +1,173 @@
+"""Charts show the numbers that they were given."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ihdsi.meta.pool import pool_gene_alterations
+from ihdsi.report import figures
+from ihdsi.report.tables import characteristics, disclosure_rows, format_p, unit_suffix
+
+
+def _values(chart):
+    """All inline rows of a chart."""
+    found = []
+
+    def walk(node):
+        if isinstance(node, dict):
+            if isinstance(node.get("values"), list) and node["values"]:
+                found.extend(v for v in node["values"] if isinstance(v, dict))
+            for inner in node.values():
+                walk(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner)
+
+    walk(chart.to_dict())
+    return found
+
+
+def _alterations(site_counts):
+    return {
+        site: pl.DataFrame(
+            {
+                "gene_id": [f"g{number}" for number in range(len(counts))],
+                "gene_name": [f"G{number}" for number in range(len(counts))],
+                "coding_length": 1000,
+                "alteration_class": "any",
+                "stratum_variable": "all",
+                "stratum": "all",
+                "n_assessed": 50,
+                "n_altered": counts,
+            }
+        )
+        for site, counts in site_counts.items()
+    }
+
+
+def test_each_frequency_lies_in_its_own_interval():
+    random = np.random.default_rng(2)
+    tables = _alterations({site: random.permutation(40)[:20].tolist() for site in ("a", "b")})
+    pooled = pool_gene_alterations(tables)
+    genes = random.permutation(pooled["gene_id"].to_numpy()).tolist()
+    rows = [
+        row
+        for row in _values(figures.alteration_dots(tables, pooled, genes, "d"))
+        if "low" in row and "share" in row
+    ]
+    assert len({(row["name"], row["site"]) for row in rows}) == 40
+    for row in rows:
+        assert row["share"] == pytest.approx(row["n_altered"] / 50, rel=1e-4)
+        assert row["low"] <= row["share"] <= row["high"]
+        assert (
+            tables[row["site"]].filter(pl.col("gene_name") == row["name"])["n_altered"][0]
+            == (row["n_altered"])
+        )
+
+
+def test_a_withheld_bin_stays_on_the_axis_and_is_marked():
+    profile = pl.DataFrame(
+        {
+            "metric": "depth",
+            "bin_lower": [0.0, 40.0],
+            "bin_upper": [20.0, 60.0],
+            "n": [10, 30],
+            "n_total": 45,
+        }
+    )
+    chart = figures.binned_histograms({"a": profile}, "metric", {}, "samples", "d")
+    panel = chart.to_dict()["concat"][0]
+    assert panel["layer"][0]["encoding"]["x"]["scale"]["domain"] == ["0–20", "20–40", "40–60"]
+    withheld = [row for row in _values(chart) if "share" not in row]
+    assert withheld == [{"bin": "20–40", "site": "a"}]
+
+
+def test_forest_text_is_the_estimate_with_its_interval():
+    sites = pl.DataFrame(
+        {"gene_id": "g", "site": ["a", "b"], "effect": [0.0, -0.5], "standard_error": [0.1, 0.2]}
+        | {"n": [10, 20]}
+    )
+    pooled = pl.DataFrame(
+        {"gene_id": ["g"], "gene_name": ["G"], "effect": [-0.1], "confidence_low": [-0.3]}
+        | {"confidence_high": [0.1], "i_squared": [0.42]}
+    )
+    chart = figures.forest(sites, pooled, "log₂ fold change", "d")
+    texts = {row["text"] for row in _values(chart) if "text" in row}
+    assert {"0.00 [−0.20, 0.20]", "−0.50 [−0.89, −0.11]", "−0.10 [−0.30, 0.10]"} == texts
+    assert chart.to_dict()["concat"][0]["title"]["subtitle"] == "I² = 42 %"
+    ratio = figures.forest(sites, pooled, "hazard ratio", "d", exponentiate=True)
+    assert "1.00 [0.82, 1.22]" in {row.get("text") for row in _values(ratio)}
+
+
+def test_volcano_draws_every_passing_gene_and_labels_do_not_overlap():
+    random = np.random.default_rng(8)
+    p = np.concatenate([10.0 ** -random.uniform(5, 30, 60), random.random(9000)])
+    pooled = pl.DataFrame(
+        {
+            "gene_id": [f"g{number}" for number in range(p.size)],
+            "gene_name": [f"GENE{number}" for number in range(p.size)],
+            "effect": random.normal(0, 1, p.size),
+            "p_value": p,
+            "fdr": np.where(np.arange(p.size) < 60, 0.001, 0.9),
+            "n_sites": 2,
+            "i_squared": 0.0,
+        }
+    )
+    rows = _values(figures.volcano(pooled, "effect", 0.05, "d"))
+    drawn = {row["gene_id"] for row in rows if "gene_id" in row}
+    assert {f"g{number}" for number in range(60)} <= drawn
+    labels = [row for row in rows if "label_x" in row and "name" in row]
+    assert 1 < len(labels) <= 12
+    assert figures.volcano(pooled.clear(), "effect", 0.05, "d") is None
+
+
+def test_a_p_value_of_zero_can_be_drawn():
+    pooled = pl.DataFrame(
+        {"gene_id": ["g"], "gene_name": ["G"], "effect": [1.0], "p_value": [0.0], "fdr": [0.0]}
+        | {"n_sites": [2], "i_squared": [0.0]}
+    )
+    rows = _values(figures.volcano(pooled, "effect", 0.05, "d"))
+    assert max(row["minus_log10_p"] for row in rows if "minus_log10_p" in row) == 300
+
+
+def test_characteristics_say_what_was_not_released():
+    def profile(level_counts):
+        return pl.DataFrame(
+            [
+                {
+                    "variable": "sex",
+                    "kind": "count",
+                    "level": level,
+                    "unit": None,
+                    "stratum_variable": "all",
+                    "stratum": "all",
+                    "n": n,
+                    "n_total": 40,
+                    "mean": None,
+                    "standard_deviation": None,
+                }
+                for level, n in level_counts.items()
+            ]
+        )
+
+    table = characteristics({"a": profile({"female": 10, "male": 30}), "b": profile({"male": 36})})
+    cells = {row["label"]: row["cells"] for row in table["groups"][0]["rows"]}
+    assert cells["female"] == ["10 (25 %)", "not released"]
+    assert cells["male"] == ["30 (75 %)", "36 (90 %)"]
+
+
+def test_words_of_numbers():
+    assert format_p(None) == "–"
+    assert format_p(0.0412) == "0.041"
+    assert format_p(3.21e-9) == "3.2e-09"
+    assert unit_suffix("a") == " (years)"
+    assert unit_suffix("1") == ""
+
+
+def test_disclosure_documents_of_any_shape_become_lines():
+    document = {"thresholds": {"minimum_n": 10}, "cells": [{"table": "t", "rule": "r", "n": 4}]}
+    rows = disclosure_rows({"lih": document})
+    assert rows == [
+        {"site": "lih", "statement": "thresholds › minimum n", "value": "10"},
+        {"site": "lih", "statement": "cells › t › r › n", "value": "4"},
+    ]

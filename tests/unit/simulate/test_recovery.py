@@ -1,0 +1,289 @@
+import json
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from scipy.stats import spearmanr
+
+from ihdsi.simulate.recovery import (
+    Truth,
+    driver_recovery,
+    evaluate_recovery,
+    expression_effect_recovery,
+    expression_recovery,
+    format_recovery,
+    germline_recovery,
+    somatic_recovery,
+    survival_recovery,
+    within_targets,
+)
+
+TARGETS = pl.DataFrame(
+    {
+        "chromosome": ["chr1", "chr1", "chr2"],
+        "start": [99, 499, 0],
+        "end": [200, 600, 50],
+        "gene_name": ["A", "B", "C"],
+    }
+)
+
+
+def variants(rows, extra):
+    name, dtype = extra
+    schema = {
+        "patient": pl.String,
+        "chromosome": pl.String,
+        "position": pl.Int64,
+        "reference_allele": pl.String,
+        "alternate_allele": pl.String,
+        name: dtype,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+SOMATIC = variants(
+    [
+        ("P1", "chr1", 100, "A", "C", 0.30),
+        ("P1", "chr1", 150, "G", "T", 0.06),
+        ("P1", "chr2", 10, "G", "T", 0.40),
+        ("P2", "chr1", 100, "A", "C", 0.20),
+        ("P1", "chr1", 550, "AT", "A", 0.30),
+    ],
+    ("allele_fraction", pl.Float64),
+)
+
+
+def test_within_targets_uses_bed_coordinates():
+    positions = pl.DataFrame(
+        {
+            "chromosome": ["chr1", "chr1", "chr1", "chr1", "chr2", "chr3"],
+            "position": [99, 100, 200, 201, 1, 100],
+        }
+    )
+    kept = within_targets(positions, TARGETS)
+    assert kept.rows() == [("chr1", 100), ("chr1", 200), ("chr2", 1)]
+
+
+def test_somatic_counts_by_hand():
+    called = variants(
+        [
+            ("P1", "chr1", 100, "A", "C", "GENE1"),
+            ("P1", "chr1", 100, "A", "C", "GENE2"),  # the same variant in a second gene
+            ("P1", "chr2", 10, "G", "A", "GENE3"),  # another allele: false
+            ("P2", "chr1", 100, "A", "C", "GENE1"),
+            ("P2", "chr1", 300, "A", "C", "GENE1"),  # outside the targets: not assessed
+            ("P9", "chr1", 120, "A", "C", "GENE1"),  # another patient: not assessed
+        ],
+        ("gene_name", pl.String),
+    )
+    result = somatic_recovery(SOMATIC, called, ["P1", "P2"], TARGETS)
+    assert result["somatic_snv_truth_n"] == 4
+    assert result["somatic_snv_called_n"] == 3
+    assert result["somatic_snv_found_n"] == 2
+    assert result["somatic_snv_precision"] == pytest.approx(2 / 3)
+    assert result["somatic_snv_recall"] == pytest.approx(1 / 2)
+    assert result["somatic_snv_f1"] == pytest.approx(4 / 7)
+    assert result["somatic_snv_recall_af10"] == pytest.approx(2 / 3)
+    assert result["somatic_indel_recall"] == 0.0
+    assert result["somatic_indel_precision"] is None
+    assert result["somatic_indel_f1"] is None
+
+
+def test_germline_concordance_by_hand():
+    truth = variants(
+        [
+            ("P1", "chr1", 100, "A", "C", 1),
+            ("P1", "chr1", 120, "A", "C", 2),
+            ("P1", "chr1", 140, "A", "C", 1),
+        ],
+        ("dosage", pl.Int64),
+    )
+    genotypes = variants(
+        [
+            ("P1", "chr1", 100, "A", "C", 1),
+            ("P1", "chr1", 120, "A", "C", 1),
+            ("P1", "chr1", 140, "A", "C", None),
+            ("P1", "chr1", 160, "A", "C", 1),
+            ("P1", "chr1", 170, "A", "C", 0),
+        ],
+        ("allele_dosage", pl.Int64),
+    )
+    result = germline_recovery(truth, genotypes, ["P1"], TARGETS)
+    assert result["germline_precision"] == pytest.approx(2 / 3)
+    assert result["germline_recall"] == pytest.approx(2 / 3)
+    assert result["germline_genotype_concordance"] == pytest.approx(1 / 2)
+
+
+def test_expression_correlation_is_that_of_scipy_and_missing_genes_are_zero():
+    true_counts, counts = [5, 100, 30, 0, 7], [6, 90, 35, 2]
+    truth = pl.DataFrame(
+        {
+            "patient": ["P1"] * 5,
+            "gene_id": ["a", "b", "c", "d", "e"],
+            "true_fragments": true_counts,
+        }
+    )
+    matrix = pl.DataFrame(
+        {"gene_id": ["a", "b", "c", "d"], "gene_name": list("abcd"), "P1": counts, "P8": counts}
+    )
+    result = expression_recovery(truth, [matrix, matrix.drop("P1")], ["P1"])
+    assert result["expression_patients_n"] == 1
+    assert result["expression_spearman"] == pytest.approx(
+        spearmanr(true_counts, [*counts, 0]).statistic
+    )
+
+
+GENES = pl.DataFrame(
+    {
+        "gene_id": ["a", "b", "c", "d", "e"],
+        "is_differential": [True, True, False, False, True],
+        "site_specific": [False, False, False, False, True],
+        "log2_fold_change": [1.0, -1.0, 0.0, 0.0, 0.7],
+        "survival_log_hazard_ratio": [0.0, 0.0, 0.5, -0.5, 0.0],
+        "is_driver": [True, False, True, False, False],
+    }
+)
+
+
+def test_differential_expression_by_hand():
+    effects = pl.DataFrame(
+        {
+            "contrast": ["m"] * 5 + ["other"],
+            "gene_id": ["a", "b", "c", "d", "e", "d"],
+            "effect": [0.9, 0.8, 0.2, None, 0.5, 3.0],
+            "fdr": [0.01, 0.05, 0.04, None, 0.01, 0.0],
+        }
+    )
+    result = expression_effect_recovery(GENES, effects, "m")
+    assert result["de_power_at_fdr5"] == 1.0
+    assert result["de_false_discovery"] == pytest.approx(1 / 3)
+    assert result["de_sign_agreement"] == pytest.approx(1 / 2)
+    assert (result["de_truth_n"], result["de_called_n"], result["de_found_n"]) == (2, 3, 2)
+
+
+def test_survival_and_drivers_by_hand():
+    survival = pl.DataFrame(
+        {
+            "endpoint": ["os"] * 4,
+            "gene_id": ["a", "c", "d", "b"],
+            "effect": [0.3, 0.4, 0.4, 0.1],
+            "fdr": [0.01, 0.02, 0.03, 0.9],
+        }
+    )
+    assert survival_recovery(GENES, survival, "os") == {
+        "survival_genes_found": 1,  # d is significant in the wrong direction
+        "survival_genes_planted": 2,
+        "survival_genes_other": 1,
+    }
+    drivers = pl.DataFrame({"gene_id": ["a", "b", "c"], "fdr": [0.01, 0.02, None]})
+    assert driver_recovery(GENES, drivers) == {
+        "driver_genes_found": 1,
+        "driver_genes_planted": 2,
+        "driver_false_discoveries": 1,
+    }
+
+
+def test_nothing_called_is_null_and_not_perfect():
+    truth = Truth(
+        patients=["P1", "P2"],
+        targets=TARGETS,
+        genes=GENES,
+        somatic=SOMATIC,
+        germline=variants([("P1", "chr1", 100, "A", "C", 1)], ("dosage", pl.Int64)),
+        expression=pl.DataFrame({"patient": ["P1"], "gene_id": ["a"], "true_fragments": [3]}),
+    )
+    called = {
+        "somatic_variants": [variants([], ("gene_name", pl.String))],
+        "germline_genotypes": [variants([], ("allele_dosage", pl.Int64))],
+        "gene_counts": [pl.DataFrame(schema={"gene_id": pl.String, "gene_name": pl.String})],
+        "expression_effects": pl.DataFrame(
+            schema={
+                "contrast": pl.String,
+                "gene_id": pl.String,
+                "effect": pl.Float64,
+                "fdr": pl.Float64,
+            }
+        ),
+        "survival_effects": pl.DataFrame(
+            schema={
+                "endpoint": pl.String,
+                "gene_id": pl.String,
+                "effect": pl.Float64,
+                "fdr": pl.Float64,
+            }
+        ),
+        "driver_genes": pl.DataFrame(schema={"gene_id": pl.String, "fdr": pl.Float64}),
+        "contrast": "m",
+        "endpoint": "os",
+    }
+    result = evaluate_recovery(truth, **called)
+    undefined = (
+        "somatic_snv_precision",
+        "somatic_snv_f1",
+        "germline_precision",
+        "germline_genotype_concordance",
+        "expression_spearman",
+        "de_false_discovery",
+        "de_sign_agreement",
+    )
+    for name in undefined:
+        assert result[name] is None
+    assert result["somatic_snv_recall"] == 0.0
+    assert result["de_power_at_fdr5"] == 0.0
+    assert json.loads(json.dumps(result)) == result
+    text = format_recovery(result)
+    assert "somatic_snv_precision" in text
+    assert len(text.splitlines()) == len(result)
+
+    nothing = evaluate_recovery(
+        replace(truth, somatic=SOMATIC.clear(), germline=truth.germline.clear()), **called
+    )
+    assert nothing["somatic_snv_recall"] is None
+    assert nothing["germline_recall"] is None
+
+
+def test_the_truth_itself_scores_one():
+    truth = Truth(
+        patients=["P1", "P2"],
+        targets=TARGETS,
+        genes=GENES,
+        somatic=SOMATIC,
+        germline=variants([("P1", "chr1", 120, "A", "C", 2)], ("dosage", pl.Int64)),
+        expression=pl.DataFrame(
+            {
+                "patient": ["P1"] * 3,
+                "gene_id": ["a", "b", "c"],
+                "true_fragments": [3, 9, 27],
+            }
+        ),
+    )
+    # Callers use narrower integers; positions and alleles still have to meet.
+    called = SOMATIC.with_columns(pl.col("position").cast(pl.UInt32))
+    result = evaluate_recovery(
+        truth,
+        somatic_variants=[called.filter(pl.col("patient") == p) for p in ("P1", "P2")],
+        germline_genotypes=[
+            truth.germline.rename({"dosage": "allele_dosage"}).with_columns(
+                pl.col("allele_dosage").cast(pl.Int8)
+            )
+        ],
+        gene_counts=[pl.DataFrame({"gene_id": ["a", "b", "c"], "P1": [3.0, 9.0, 27.0]})],
+        expression_effects=GENES.filter("is_differential").select(
+            "gene_id", contrast=pl.lit("m"), effect="log2_fold_change", fdr=pl.lit(0.0)
+        ),
+        survival_effects=GENES.select(
+            "gene_id",
+            endpoint=pl.lit("os"),
+            effect="survival_log_hazard_ratio",
+            fdr=pl.when(pl.col("survival_log_hazard_ratio") == 0).then(1.0).otherwise(0.0),
+        ),
+        driver_genes=GENES.filter("is_driver").select("gene_id", fdr=pl.lit(0.0)),
+        contrast="m",
+        endpoint="os",
+    )
+    shares = ("precision", "recall", "f1", "concordance", "af10", "power_at_fdr5", "agreement")
+    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 13
+    assert result["expression_spearman_minimum"] == pytest.approx(1.0)
+    assert result["de_false_discovery"] == 0.0
+    assert result["survival_genes_found"] == result["survival_genes_planted"] == 2
+    assert (result["driver_genes_found"], result["driver_false_discoveries"]) == (2, 0)

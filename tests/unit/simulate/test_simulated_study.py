@@ -1,0 +1,303 @@
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pysam
+import pytest
+
+from ihdsi.simulate.cohort import DEMO_SITES, SiteDesign
+from ihdsi.simulate.demo_study import simulate_demo_study, simulated_files
+from ihdsi.simulate.genome import gene_list, read_gene_panel, read_targets
+from ihdsi.simulate.patients import simulate_cohort
+from ihdsi.simulate.recovery import within_targets
+from ihdsi.simulate.sheets import LOCAL_WORDS, sample_sheet, write_demo_sheets
+from ihdsi.study import load_study
+
+PROJECT = Path(__file__).parents[3]
+PANEL = PROJECT / "resources/bladder_gene_panel.tsv"
+SEED = 20260401
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulated")
+    simulate_demo_study(SEED, PANEL, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def somatic(root):
+    return pl.read_parquet(root / "truth/somatic.parquet")
+
+
+def digests(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_files_are_those_announced_and_the_seed_decides_them(root, tmp_path):
+    announced = {path for paths in simulated_files(str(root)).values() for path in paths}
+    present = {str(path) for path in root.rglob("*") if path.is_file()}
+    assert present == announced
+    simulate_demo_study(SEED, PANEL, tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(root)
+
+
+def test_another_seed_gives_another_study(root, tmp_path, somatic):
+    simulate_demo_study(SEED + 1, PANEL, tmp_path)
+    other = pl.read_parquet(tmp_path / "truth/somatic.parquet")
+    assert not other.equals(somatic)
+
+
+def test_a_further_patient_changes_no_other(root, tmp_path):
+    larger = (
+        SiteDesign("lih", "LIH", 61, 3, DEMO_SITES[0].two_lane_samples, 1.0),
+        DEMO_SITES[1],
+    )
+    simulate_demo_study(SEED, PANEL, tmp_path, larger)
+    for name in ("patients", "somatic", "germline", "expression"):
+        before = pl.read_parquet(root / f"truth/{name}.parquet")
+        after = pl.read_parquet(tmp_path / f"truth/{name}.parquet")
+        assert after.filter(pl.col("patient") != "LIH-0061").equals(before)
+    vcf = "lih/vcf/LIH-0060-T.somatic.vcf.gz"
+    assert (tmp_path / vcf).read_bytes() == (root / vcf).read_bytes()
+
+
+def test_committed_sheets_are_what_the_seed_gives(tmp_path):
+    seed = load_study(PROJECT / "config/studies/demo.yaml").simulation.seed
+    write_demo_sheets(seed, tmp_path, PANEL)
+    for site in ("lih", "ncck"):
+        for name in ("samples.tsv", "clinical.tsv"):
+            committed = PROJECT / "config/sites" / site / name
+            assert (tmp_path / "sites" / site / name).read_bytes() == committed.read_bytes()
+
+
+def test_sample_sheets_name_simulated_files_only(root):
+    files = simulated_files("results/demo/simulated")
+    known = {path for paths in files.values() for path in paths}
+    for design in DEMO_SITES:
+        sheet = sample_sheet(design)
+        assert sheet["patient"].n_unique() == design.n_patients
+        for column in ("vcf", "counts"):
+            assert set(sheet[column].drop_nulls()) <= known
+        by_fastq = sheet.filter(pl.col("fastq_1").is_not_null())["patient"].unique().sort()
+        assert by_fastq.to_list() == design.fastq_patients
+        lanes = dict(sheet.group_by("sample").len().iter_rows())
+        assert {s for s, n in lanes.items() if n == 2} == set(design.two_lane_samples)
+
+
+def test_clinical_tables_hold_each_missing_code():
+    for site, words in LOCAL_WORDS.items():
+        table = pl.read_csv(
+            PROJECT / f"config/sites/{site}/clinical.tsv", separator="\t", infer_schema=False
+        )
+        assert table.columns == list(words.columns.values())
+        assert (table["grade" if site == "lih" else "등급"] == words.missing["grade"]).sum() == 1
+        assert (
+            table["hémoglobine" if site == "lih" else "혈색소"] == words.missing["haemoglobin"]
+        ).sum() == 2
+    assert (
+        pl.read_csv(PROJECT / "config/sites/lih/clinical.tsv", separator="\t", infer_schema=False)[
+            "âge"
+        ]
+        .str.contains(r"^\d+,\d$")
+        .all()
+    )
+
+
+def test_cohort_is_plausible():
+    cohort = simulate_cohort(SEED, gene_list(read_gene_panel(PANEL)), DEMO_SITES)
+    patients = cohort.patients
+    share = (patients["overall_survival_event"] == "yes").mean()
+    assert 0.45 <= share <= 0.60
+    assert 0.4 <= (patients["stage_group"] == "MIBC").mean() <= 0.6
+    parameters = cohort.parameters
+    common = parameters.filter("is_differential", ~pl.col("site_specific"))
+    assert common.height == 60
+    assert common["log2_fold_change"].abs().is_between(0.8, 2.0).all()
+    assert (parameters["survival_log_hazard_ratio"] != 0).sum() == 6
+    effect = dict(parameters.select("gene_name", "log2_fold_change").iter_rows())
+    assert effect["UPK2"] < 0 < effect["KRT5"]
+    total = np.log2(cohort.expression.abundance).mean(axis=0)
+    assert total.max() - total.min() > np.log2(1000)
+
+
+def test_abundance_carries_the_planted_effects():
+    cohort = simulate_cohort(SEED, gene_list(read_gene_panel(PANEL)), DEMO_SITES)
+    invasive = (cohort.patients["stage_group"] == "MIBC").to_numpy()
+    deviation = cohort.expression.deviation
+    observed = deviation[invasive].mean(axis=0) - deviation[~invasive].mean(axis=0)
+    planted = cohort.parameters["log2_fold_change"].to_numpy()
+    keep = ~cohort.parameters["site_specific"].to_numpy()
+    assert np.polyfit(planted[keep], observed[keep], 1)[0] == pytest.approx(1.0, abs=0.05)
+
+
+def test_somatic_variants_lie_in_targets_apart_from_each_other_and_the_germline(root, somatic):
+    targets = read_targets(root / "reference/targets.bed")
+    assert within_targets(somatic, targets).height == somatic.height
+    germline = pl.read_parquet(root / "truth/germline.parquet")
+    everything = pl.concat(
+        [
+            somatic.select("patient", "chromosome", "position", "reference_allele", s=pl.lit(1)),
+            germline.select("patient", "chromosome", "position", "reference_allele", s=pl.lit(0)),
+        ]
+    ).sort("patient", "chromosome", "position")
+    gaps = everything.with_columns(
+        gap=pl.col("position")
+        - (pl.col("position") + pl.col("reference_allele").str.len_bytes()).shift(1),
+        either=pl.col("s").rolling_max(2),
+        same=pl.struct("patient", "chromosome").rle_id().diff() == 0,
+    ).filter("same", pl.col("either") == 1)
+    assert gaps["gap"].min() >= 14
+    assert somatic["allele_fraction"].is_between(0.05, 0.5).all()
+
+
+def test_drivers_follow_the_stage(root, somatic):
+    patients = pl.read_parquet(root / "truth/patients.parquet")
+    hit = somatic.filter("is_driver").join(patients.select("patient", "stage_group"), on="patient")
+    counts = {
+        (gene, stage): n
+        for gene, stage, n in hit.group_by("gene_name", "stage_group").len().iter_rows()
+    }
+    assert counts["FGFR3", "NMIBC"] > 2 * counts["FGFR3", "MIBC"]
+    assert counts["TP53", "MIBC"] > 2 * counts["TP53", "NMIBC"]
+    assert hit["gene_name"].n_unique() == 12
+    truncating = {"stop_gained", "frameshift"}
+    assert set(hit.filter(pl.col("gene_name") == "KDM6A")["consequence"]) == truncating
+    fgfr3 = hit.filter(pl.col("gene_name") == "FGFR3")
+    assert fgfr3["position"].value_counts()["count"].max() >= 10
+
+
+def test_passengers_are_enriched_at_apobec_sites(root, somatic):
+    with pysam.FastaFile(str(root / "reference/genome.fa")) as fasta:
+        snvs = somatic.filter(pl.col("kind") == "snv", ~pl.col("is_driver"))
+        contexts = [
+            fasta.fetch(chromosome, position - 2, position + 1)
+            for chromosome, position in snvs.select("chromosome", "position").iter_rows()
+        ]
+    tcw = sum(context in ("TCA", "TCT", "TGA", "AGA") for context in contexts)
+    assert tcw / len(contexts) > 0.35  # 4 of 32 folded contexts would give about 0.12
+
+
+@pytest.mark.skipif(shutil.which("bcftools") is None, reason="bcftools is not installed")
+def test_csq_agrees_with_the_planted_consequences_and_norm_with_the_alleles(root, tmp_path):
+    truth = pl.read_parquet(root / "truth/somatic.parquet")
+    alleles = ["chromosome", "position", "reference_allele", "alternate_allele"]
+    sites = truth.unique(alleles).sort("chromosome", "position")
+    lines = ["##fileformat=VCFv4.2"]
+    with pysam.FastaFile(str(root / "reference/genome.fa")) as fasta:
+        lines += [
+            f"##contig=<ID={name},length={length}>"
+            for name, length in zip(fasta.references, fasta.lengths, strict=True)
+        ]
+    lines.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
+    lines += [f"{c}\t{p}\t.\t{r}\t{a}\t.\tPASS\t." for c, p, r, a in sites.select(alleles).rows()]
+    vcf = tmp_path / "truth.vcf"
+    vcf.write_text("\n".join(lines) + "\n")
+    fasta_path = str(root / "reference/genome.fa")
+    norm = subprocess.run(
+        ["bcftools", "norm", "-c", "e", "-f", fasta_path, "-o", "/dev/null", str(vcf)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert f"{sites.height}/0/0/0" in norm.stderr
+    csq = subprocess.run(
+        [
+            *("bcftools", "csq", "-l", "-p", "a", "-f", fasta_path),
+            *("-g", str(root / "reference/annotation.gff3"), str(vcf)),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    rows = [line.split("\t") for line in csq.stdout.splitlines() if not line.startswith("#")]
+    called = pl.DataFrame(
+        [(r[0], int(r[1]), r[3], r[4], r[7]) for r in rows], schema=[*alleles, "bcsq"], orient="row"
+    )
+    joined = sites.join(called, on=alleles)
+    assert joined.height == sites.height
+    term = pl.col("consequence").replace({"inframe": "inframe_", "splice": "splice_"})
+    agrees = joined.filter(
+        pl.col("consequence").is_in(["missense", "synonymous", "stop_gained", "frameshift"])
+        | pl.col("is_driver")
+    ).with_columns(same=pl.col("bcsq").str.contains(term, literal=True))
+    # A passenger indel over the start codon may be called by its other effect.
+    assert agrees.filter("is_driver")["same"].all()
+    assert agrees["same"].mean() > 0.99
+
+
+def test_vcfs_hold_the_truth_and_filtered_artefacts(root, somatic):
+    patient = "NCCK-0010"
+    truth = set(
+        somatic.filter(pl.col("patient") == patient)
+        .select("chromosome", "position", "reference_allele", "alternate_allele")
+        .rows()
+    )
+    with pysam.VariantFile(str(root / f"ncck/vcf/{patient}-T.somatic.vcf.gz")) as vcf:
+        assert list(vcf.header.samples) == [f"{patient}-T", f"{patient}-N"]
+        records = list(vcf)
+        for record in records:
+            depths = record.samples[f"{patient}-T"]
+            assert sum(depths["AD"]) == depths["DP"]
+    passed = {(r.chrom, r.pos, r.ref, r.alts[0]) for r in records if r.filter.keys() == ["PASS"]}
+    assert passed <= truth
+    assert len(passed) >= 0.7 * len(truth)
+    total = filtered = 0
+    for path in sorted((root / "lih/vcf").glob("*.somatic.vcf.gz")):
+        with pysam.VariantFile(str(path)) as vcf:
+            keys = [record.filter.keys() for record in vcf]
+        total += len(keys)
+        filtered += sum(key != ["PASS"] for key in keys)
+    assert 0.05 < filtered / total < 0.5
+
+
+def test_germline_vcf_genotypes_are_the_truth(root):
+    truth = pl.read_parquet(root / "truth/germline.parquet")
+    dosage = {
+        tuple(row[:5]): row[5]
+        for row in truth.select(
+            "patient", "chromosome", "position", "reference_allele", "alternate_allele", "dosage"
+        ).rows()
+    }
+    missing = n = 0
+    with pysam.VariantFile(str(root / "lih/vcf/lih.germline.vcf.gz")) as vcf:
+        assert len(vcf.header.samples) == 57
+        for record in vcf:
+            for name, sample in record.samples.items():
+                n += 1
+                if None in sample["GT"]:
+                    missing += 1
+                    continue
+                key = (name[:-2], record.chrom, record.pos, record.ref, record.alts[0])
+                assert sum(sample["GT"]) == dosage.get(key, 0)
+    assert 0.005 < missing / n < 0.05
+
+
+def test_genotypes_follow_hardy_weinberg(root):
+    patients = pl.read_parquet(root / "truth/patients.parquet").height
+    germline = pl.read_parquet(root / "truth/germline.parquet")
+    per_site = germline.group_by("chromosome", "position").agg(
+        frequency=pl.col("dosage").sum() / (2 * patients),
+        heterozygous=(pl.col("dosage") == 1).sum(),
+    )
+    expected = (2 * pl.col("frequency") * (1 - pl.col("frequency")) * patients).sum()
+    observed, theory = per_site.select(pl.col("heterozygous").sum(), expected).row(0)
+    assert observed == pytest.approx(theory, rel=0.03)
+
+
+def test_count_matrices_and_parameters(root):
+    matrix = pl.read_csv(root / "ncck/gene_counts.tsv", separator="\t")
+    assert matrix.shape == (300, 2 + 53)
+    assert matrix.columns[:3] == ["gene_id", "gene_name", "NCCK-0004-R"]
+    assert 100 < matrix.select(pl.col("NCCK-0004-R").mean()).item() < 500
+    parameters = json.loads((root / "truth/parameters.json").read_text())
+    assert parameters["seed"] == SEED
+    assert parameters["reads"]["duplicate_share"] == 0.08

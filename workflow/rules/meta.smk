@@ -1,0 +1,214 @@
+"""Coordinator: take bundles in, pool, rank. Reads exchange/ and results/<study>/meta only."""
+
+from ihdsi.study import study_hash
+
+META = f"results/{STUDY}/meta"
+
+STRATUM_CONTRASTS = {
+    name: [contrast.variable, contrast.case, contrast.control]
+    for name, contrast in study.contrasts.items()
+    if contrast.variable in study.strata
+}
+
+
+# Paths of each accepted table of all participants.
+ACCEPTED = {
+    table: [f"{META}/intake/{site}/{table}.parquet" for site in PARTICIPANTS]
+    for table in TABLES
+}
+
+
+rule intake_bundle:
+    message:
+        "Verify and accept the bundle of {wildcards.site}"
+    input:
+        manifest=f"exchange/{STUDY}/{{site}}/manifest.json",
+        disclosure=f"exchange/{STUDY}/{{site}}/disclosure.json",
+        tables=[f"exchange/{STUDY}/{{site}}/tables/{table}.parquet" for table in TABLES],
+    output:
+        *[f"results/{{study}}/meta/intake/{{site}}/{table}.parquet" for table in TABLES],
+        accepted="results/{study}/meta/intake/{site}/accepted.json",
+        disclosure="results/{study}/meta/intake/{site}/disclosure.json",
+    params:
+        study_hash=study_hash(study),
+    log:
+        "results/{study}/logs/intake_bundle/{site}.log",
+    benchmark:
+        "results/{study}/benchmarks/intake_bundle/{site}.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    conda:
+        "../../envs/python.yaml"
+    script:
+        "../../scripts/meta/intake_bundle.py"
+
+
+rule pool_expression_effects:
+    message:
+        "Pool expression effects over sites"
+    input:
+        expression_effects=ACCEPTED["expression_effects"],
+    output:
+        "results/{study}/meta/expression_effects.parquet",
+    params:
+        model=study.meta.model,
+    log:
+        "results/{study}/logs/pool_expression_effects.log",
+    benchmark:
+        "results/{study}/benchmarks/pool_expression_effects.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    conda:
+        "../../envs/python.yaml"
+    script:
+        "../../scripts/meta/pool_expression_effects.py"
+
+
+rule pool_linear_model:
+    message:
+        "Fit the pooled linear model from the sites' moments"
+    input:
+        expression_design=ACCEPTED["expression_design"],
+        expression_moments=ACCEPTED["expression_moments"],
+    output:
+        "results/{study}/meta/expression_linear.parquet",
+    log:
+        "results/{study}/logs/pool_linear_model.log",
+    benchmark:
+        "results/{study}/benchmarks/pool_linear_model.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    conda:
+        "../../envs/python.yaml"
+    script:
+        "../../scripts/meta/pool_linear_model.py"
+
+
+rule pool_survival_effects:
+    message:
+        "Pool survival effects over sites"
+    input:
+        survival_effects=ACCEPTED["survival_effects"],
+    output:
+        "results/{study}/meta/survival_effects.parquet",
+    params:
+        model=study.meta.model,
+    log:
+        "results/{study}/logs/pool_survival_effects.log",
+    benchmark:
+        "results/{study}/benchmarks/pool_survival_effects.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    conda:
+        "../../envs/python.yaml"
+    script:
+        "../../scripts/meta/pool_survival_effects.py"
+
+
+rule pool_gene_alterations:
+    message:
+        "Add up gene alterations and pool their odds ratios over sites"
+    input:
+        gene_alterations=ACCEPTED["gene_alterations"],
+    output:
+        alterations="results/{study}/meta/gene_alterations.parquet",
+        contrasts="results/{study}/meta/alteration_contrasts.parquet",
+    params:
+        contrasts=STRATUM_CONTRASTS,
+        model=study.meta.model,
+    log:
+        "results/{study}/logs/pool_gene_alterations.log",
+    benchmark:
+        "results/{study}/benchmarks/pool_gene_alterations.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    conda:
+        "../../envs/python.yaml"
+    script:
+        "../../scripts/meta/pool_gene_alterations.py"
+
+
+rule find_driver_genes:
+    message:
+        "Test genes for recurrent alteration"
+    input:
+        gene_alterations=ACCEPTED["gene_alterations"],
+        mutation_burden=ACCEPTED["mutation_burden"],
+    output:
+        "results/{study}/meta/driver_genes.parquet",
+    log:
+        "results/{study}/logs/find_driver_genes.log",
+    benchmark:
+        "results/{study}/benchmarks/find_driver_genes.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    conda:
+        "../../envs/python.yaml"
+    script:
+        "../../scripts/meta/find_driver_genes.py"
+
+
+rule harmonisation_account:
+    message:
+        "Account for every site's estimates"
+    input:
+        expression_effects=ACCEPTED["expression_effects"],
+        survival_effects=ACCEPTED["survival_effects"],
+        gene_alterations=ACCEPTED["gene_alterations"],
+    output:
+        site_effects="results/{study}/meta/site_effects.parquet",
+        account="results/{study}/meta/harmonisation_account.parquet",
+    params:
+        contrasts=STRATUM_CONTRASTS,
+    log:
+        "results/{study}/logs/harmonisation_account.log",
+    benchmark:
+        "results/{study}/benchmarks/harmonisation_account.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    conda:
+        "../../envs/python.yaml"
+    script:
+        "../../scripts/meta/harmonisation_account.py"
+
+
+rule rank_biomarkers:
+    message:
+        "Combine the layers' evidence and rank genes"
+    input:
+        expression=f"{META}/expression_effects.parquet",
+        survival=f"{META}/survival_effects.parquet",
+        alteration_contrasts=f"{META}/alteration_contrasts.parquet",
+        drivers=f"{META}/driver_genes.parquet",
+    output:
+        evidence="results/{study}/meta/evidence.parquet",
+        biomarkers="results/{study}/meta/biomarkers.parquet",
+        text="results/{study}/meta/biomarkers.tsv",
+    params:
+        tiers=[tier.model_dump() for tier in study.biomarkers.tiers],
+    log:
+        "results/{study}/logs/rank_biomarkers.log",
+    benchmark:
+        "results/{study}/benchmarks/rank_biomarkers.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    conda:
+        "../../envs/python.yaml"
+    script:
+        "../../scripts/meta/rank_biomarkers.py"

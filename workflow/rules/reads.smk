@@ -1,0 +1,27 @@
+rule trim_reads:
+    message:
+        "Trim {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
+    input:
+        fastq_1=lambda wildcards: cohorts[wildcards.site].lanes[(wildcards.sample, wildcards.lane)].fastq_1,
+        fastq_2=lambda wildcards: cohorts[wildcards.site].lanes[(wildcards.sample, wildcards.lane)].fastq_2,
+    output:
+        fastq_1=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R1.fastq.gz"),
+        fastq_2=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R2.fastq.gz"),
+        json="results/{study}/sites/{site}/reads/{sample}.{lane}.fastp.json",
+    log:
+        "results/{study}/sites/{site}/logs/trim_reads/{sample}.{lane}.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/trim_reads/{sample}.{lane}.tsv"
+    conda:
+        "../../envs/reads.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    shell:
+        # Level 1: the trimmed reads are read once and deleted.
+        "fastp --thread {threads} --compression 1 --detect_adapter_for_pe"
+        " --in1 {input.fastq_1} --in2 {input.fastq_2}"
+        " --out1 {output.fastq_1} --out2 {output.fastq_2}"
+        " --json {output.json} --html /dev/null --report_title {wildcards.sample}.{wildcards.lane}"
+        " 2> {log}"

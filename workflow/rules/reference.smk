@@ -1,0 +1,148 @@
+localrules:
+    stage_genome,
+    extract_transcripts,
+
+
+rule stage_genome:
+    message:
+        "Stage and index the reference genome"
+    input:
+        lambda wildcards: study.reference.genome,
+    output:
+        genome="results/{study}/reference/genome.fa",
+        index="results/{study}/reference/genome.fa.fai",
+    log:
+        "results/{study}/logs/stage_genome.log",
+    conda:
+        "../../envs/alignment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    shell:
+        # The hospital's copy may be read-only or compressed, so the index is made beside a link.
+        "(case {input} in *.gz) gzip -cd {input} > {output.genome} ;; "
+        " *) ln -sf $(realpath {input}) {output.genome} ;; esac; "
+        " samtools faidx {output.genome} -o {output.index}) 2> {log}"
+
+
+rule index_genome:
+    message:
+        "Index the reference genome for bwa"
+    input:
+        "results/{study}/reference/genome.fa",
+    output:
+        multiext("results/{study}/reference/bwa/genome", ".amb", ".ann", ".bwt", ".pac", ".sa"),
+    log:
+        "results/{study}/logs/index_genome.log",
+    benchmark:
+        "results/{study}/benchmarks/index_genome.tsv"
+    conda:
+        "../../envs/alignment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 180 * attempt,
+    params:
+        prefix=lambda wildcards, output: output[0].removesuffix(".amb"),
+    shell:
+        "bwa index -p {params.prefix} {input} 2> {log}"
+
+
+rule build_gene_catalogue:
+    message:
+        "List the study's genes with their coding lengths"
+    input:
+        lambda wildcards: study.reference.gene_catalogue or study.reference.annotation,
+    output:
+        "results/{study}/reference/gene_catalogue.parquet",
+    log:
+        "results/{study}/logs/build_gene_catalogue.log",
+    benchmark:
+        "results/{study}/benchmarks/build_gene_catalogue.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        is_annotation=study.reference.gene_catalogue is None,
+    script:
+        "../../scripts/reference/build_gene_catalogue.py"
+
+
+rule extract_transcripts:
+    message:
+        "Extract transcript sequences from genome and annotation"
+    input:
+        genome="results/{study}/reference/genome.fa",
+        annotation=lambda wildcards: study.reference.annotation,
+    output:
+        "results/{study}/reference/transcripts.fa",
+    log:
+        "results/{study}/logs/extract_transcripts.log",
+    conda:
+        "../../envs/expression.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    shell:
+        "(gffread {input.annotation} -g {input.genome} -w - | sed 's/^>transcript:/>/' > {output}) 2> {log}"
+
+
+rule build_transcript_to_gene:
+    message:
+        "Map transcripts to genes"
+    input:
+        lambda wildcards: study.reference.transcript_to_gene
+        or study.reference.annotation
+        or study.reference.transcripts,
+    output:
+        "results/{study}/reference/transcript_to_gene.parquet",
+    log:
+        "results/{study}/logs/build_transcript_to_gene.log",
+    benchmark:
+        "results/{study}/benchmarks/build_transcript_to_gene.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        kind=next(
+            (k for k in ("transcript_to_gene", "annotation", "transcripts") if k in study.reference.paths),
+            None,
+        ),
+    script:
+        "../../scripts/reference/build_transcript_to_gene.py"
+
+
+rule index_transcriptome:
+    message:
+        "Index transcripts for salmon, with the genome as decoy where it is given"
+    input:
+        transcripts=lambda wildcards: study.reference.transcripts
+        or "results/{study}/reference/transcripts.fa",
+        genome=["results/{study}/reference/genome.fa"] if study.reference.genome else [],
+    output:
+        directory("results/{study}/reference/salmon"),
+    log:
+        "results/{study}/logs/index_transcriptome.log",
+    benchmark:
+        "results/{study}/benchmarks/index_transcriptome.tsv"
+    conda:
+        "../../envs/expression.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+        tmpdir=lambda wildcards: f"results/{wildcards.study}/reference",
+    shell:
+        "(work=$(mktemp -d {resources.tmpdir}/salmon-XXXXXX); trap 'rm -rf $work' EXIT; "
+        " gzip -cdf {input.transcripts} {input.genome} > $work/gentrome.fa; "
+        " cat /dev/null {input.genome} | sed -n 's/^>\\([^ ]*\\).*/\\1/p' > $work/decoys.txt; "
+        " salmon index -t $work/gentrome.fa $(test -s $work/decoys.txt && echo -d $work/decoys.txt)"
+        " -i {output} -k 31 --keepDuplicates -p {threads}) > {log} 2>&1"

@@ -1,0 +1,70 @@
+"""Site: disclosure control, then the bundle that crosses to the coordinator.
+
+The data steward's approval is not a step of this file yet: until it is, a bundle is released as
+soon as disclosure control has cleared it.
+"""
+
+from ihdsi.study import study_hash
+
+SITE_FILES = dict(zip(sites, plan.run.sites, strict=True))
+
+
+rule apply_disclosure_control:
+    input:
+        summaries=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/summaries/{table}.parquet"
+            for table in cohorts[wildcards.site].summary_tables
+        ],
+        clinical=clinical_table,
+        sheet=lambda wildcards: sites[wildcards.site].samples,
+    output:
+        tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
+        disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",
+    log:
+        f"{SITE}/logs/apply_disclosure_control.log",
+    benchmark:
+        f"{SITE}/benchmarks/apply_disclosure_control.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        study_file=plan.run.study,
+        site_file=lambda wildcards: SITE_FILES[wildcards.site],
+        disclosure=study.disclosure.model_dump(),
+        stricter=lambda wildcards: sites[wildcards.site].disclosure.model_dump(),
+    message:
+        "Clear the summaries of {wildcards.site} for release"
+    script:
+        "../../scripts/release/apply_disclosure_control.py"
+
+
+rule release_bundle:
+    input:
+        tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
+        disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",
+    output:
+        manifest="exchange/{study}/{site}/manifest.json",
+        disclosure="exchange/{study}/{site}/disclosure.json",
+        tables=[f"exchange/{{study}}/{{site}}/tables/{table}.parquet" for table in TABLES],
+    log:
+        f"{SITE}/logs/release_bundle.log",
+    benchmark:
+        f"{SITE}/benchmarks/release_bundle.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        study_version=study.version,
+        study_hash=study_hash(study),
+        disclosure=study.disclosure.model_dump(),
+        stricter=lambda wildcards: sites[wildcards.site].disclosure.model_dump(),
+    message:
+        "Write the bundle of {wildcards.site}"
+    script:
+        "../../scripts/release/release_bundle.py"

@@ -1,0 +1,96 @@
+from ihdsi.simulate.demo_study import simulated_files
+
+
+SIMULATED = f"results/{STUDY}/simulated"
+SIMULATED_FILES = simulated_files(SIMULATED)
+
+
+rule simulate_cohort:
+    message:
+        "Simulate the patients and the reference"
+    input:
+        panel="resources/bladder_gene_panel.tsv",
+    output:
+        **SIMULATED_FILES,
+    log:
+        f"results/{STUDY}/logs/simulate_cohort.log",
+    benchmark:
+        f"results/{STUDY}/benchmarks/simulate_cohort.tsv"
+    conda:
+        "../../envs/simulation.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        seed=study.simulation.seed,
+        root=SIMULATED,
+    script:
+        "../../scripts/simulate/simulate_cohort.py"
+
+
+rule simulate_reads:
+    message:
+        "Simulate the reads of {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
+    input:
+        genome=f"{SIMULATED}/reference/genome.fa",
+        index=f"{SIMULATED}/reference/genome.fa.fai",
+        targets=f"{SIMULATED}/reference/targets.bed",
+        truth=SIMULATED_FILES["truth"],
+    output:
+        fastq_1=f"{SIMULATED}/{{site}}/fastq/{{sample}}_{{lane}}_R1.fastq.gz",
+        fastq_2=f"{SIMULATED}/{{site}}/fastq/{{sample}}_{{lane}}_R2.fastq.gz",
+    log:
+        f"results/{STUDY}/sites/{{site}}/logs/simulate_reads/{{sample}}_{{lane}}.log",
+    benchmark:
+        f"results/{STUDY}/sites/{{site}}/benchmarks/simulate_reads/{{sample}}_{{lane}}.tsv"
+    conda:
+        "../../envs/simulation.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        seed=study.simulation.seed,
+        lanes=lambda wildcards: [
+            lane.lane for lane in cohorts[wildcards.site].samples[wildcards.sample].lanes
+        ],
+    script:
+        "../../scripts/simulate/simulate_reads.py"
+
+
+rule evaluate_recovery:
+    message:
+        "Compare what was found with what was planted"
+    input:
+        truth=SIMULATED_FILES["truth"],
+        targets=f"{SIMULATED}/reference/targets.bed",
+        somatic_variants=[
+            f"results/{STUDY}/sites/{site}/variants/somatic_variants.parquet" for site in sites
+        ],
+        germline_genotypes=[
+            f"results/{STUDY}/sites/{site}/variants/germline_genotypes.parquet" for site in sites
+        ],
+        gene_counts=[
+            f"results/{STUDY}/sites/{site}/expression/gene_counts.parquet" for site in sites
+        ],
+        expression_effects=f"results/{STUDY}/meta/expression_effects.parquet",
+        survival_effects=f"results/{STUDY}/meta/survival_effects.parquet",
+        driver_genes=f"results/{STUDY}/meta/driver_genes.parquet",
+    output:
+        "results/{study}/recovery.json",
+    log:
+        "results/{study}/logs/evaluate_recovery.log",
+    benchmark:
+        "results/{study}/benchmarks/evaluate_recovery.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        contrast=next(iter(study.contrasts)),
+        endpoint=next(iter(study.endpoints)),
+    script:
+        "../../scripts/simulate/evaluate_recovery.py"

@@ -1,0 +1,221 @@
+"""Site: aggregate patient-level tables into the summary tables of the contract."""
+
+from ihdsi.disclosure.settings import stricter_of
+
+SITE = "results/{study}/sites/{site}"
+
+VARIABLES = {name: variable.model_dump() for name, variable in study.clinical.variables.items()}
+CONTRASTS = {name: contrast.model_dump() for name, contrast in study.contrasts.items()}
+ENDPOINTS = {name: endpoint.model_dump() for name, endpoint in study.endpoints.items()}
+
+
+def clinical_table(wildcards):
+    """The harmonised clinical table, where the site has one."""
+    folder = f"results/{STUDY}/sites/{wildcards.site}/clinical"
+    return [f"{folder}/clinical.parquet"] if cohorts[wildcards.site].clinical else []
+
+
+def minimum_n(wildcards):
+    """Smallest group that is modelled at the site."""
+    return stricter_of(study.disclosure, sites[wildcards.site].disclosure).minimum_n
+
+
+rule build_cohort_profile:
+    input:
+        clinical=f"{SITE}/clinical/clinical.parquet",
+    output:
+        f"{SITE}/summaries/cohort_profile.parquet",
+    log:
+        f"{SITE}/logs/build_cohort_profile.log",
+    benchmark:
+        f"{SITE}/benchmarks/build_cohort_profile.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        variables=VARIABLES,
+        strata=list(study.strata),
+    message:
+        "Summarise the clinical variables of {wildcards.site}"
+    script:
+        "../../scripts/summaries/build_cohort_profile.py"
+
+
+rule build_qc_profile:
+    input:
+        metrics=f"{SITE}/quality_control/qc_metrics.parquet",
+    output:
+        f"{SITE}/summaries/qc_profile.parquet",
+    log:
+        f"{SITE}/logs/build_qc_profile.log",
+    benchmark:
+        f"{SITE}/benchmarks/build_qc_profile.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        limits={name: limit.model_dump() for name, limit in study.quality_control.items()},
+    message:
+        "Summarise the quality metrics of {wildcards.site}"
+    script:
+        "../../scripts/summaries/build_qc_profile.py"
+
+
+rule build_variant_frequencies:
+    input:
+        genotypes=f"{SITE}/variants/germline_genotypes.parquet",
+        clinical=clinical_table,
+    output:
+        f"{SITE}/summaries/variant_frequencies.parquet",
+    log:
+        f"{SITE}/logs/build_variant_frequencies.log",
+    benchmark:
+        f"{SITE}/benchmarks/build_variant_frequencies.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        strata=list(study.strata),
+    message:
+        "Count germline alleles of {wildcards.site}"
+    script:
+        "../../scripts/summaries/build_variant_frequencies.py"
+
+
+rule build_gene_alterations:
+    input:
+        variants=f"{SITE}/variants/somatic_variants.parquet",
+        assessed=f"{SITE}/variants/somatic_assessed.parquet",
+        catalogue="results/{study}/reference/gene_catalogue.parquet",
+        clinical=clinical_table,
+    output:
+        f"{SITE}/summaries/gene_alterations.parquet",
+    log:
+        f"{SITE}/logs/build_gene_alterations.log",
+    benchmark:
+        f"{SITE}/benchmarks/build_gene_alterations.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        strata=list(study.strata),
+    message:
+        "Count patients of {wildcards.site} with altered genes"
+    script:
+        "../../scripts/summaries/build_gene_alterations.py"
+
+
+rule build_mutation_burden:
+    input:
+        variants=f"{SITE}/variants/somatic_variants.parquet",
+        assessed=f"{SITE}/variants/somatic_assessed.parquet",
+        clinical=clinical_table,
+    output:
+        f"{SITE}/summaries/mutation_burden.parquet",
+    log:
+        f"{SITE}/logs/build_mutation_burden.log",
+    benchmark:
+        f"{SITE}/benchmarks/build_mutation_burden.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        strata=list(study.strata),
+    message:
+        "Summarise the mutation burden of {wildcards.site}"
+    script:
+        "../../scripts/summaries/build_mutation_burden.py"
+
+
+rule estimate_expression_effects:
+    input:
+        counts=f"{SITE}/expression/gene_counts.parquet",
+        clinical=f"{SITE}/clinical/clinical.parquet",
+    output:
+        f"{SITE}/summaries/expression_effects.parquet",
+    log:
+        f"{SITE}/logs/estimate_expression_effects.log",
+    benchmark:
+        f"{SITE}/benchmarks/estimate_expression_effects.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        contrasts=CONTRASTS,
+        variables=VARIABLES,
+        minimum_n=minimum_n,
+    message:
+        "Estimate expression effects at {wildcards.site}"
+    script:
+        "../../scripts/summaries/estimate_expression_effects.py"
+
+
+rule build_expression_moments:
+    input:
+        counts=f"{SITE}/expression/gene_counts.parquet",
+        clinical=f"{SITE}/clinical/clinical.parquet",
+    output:
+        design=f"{SITE}/summaries/expression_design.parquet",
+        moments=f"{SITE}/summaries/expression_moments.parquet",
+    log:
+        f"{SITE}/logs/build_expression_moments.log",
+    benchmark:
+        f"{SITE}/benchmarks/build_expression_moments.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        contrasts=CONTRASTS,
+        variables=VARIABLES,
+        minimum_n=minimum_n,
+    message:
+        "Compute moments of expression at {wildcards.site}"
+    script:
+        "../../scripts/summaries/build_expression_moments.py"
+
+
+rule estimate_survival_effects:
+    input:
+        counts=f"{SITE}/expression/gene_counts.parquet",
+        clinical=f"{SITE}/clinical/clinical.parquet",
+    output:
+        f"{SITE}/summaries/survival_effects.parquet",
+    log:
+        f"{SITE}/logs/estimate_survival_effects.log",
+    benchmark:
+        f"{SITE}/benchmarks/estimate_survival_effects.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        endpoints=ENDPOINTS,
+        variables=VARIABLES,
+        minimum_n=minimum_n,
+    message:
+        "Estimate survival effects at {wildcards.site}"
+    script:
+        "../../scripts/summaries/estimate_survival_effects.py"
