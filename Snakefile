@@ -12,7 +12,9 @@ min_version("9.10")
 # Scripts of rules may run in an environment that lacks the package, so every job finds it here.
 SOURCE = os.path.join(workflow.basedir, "src")
 sys.path.insert(0, SOURCE)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [SOURCE, os.environ.get("PYTHONPATH")])
+)
 
 from ihdsi.errors import InputError
 from ihdsi.plan import load_plan
@@ -40,31 +42,17 @@ wildcard_constraints:
     patient="[A-Za-z0-9_-]+",
 
 
-if study.simulated and sites:
+for stage in plan.stages:
 
-    include: "workflow/rules/simulate.smk"
-
-
-if sites:
-
-    include: "workflow/rules/reference.smk"
-    include: "workflow/rules/reads.smk"
-    include: "workflow/rules/alignment.smk"
-    include: "workflow/rules/variants.smk"
-    include: "workflow/rules/expression.smk"
-    include: "workflow/rules/clinical.smk"
-    include: "workflow/rules/quality_control.smk"
-    include: "workflow/rules/summaries.smk"
-    include: "workflow/rules/release.smk"
+    include: f"workflow/rules/{stage}.smk"
 
 
-if plan.coordinator:
-
-    include: "workflow/rules/meta.smk"
-    include: "workflow/rules/report.smk"
-
-
-include: "workflow/rules/targets.smk"
+rule all:
+    default_target: True
+    input:
+        SITE_RESULTS + RELEASES + COORDINATOR_RESULTS + RECOVERY,
+    message:
+        "All that the configuration asks for is there"
 
 
 onstart:

@@ -1,3 +1,3 @@
-"""Federated omics statistics of the IHDSI cohort pipeline: site summaries, release, meta-analysis."""
+"""Federated omics statistics of the IHDSI cohort pipeline: summaries, release, meta-analysis."""
 
 __version__ = "0.1.0"

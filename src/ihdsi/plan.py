@@ -12,6 +12,7 @@ from ihdsi.clinical.harmonise import harmonise_clinical
 from ihdsi.errors import InputError, Problem
 from ihdsi.sheets import Cohort, describe_cohort, read_cohort
 from ihdsi.study import RunConfig, Site, Study, load_run, load_site, load_study
+from ihdsi.yaml_documents import line_of_key
 
 __all__ = ["Plan", "load_plan"]
 
@@ -30,6 +31,20 @@ class Plan:
     def participants(self) -> tuple[str, ...]:
         """All site ids of the study, in the study's order."""
         return self.study.participants
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The rule files of ``workflow/rules`` that this run includes, in their order."""
+        site = (
+            *(("simulate",) if self.study.simulated else ()),
+            *("reference", "reads", "alignment", "variants", "expression", "clinical"),
+            *("quality_control", "summaries", "release"),
+        )
+        return (
+            *(site if self.sites else ()),
+            *(("meta", "report") if self.coordinator else ()),
+            "targets",
+        )
 
     def describe(self) -> str:
         """Say back what was understood, in plain text."""
@@ -82,38 +97,38 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
             harmonise_clinical(
                 site.clinical, codebook, study, site.codebook, cohorts[site.site].patients
             )
-    _check_references(study, cohorts, run.study)
+    _check_references(study, cohorts, run, path)
     return Plan(run, study, sites, cohorts, run.coordinator)
 
 
-def _check_references(study: Study, cohorts: Mapping[str, Cohort], path: str) -> None:
+def _check_references(
+    study: Study, cohorts: Mapping[str, Cohort], run: RunConfig, run_path: Path | str
+) -> None:
     """Refuse reference files that do not exist, and missing ones that the sheets need."""
     simulated = f"results/{study.study}/simulated/" if study.simulated else None
-    problems = [
-        Problem(
-            f"the file {name} does not exist",
-            "Correct the path, or give this machine's under 'reference' in config/config.yaml.",
-            path,
-            None,
-            f"reference.{key}",
+    problems = []
+
+    def problem(key: str, what: str, remedy: str) -> None:
+        # This machine's own paths stand in the run configuration, which Snakemake has merged.
+        local = getattr(run.reference, key) is not None
+        row = None if local else line_of_key(run.study, ("reference", key))
+        problems.append(
+            Problem(what, remedy, run_path if local else run.study, row, f"reference.{key}")
         )
-        for key, name in study.reference.paths.items()
-        if not (simulated and name.startswith(simulated)) and not Path(name).is_file()
-    ]
+
+    for key, name in study.reference.paths.items():
+        if not (simulated and name.startswith(simulated)) and not Path(name).is_file():
+            problem(
+                key,
+                f"the file {name} does not exist",
+                f"Correct the path, or give this machine's under 'reference' in {run_path}.",
+            )
     needs_genome = any(c.aligned or c.somatic_vcfs or c.germline_vcfs for c in cohorts.values())
     needs_transcripts = any(c.quantified for c in cohorts.values())
     given = study.reference.paths
 
     def need(key: str, why: str) -> None:
-        problems.append(
-            Problem(
-                f"{why}, but reference.{key} is not given",
-                "Add its path.",
-                path,
-                None,
-                f"reference.{key}",
-            )
-        )
+        problem(key, f"{why}, but reference.{key} is not given", "Add its path.")
 
     if needs_genome and "genome" not in given:
         need("genome", "DNA samples enter as reads or VCF")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from ihdsi.alignment.quality import alignment_metrics
+from ihdsi.expression.counts import salmon_metrics
 from ihdsi.study import QualityMetric
 
 __all__ = [
     "METRICS_SCHEMA",
+    "alignment_quality",
     "expression_quality",
+    "gather_quality",
     "germline_quality",
     "judge_metrics",
+    "mapping_quality",
     "metric_rows",
     "somatic_quality",
 ]
@@ -34,6 +40,71 @@ def metric_rows(patient: str, sample: str, assay: str, values: Mapping[str, floa
         schema=METRICS_SCHEMA,
         orient="row",
     )
+
+
+def alignment_quality(
+    alignments: Sequence[tuple[tuple[str, str], Path | str, Path | str]],
+) -> pl.DataFrame:
+    """Read the metrics of each alignment.
+
+    `alignments` holds (patient, sample), the file of ``samtools stats`` and mosdepth's thresholds.
+    """
+    return pl.concat(
+        [pl.DataFrame(schema=METRICS_SCHEMA)]
+        + [
+            metric_rows(patient, sample, "dna", alignment_metrics(stats, thresholds))
+            for (patient, sample), stats, thresholds in alignments
+        ]
+    )
+
+
+def mapping_quality(quantifications: Sequence[tuple[tuple[str, str], Path | str]]) -> pl.DataFrame:
+    """Read how many read pairs salmon saw and assigned.
+
+    `quantifications` holds (patient, sample) and salmon's ``aux_info/meta_info.json``.
+    """
+    return pl.concat(
+        [pl.DataFrame(schema=METRICS_SCHEMA)]
+        + [
+            metric_rows(patient, sample, "rna", salmon_metrics(meta_info))
+            for (patient, sample), meta_info in quantifications
+        ]
+    )
+
+
+def gather_quality(
+    alignments: Sequence[tuple[tuple[str, str], Path | str, Path | str]],
+    quantifications: Sequence[tuple[tuple[str, str], Path | str]],
+    samples: Mapping[str, Mapping[str, str]],
+    somatic_variants: pl.DataFrame | None = None,
+    somatic_assessed: pl.DataFrame | None = None,
+    germline_genotypes: pl.DataFrame | None = None,
+    gene_counts: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Gather the metrics of all assays of a site.
+
+    Parameters
+    ----------
+    alignments, quantifications
+        As in `alignment_quality` and `mapping_quality`.
+    samples
+        Patient to sample, by kind (tumour_dna, normal_dna, tumour_rna).
+    somatic_variants, somatic_assessed, germline_genotypes, gene_counts
+        Patient-level tables of the site, where it has them.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `METRICS_SCHEMA`.
+    """
+    frames = [alignment_quality(alignments), mapping_quality(quantifications)]
+    if somatic_variants is not None and somatic_assessed is not None:
+        frames.append(somatic_quality(somatic_variants, somatic_assessed, samples["tumour_dna"]))
+    if germline_genotypes is not None:
+        frames.append(germline_quality(germline_genotypes, samples["normal_dna"]))
+    if gene_counts is not None:
+        frames.append(expression_quality(gene_counts, samples["tumour_rna"]))
+    return pl.concat(frames)
 
 
 def somatic_quality(
@@ -130,7 +201,7 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
     return (
         metrics.join(table, on="metric", how="left", maintain_order="left")
         .with_columns(
-            status=pl.when(pl.col("low").is_null())
+            status=pl.when(pl.col("limit").is_null())
             .then(pl.lit("unlimited"))
             .when(pl.col("value").is_between("low", "high"))
             .then(pl.lit("pass"))

@@ -40,7 +40,7 @@ ENTRIES_OF_ASSAY: dict[Assay, tuple[Entry, ...]] = {
     "dna": ("fastq", "bam", "vcf", "maf"),
     "rna": ("fastq", "counts"),
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NAME_RULE = "Use letters, digits, '-' and '_' only, beginning with a letter or digit."
 
 
@@ -205,6 +205,19 @@ class Cohort:
         """RNA samples quantified from reads."""
         return self.with_entry("rna", "fastq")
 
+    @cached_property
+    def quantified_tumours(self) -> list[Sample]:
+        """Tumour RNA samples quantified from reads."""
+        return [sample for sample in self.quantified if sample.tissue == "tumour"]
+
+    def sample_of(self, kind: str) -> dict[str, str]:
+        """Patient to sample of a kind (``tumour_dna``, ``normal_dna``, ``tumour_rna``, …)."""
+        return {
+            name: sample.sample
+            for name, patient in self.patients.items()
+            if (sample := getattr(patient, kind)) is not None
+        }
+
     @property
     def has_somatic(self) -> bool:
         """Whether any patient has a somatic call set."""
@@ -218,7 +231,17 @@ class Cohort:
     @property
     def has_expression(self) -> bool:
         """Whether any tumour has gene counts."""
-        return bool(self.count_matrices) or any(s.tissue == "tumour" for s in self.quantified)
+        return bool(self.count_matrices or self.quantified_tumours)
+
+    @property
+    def has_reads(self) -> bool:
+        """Whether any sample brings reads, and so reports of the tools that read them."""
+        return any(sample.has_reads for sample in self.samples.values())
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether any assay of the site reaches a summary, and so has quality metrics."""
+        return self.has_somatic or self.has_germline or self.has_expression
 
     @cached_property
     def summary_tables(self) -> tuple[str, ...]:
@@ -226,7 +249,7 @@ class Cohort:
         comparable = self.has_expression and self.clinical is not None
         measured = {
             "cohort_profile": self.clinical is not None,
-            "qc_profile": self.has_somatic or self.has_germline or self.has_expression,
+            "qc_profile": self.is_measured,
             "variant_frequencies": self.has_germline,
             "gene_alterations": self.has_somatic,
             "mutation_burden": self.has_somatic,
@@ -264,9 +287,10 @@ def read_cohort(site: Site, study: Study) -> Cohort:
     _check_columns(table)
     problems: list[Problem] = []
     table = _with_expanded_paths(table, problems)
+    unresolved = {(p.row, p.column) for p in problems}
     samples = _samples_of(table, problems)
     simulated = f"results/{study.study}/simulated/" if study.simulated else None
-    problems += _missing_files(table, simulated)
+    problems += [p for p in _missing_files(table, simulated) if (p.row, p.column) not in unresolved]
     problems += _repeated_files(table)
     patients = _patients_of(samples, table.path, problems)
     if problems:
@@ -349,9 +373,9 @@ def _row_problems(path: Path, row: Row) -> list[Problem]:
 
     value = row.values.get
     for column in ("patient", "sample"):
-        if not _NAME.fullmatch(row.values[column]):
+        if not NAME.fullmatch(row.values[column]):
             problem(column, f"'{row.values[column]}' cannot be a name", _NAME_RULE)
-    if (lane := value("lane")) and not _NAME.fullmatch(lane):
+    if (lane := value("lane")) and not NAME.fullmatch(lane):
         problem("lane", f"'{lane}' cannot be a lane name", _NAME_RULE)
     if row.values["tissue"] not in TISSUES:
         problem(
@@ -430,6 +454,8 @@ def _sample_of(path: Path, rows: list[Row], problems: list[Problem]) -> Sample:
     lanes: dict[str, Lane] = {}
     if entry == "fastq":
         for row in rows:
+            if _entries_of(row) != ["fastq"]:
+                continue
             lane = row.values.get("lane") or "L001"
             if lane in lanes:
                 problems.append(
@@ -490,6 +516,7 @@ def _missing_files(table: DelimitedTable, simulated: str | None) -> list[Problem
 
 def _repeated_files(table: DelimitedTable) -> list[Problem]:
     """FASTQ or BAM files that stand twice in the sheet: one patient's reads under two names."""
+    folder = Path.cwd()
     first_use: dict[str, tuple[int, str]] = {}
     problems = []
     for row in table.rows:
@@ -497,7 +524,7 @@ def _repeated_files(table: DelimitedTable) -> list[Problem]:
             name = row.values.get(column)
             if not name:
                 continue
-            key = os.path.normpath(name)
+            key = os.path.normpath(folder / name)
             if key in first_use:
                 line, where = first_use[key]
                 problems.append(

@@ -1,11 +1,14 @@
 rule align_reads:
-    message:
-        "Align {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
     input:
         fastq_1="results/{study}/sites/{site}/reads/{sample}.{lane}.R1.fastq.gz",
         fastq_2="results/{study}/sites/{site}/reads/{sample}.{lane}.R2.fastq.gz",
         index=multiext(
-            "results/{study}/reference/bwa/genome", ".amb", ".ann", ".bwt", ".pac", ".sa"
+            "results/{study}/reference/bwa/genome",
+            ".amb",
+            ".ann",
+            ".bwt",
+            ".pac",
+            ".sa",
         ),
     output:
         temp("results/{study}/sites/{site}/alignment/{sample}.{lane}.sorted.bam"),
@@ -27,6 +30,8 @@ rule align_reads:
         ),
         # samtools sort spills beside its output when this is used up.
         sort_memory="500M",
+    message:
+        "Align {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
     shell:
         "(bwa mem -t {threads} -R '{params.read_group}' {params.index} {input.fastq_1} {input.fastq_2}"
         " | samtools fixmate -u -m - -"
@@ -34,8 +39,6 @@ rule align_reads:
 
 
 rule mark_duplicates:
-    message:
-        "Merge lanes and mark duplicates of {wildcards.sample} of {wildcards.site}"
     input:
         lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/alignment/{wildcards.sample}.{lane.lane}.sorted.bam"
@@ -55,6 +58,8 @@ rule mark_duplicates:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
+    message:
+        "Merge lanes and mark duplicates of {wildcards.sample} of {wildcards.site}"
     shell:
         "(samtools merge -u - {input}"
         " | samtools markdup -@ {threads} -T {output.bam}.part --json -f {output.json}"
@@ -62,8 +67,6 @@ rule mark_duplicates:
 
 
 rule adopt_alignment:
-    message:
-        "Index the given alignment of {wildcards.sample} of {wildcards.site}"
     input:
         lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].path,
     output:
@@ -79,14 +82,14 @@ rule adopt_alignment:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
+    message:
+        "Index the given alignment of {wildcards.sample} of {wildcards.site}"
     shell:
         "(samtools quickcheck -v {input} && ln -sf $(realpath {input}) {output.bam}"
         " && samtools index {output.bam} {output.index}) 2> {log}"
 
 
 rule alignment_statistics:
-    message:
-        "Alignment statistics of {wildcards.alignment} of {wildcards.site}"
     input:
         "results/{study}/sites/{site}/alignment/{alignment}.bam",
     output:
@@ -101,17 +104,19 @@ rule alignment_statistics:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
+    message:
+        "Alignment statistics of {wildcards.alignment} of {wildcards.site}"
     shell:
         "samtools stats {input} > {output} 2> {log}"
 
 
 rule coverage:
-    message:
-        "Coverage of {wildcards.alignment} of {wildcards.site}"
     input:
         bam="results/{study}/sites/{site}/alignment/{alignment}.bam",
         index="results/{study}/sites/{site}/alignment/{alignment}.bam.bai",
-        targets=lambda wildcards: [study.reference.targets] if study.reference.targets else [],
+        targets=lambda wildcards: (
+            [study.reference.targets] if study.reference.targets else []
+        ),
     output:
         summary="results/{study}/sites/{site}/quality_control/{alignment}.mosdepth.summary.txt",
         distribution="results/{study}/sites/{site}/quality_control/{alignment}.mosdepth.global.dist.txt",
@@ -129,10 +134,14 @@ rule coverage:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        prefix=lambda wildcards, output: output.summary.removesuffix(".mosdepth.summary.txt"),
+        prefix=lambda wildcards, output: output.summary.removesuffix(
+            ".mosdepth.summary.txt"
+        ),
         # Without targets, windows of 500 bases stand for regions.
         by=lambda wildcards, input: input.targets or 500,
         depth=study.variants.germline.callable_depth,
+    message:
+        "Coverage of {wildcards.alignment} of {wildcards.site}"
     shell:
         "mosdepth --threads {threads} --no-per-base --by {params.by} --thresholds 20,100"
         " --quantize 0:{params.depth}: {params.prefix} {input.bam} 2> {log}"

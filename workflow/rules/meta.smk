@@ -19,8 +19,6 @@ ACCEPTED = {
 
 
 rule intake_bundle:
-    message:
-        "Verify and accept the bundle of {wildcards.site}"
     input:
         manifest=f"exchange/{STUDY}/{{site}}/manifest.json",
         disclosure=f"exchange/{STUDY}/{{site}}/disclosure.json",
@@ -29,48 +27,48 @@ rule intake_bundle:
         *[f"results/{{study}}/meta/intake/{{site}}/{table}.parquet" for table in TABLES],
         accepted="results/{study}/meta/intake/{site}/accepted.json",
         disclosure="results/{study}/meta/intake/{site}/disclosure.json",
-    params:
-        study_hash=study_hash(study),
     log:
         "results/{study}/logs/intake_bundle/{site}.log",
     benchmark:
         "results/{study}/benchmarks/intake_bundle/{site}.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    params:
+        study_hash=study_hash(study),
+    message:
+        "Verify and accept the bundle of {wildcards.site}"
     script:
         "../../scripts/meta/intake_bundle.py"
 
 
 rule pool_expression_effects:
-    message:
-        "Pool expression effects over sites"
     input:
         expression_effects=ACCEPTED["expression_effects"],
     output:
         "results/{study}/meta/expression_effects.parquet",
-    params:
-        model=study.meta.model,
     log:
         "results/{study}/logs/pool_expression_effects.log",
     benchmark:
         "results/{study}/benchmarks/pool_expression_effects.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    params:
+        model=study.meta.model,
+    message:
+        "Pool expression effects over sites"
     script:
         "../../scripts/meta/pool_expression_effects.py"
 
 
 rule pool_linear_model:
-    message:
-        "Fit the pooled linear model from the sites' moments"
     input:
         expression_design=ACCEPTED["expression_design"],
         expression_moments=ACCEPTED["expression_moments"],
@@ -80,67 +78,67 @@ rule pool_linear_model:
         "results/{study}/logs/pool_linear_model.log",
     benchmark:
         "results/{study}/benchmarks/pool_linear_model.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    message:
+        "Fit the pooled linear model from the sites' moments"
     script:
         "../../scripts/meta/pool_linear_model.py"
 
 
 rule pool_survival_effects:
-    message:
-        "Pool survival effects over sites"
     input:
         survival_effects=ACCEPTED["survival_effects"],
     output:
         "results/{study}/meta/survival_effects.parquet",
-    params:
-        model=study.meta.model,
     log:
         "results/{study}/logs/pool_survival_effects.log",
     benchmark:
         "results/{study}/benchmarks/pool_survival_effects.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    params:
+        model=study.meta.model,
+    message:
+        "Pool survival effects over sites"
     script:
         "../../scripts/meta/pool_survival_effects.py"
 
 
 rule pool_gene_alterations:
-    message:
-        "Add up gene alterations and pool their odds ratios over sites"
     input:
         gene_alterations=ACCEPTED["gene_alterations"],
     output:
         alterations="results/{study}/meta/gene_alterations.parquet",
         contrasts="results/{study}/meta/alteration_contrasts.parquet",
-    params:
-        contrasts=STRATUM_CONTRASTS,
-        model=study.meta.model,
     log:
         "results/{study}/logs/pool_gene_alterations.log",
     benchmark:
         "results/{study}/benchmarks/pool_gene_alterations.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    params:
+        contrasts=STRATUM_CONTRASTS,
+        model=study.meta.model,
+    message:
+        "Add up gene alterations and pool their odds ratios over sites"
     script:
         "../../scripts/meta/pool_gene_alterations.py"
 
 
 rule find_driver_genes:
-    message:
-        "Test genes for recurrent alteration"
     input:
         gene_alterations=ACCEPTED["gene_alterations"],
         mutation_burden=ACCEPTED["mutation_burden"],
@@ -150,19 +148,19 @@ rule find_driver_genes:
         "results/{study}/logs/find_driver_genes.log",
     benchmark:
         "results/{study}/benchmarks/find_driver_genes.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    message:
+        "Test genes for recurrent alteration"
     script:
         "../../scripts/meta/find_driver_genes.py"
 
 
 rule harmonisation_account:
-    message:
-        "Account for every site's estimates"
     input:
         expression_effects=ACCEPTED["expression_effects"],
         survival_effects=ACCEPTED["survival_effects"],
@@ -170,25 +168,25 @@ rule harmonisation_account:
     output:
         site_effects="results/{study}/meta/site_effects.parquet",
         account="results/{study}/meta/harmonisation_account.parquet",
-    params:
-        contrasts=STRATUM_CONTRASTS,
     log:
         "results/{study}/logs/harmonisation_account.log",
     benchmark:
         "results/{study}/benchmarks/harmonisation_account.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    params:
+        contrasts=STRATUM_CONTRASTS,
+    message:
+        "Account for every site's estimates"
     script:
         "../../scripts/meta/harmonisation_account.py"
 
 
 rule rank_biomarkers:
-    message:
-        "Combine the layers' evidence and rank genes"
     input:
         expression=f"{META}/expression_effects.parquet",
         survival=f"{META}/survival_effects.parquet",
@@ -198,17 +196,19 @@ rule rank_biomarkers:
         evidence="results/{study}/meta/evidence.parquet",
         biomarkers="results/{study}/meta/biomarkers.parquet",
         text="results/{study}/meta/biomarkers.tsv",
-    params:
-        tiers=[tier.model_dump() for tier in study.biomarkers.tiers],
     log:
         "results/{study}/logs/rank_biomarkers.log",
     benchmark:
         "results/{study}/benchmarks/rank_biomarkers.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    params:
+        tiers=[tier.model_dump() for tier in study.biomarkers.tiers],
+    message:
+        "Combine the layers' evidence and rank genes"
     script:
         "../../scripts/meta/rank_biomarkers.py"

@@ -1,9 +1,11 @@
 rule trim_reads:
-    message:
-        "Trim {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
     input:
-        fastq_1=lambda wildcards: cohorts[wildcards.site].lanes[(wildcards.sample, wildcards.lane)].fastq_1,
-        fastq_2=lambda wildcards: cohorts[wildcards.site].lanes[(wildcards.sample, wildcards.lane)].fastq_2,
+        fastq_1=lambda wildcards: cohorts[wildcards.site]
+        .lanes[(wildcards.sample, wildcards.lane)]
+        .fastq_1,
+        fastq_2=lambda wildcards: cohorts[wildcards.site]
+        .lanes[(wildcards.sample, wildcards.lane)]
+        .fastq_2,
     output:
         fastq_1=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R1.fastq.gz"),
         fastq_2=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R2.fastq.gz"),
@@ -18,6 +20,8 @@ rule trim_reads:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
+    message:
+        "Trim {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
     shell:
         # Level 1: the trimmed reads are read once and deleted.
         "fastp --thread {threads} --compression 1 --detect_adapter_for_pe"

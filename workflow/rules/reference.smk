@@ -4,8 +4,6 @@ localrules:
 
 
 rule stage_genome:
-    message:
-        "Stage and index the reference genome"
     input:
         lambda wildcards: study.reference.genome,
     output:
@@ -19,6 +17,8 @@ rule stage_genome:
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
+    message:
+        "Stage and index the reference genome"
     shell:
         # The hospital's copy may be read-only or compressed, so the index is made beside a link.
         "(case {input} in *.gz) gzip -cd {input} > {output.genome} ;; "
@@ -27,12 +27,17 @@ rule stage_genome:
 
 
 rule index_genome:
-    message:
-        "Index the reference genome for bwa"
     input:
         "results/{study}/reference/genome.fa",
     output:
-        multiext("results/{study}/reference/bwa/genome", ".amb", ".ann", ".bwt", ".pac", ".sa"),
+        multiext(
+            "results/{study}/reference/bwa/genome",
+            ".amb",
+            ".ann",
+            ".bwt",
+            ".pac",
+            ".sa",
+        ),
     log:
         "results/{study}/logs/index_genome.log",
     benchmark:
@@ -45,13 +50,13 @@ rule index_genome:
         runtime=lambda wildcards, attempt: 180 * attempt,
     params:
         prefix=lambda wildcards, output: output[0].removesuffix(".amb"),
+    message:
+        "Index the reference genome for bwa"
     shell:
         "bwa index -p {params.prefix} {input} 2> {log}"
 
 
 rule build_gene_catalogue:
-    message:
-        "List the study's genes with their coding lengths"
     input:
         lambda wildcards: study.reference.gene_catalogue or study.reference.annotation,
     output:
@@ -68,13 +73,13 @@ rule build_gene_catalogue:
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         is_annotation=study.reference.gene_catalogue is None,
+    message:
+        "List the study's genes with their coding lengths"
     script:
         "../../scripts/reference/build_gene_catalogue.py"
 
 
 rule extract_transcripts:
-    message:
-        "Extract transcript sequences from genome and annotation"
     input:
         genome="results/{study}/reference/genome.fa",
         annotation=lambda wildcards: study.reference.annotation,
@@ -88,13 +93,13 @@ rule extract_transcripts:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
+    message:
+        "Extract transcript sequences from genome and annotation"
     shell:
         "(gffread {input.annotation} -g {input.genome} -w - | sed 's/^>transcript:/>/' > {output}) 2> {log}"
 
 
 rule build_transcript_to_gene:
-    message:
-        "Map transcripts to genes"
     input:
         lambda wildcards: study.reference.transcript_to_gene
         or study.reference.annotation
@@ -113,16 +118,20 @@ rule build_transcript_to_gene:
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         kind=next(
-            (k for k in ("transcript_to_gene", "annotation", "transcripts") if k in study.reference.paths),
+            (
+                k
+                for k in ("transcript_to_gene", "annotation", "transcripts")
+                if k in study.reference.paths
+            ),
             None,
         ),
+    message:
+        "Map transcripts to genes"
     script:
         "../../scripts/reference/build_transcript_to_gene.py"
 
 
 rule index_transcriptome:
-    message:
-        "Index transcripts for salmon, with the genome as decoy where it is given"
     input:
         transcripts=lambda wildcards: study.reference.transcripts
         or "results/{study}/reference/transcripts.fa",
@@ -140,6 +149,8 @@ rule index_transcriptome:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
         tmpdir=lambda wildcards: f"results/{wildcards.study}/reference",
+    message:
+        "Index transcripts for salmon, with the genome as decoy where it is given"
     shell:
         "(work=$(mktemp -d {resources.tmpdir}/salmon-XXXXXX); trap 'rm -rf $work' EXIT; "
         " gzip -cdf {input.transcripts} {input.genome} > $work/gentrome.fa; "

@@ -6,8 +6,6 @@ soon as disclosure control has cleared it.
 
 from ihdsi.study import study_hash
 
-SITE_FILES = dict(zip(sites, plan.run.sites, strict=True))
-
 
 rule apply_disclosure_control:
     input:
@@ -48,7 +46,9 @@ rule release_bundle:
     output:
         manifest="exchange/{study}/{site}/manifest.json",
         disclosure="exchange/{study}/{site}/disclosure.json",
-        tables=[f"exchange/{{study}}/{{site}}/tables/{table}.parquet" for table in TABLES],
+        tables=[
+            f"exchange/{{study}}/{{site}}/tables/{table}.parquet" for table in TABLES
+        ],
     log:
         f"{SITE}/logs/release_bundle.log",
     benchmark:

@@ -24,8 +24,6 @@ FIGURES = "results/{study}/report/figures"
 
 
 rule draw_figures:
-    message:
-        "Draw the report's figures"
     input:
         tables=REPORT_INPUTS,
         biomarkers=f"{META}/biomarkers.parquet",
@@ -68,26 +66,26 @@ rule draw_figures:
             caption="../report/forest.rst",
             category="Survival",
         ),
-    params:
-        study=study.model_dump(mode="json"),
-        sites=list(PARTICIPANTS),
     log:
         "results/{study}/logs/draw_figures.log",
     benchmark:
         "results/{study}/benchmarks/draw_figures.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    params:
+        study=study.model_dump(mode="json"),
+        sites=list(PARTICIPANTS),
+    message:
+        "Draw the report's figures"
     script:
         "../../scripts/report/draw_figures.py"
 
 
 rule build_report:
-    message:
-        "Write the coordinator's report"
     input:
         tables=REPORT_INPUTS,
         biomarkers=f"{META}/biomarkers.parquet",
@@ -97,18 +95,20 @@ rule build_report:
             caption="../report/report.rst",
             category="Report",
         ),
-    params:
-        study=study.model_dump(mode="json"),
-        sites=list(PARTICIPANTS),
     log:
         "results/{study}/logs/build_report.log",
     benchmark:
         "results/{study}/benchmarks/build_report.tsv"
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
-    conda:
-        "../../envs/python.yaml"
+    params:
+        study=study.model_dump(mode="json"),
+        sites=list(PARTICIPANTS),
+    message:
+        "Write the coordinator's report"
     script:
         "../../scripts/report/build_report.py"

@@ -1,13 +1,10 @@
 from ihdsi.simulate.demo_study import simulated_files
 
-
 SIMULATED = f"results/{STUDY}/simulated"
 SIMULATED_FILES = simulated_files(SIMULATED)
 
 
 rule simulate_cohort:
-    message:
-        "Simulate the patients and the reference"
     input:
         panel="resources/bladder_gene_panel.tsv",
     output:
@@ -25,13 +22,13 @@ rule simulate_cohort:
     params:
         seed=study.simulation.seed,
         root=SIMULATED,
+    message:
+        "Simulate the patients and the reference"
     script:
         "../../scripts/simulate/simulate_cohort.py"
 
 
 rule simulate_reads:
-    message:
-        "Simulate the reads of {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
     input:
         genome=f"{SIMULATED}/reference/genome.fa",
         index=f"{SIMULATED}/reference/genome.fa.fai",
@@ -53,26 +50,30 @@ rule simulate_reads:
     params:
         seed=study.simulation.seed,
         lanes=lambda wildcards: [
-            lane.lane for lane in cohorts[wildcards.site].samples[wildcards.sample].lanes
+            lane.lane
+            for lane in cohorts[wildcards.site].samples[wildcards.sample].lanes
         ],
+    message:
+        "Simulate the reads of {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
     script:
         "../../scripts/simulate/simulate_reads.py"
 
 
 rule evaluate_recovery:
-    message:
-        "Compare what was found with what was planted"
     input:
         truth=SIMULATED_FILES["truth"],
         targets=f"{SIMULATED}/reference/targets.bed",
         somatic_variants=[
-            f"results/{STUDY}/sites/{site}/variants/somatic_variants.parquet" for site in sites
+            f"results/{STUDY}/sites/{site}/variants/somatic_variants.parquet"
+            for site in sites
         ],
         germline_genotypes=[
-            f"results/{STUDY}/sites/{site}/variants/germline_genotypes.parquet" for site in sites
+            f"results/{STUDY}/sites/{site}/variants/germline_genotypes.parquet"
+            for site in sites
         ],
         gene_counts=[
-            f"results/{STUDY}/sites/{site}/expression/gene_counts.parquet" for site in sites
+            f"results/{STUDY}/sites/{site}/expression/gene_counts.parquet"
+            for site in sites
         ],
         expression_effects=f"results/{STUDY}/meta/expression_effects.parquet",
         survival_effects=f"results/{STUDY}/meta/survival_effects.parquet",
@@ -92,5 +93,7 @@ rule evaluate_recovery:
     params:
         contrast=next(iter(study.contrasts)),
         endpoint=next(iter(study.endpoints)),
+    message:
+        "Compare what was found with what was planted"
     script:
         "../../scripts/simulate/evaluate_recovery.py"

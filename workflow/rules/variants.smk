@@ -3,8 +3,6 @@ localrules:
 
 
 rule stage_targets:
-    message:
-        "Stage the target regions"
     input:
         lambda wildcards: study.reference.targets,
     output:
@@ -17,13 +15,13 @@ rule stage_targets:
     resources:
         mem_mb=lambda wildcards, attempt: 500 * attempt,
         runtime=lambda wildcards, attempt: 5 * attempt,
+    message:
+        "Stage the target regions"
     shell:
         "sort -k1,1 -k2,2n {input} > {output} 2> {log}"
 
 
 rule call_somatic:
-    message:
-        "Compare tumour with normal of {wildcards.patient} of {wildcards.site}"
     input:
         tumour=lambda wildcards: expand(
             "results/{study}/sites/{site}/alignment/{file}{suffix}",
@@ -45,7 +43,11 @@ rule call_somatic:
         ),
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
-        targets=["results/{study}/reference/targets.bed"] if study.reference.targets else [],
+        targets=(
+            ["results/{study}/reference/targets.bed"]
+            if study.reference.targets
+            else []
+        ),
     output:
         temp("results/{study}/sites/{site}/variants/somatic_raw/{patient}.vcf.gz"),
     log:
@@ -59,7 +61,11 @@ rule call_somatic:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
-        targets=lambda wildcards, input: f"--targets {input.targets}" if input.targets else "",
+        targets=lambda wildcards, input: (
+            f"--targets {input.targets}" if input.targets else ""
+        ),
+    message:
+        "Compare tumour with normal of {wildcards.patient} of {wildcards.site}"
     shell:
         # Pooled-continuous makes no assumption on ploidy, which tumours do not keep; the fraction
         # is set below the study's limit so that the filter, not the caller, decides.
@@ -72,8 +78,6 @@ rule call_somatic:
 
 
 rule filter_somatic:
-    message:
-        "Filter somatic calls of {wildcards.patient} of {wildcards.site}"
     input:
         calls="results/{study}/sites/{site}/variants/somatic_raw/{patient}.vcf.gz",
         tumour=lambda wildcards: "results/{study}/sites/{site}/alignment/"
@@ -98,16 +102,20 @@ rule filter_somatic:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        tumour=lambda wildcards: cohorts[wildcards.site].patients[wildcards.patient].tumour_dna.sample,
-        normal=lambda wildcards: cohorts[wildcards.site].patients[wildcards.patient].normal_dna.sample,
+        tumour=lambda wildcards: cohorts[wildcards.site]
+        .patients[wildcards.patient]
+        .tumour_dna.sample,
+        normal=lambda wildcards: cohorts[wildcards.site]
+        .patients[wildcards.patient]
+        .normal_dna.sample,
         filters=study.variants.somatic.model_dump(),
+    message:
+        "Filter somatic calls of {wildcards.patient} of {wildcards.site}"
     script:
         "../../scripts/variants/filter_somatic.py"
 
 
 rule annotate_somatic:
-    message:
-        "Normalise and annotate somatic call set {wildcards.patient} of {wildcards.site}"
     input:
         calls=lambda wildcards: (
             cohorts[wildcards.site].somatic_vcfs[wildcards.patient][0].path
@@ -137,14 +145,14 @@ rule annotate_somatic:
             if input.annotation
             else "bcftools view --output-type b"
         ),
+    message:
+        "Normalise and annotate somatic call set {wildcards.patient} of {wildcards.site}"
     shell:
         "(bcftools norm --fasta-ref {input.genome} --check-ref e --multiallelics -any"
         " --output-type u {input.calls} | {params.consequences} --output {output} -) 2> {log}"
 
 
 rule collect_somatic_variants:
-    message:
-        "Collect somatic variants of {wildcards.site}"
     input:
         calls=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/variants/somatic/{name}.bcf"
@@ -153,15 +161,23 @@ rule collect_somatic_variants:
                 *cohorts[wildcards.site].somatic_vcfs,
             )
         ],
-        mafs=lambda wildcards: [samples[0].path for samples in cohorts[wildcards.site].mafs.values()],
+        mafs=lambda wildcards: [
+            samples[0].path for samples in cohorts[wildcards.site].mafs.values()
+        ],
         coverage=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/"
-            + cohorts[wildcards.site].alignment(patient.tumour_dna.sample).removesuffix(".bam")
+            + cohorts[wildcards.site]
+            .alignment(patient.tumour_dna.sample)
+            .removesuffix(".bam")
             + ".quantized.bed.gz"
             for patient in cohorts[wildcards.site].somatic_pairs.values()
         ],
         catalogue="results/{study}/reference/gene_catalogue.parquet",
-        targets=["results/{study}/reference/targets.bed"] if study.reference.targets else [],
+        targets=(
+            ["results/{study}/reference/targets.bed"]
+            if study.reference.targets
+            else []
+        ),
     output:
         variants="results/{study}/sites/{site}/variants/somatic_variants.parquet",
         assessed="results/{study}/sites/{site}/variants/somatic_assessed.parquet",
@@ -192,13 +208,13 @@ rule collect_somatic_variants:
         ],
         covered_patients=lambda wildcards: list(cohorts[wildcards.site].somatic_pairs),
         callable_depth=study.variants.germline.callable_depth,
+    message:
+        "Collect somatic variants of {wildcards.site}"
     script:
         "../../scripts/variants/collect_somatic_variants.py"
 
 
 rule call_germline:
-    message:
-        "Call germline variants of {wildcards.patient} of {wildcards.site}"
     input:
         normal=lambda wildcards: expand(
             "results/{study}/sites/{site}/alignment/{file}{suffix}",
@@ -211,7 +227,11 @@ rule call_germline:
         ),
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
-        targets=["results/{study}/reference/targets.bed"] if study.reference.targets else [],
+        targets=(
+            ["results/{study}/reference/targets.bed"]
+            if study.reference.targets
+            else []
+        ),
     output:
         "results/{study}/sites/{site}/variants/germline_called/{patient}.vcf.gz",
     log:
@@ -228,8 +248,12 @@ rule call_germline:
         targets=lambda wildcards, input: (
             f"--regions-file {input.targets}" if input.targets else ""
         ),
-        sample=lambda wildcards: cohorts[wildcards.site].patients[wildcards.patient].normal_dna.sample,
+        sample=lambda wildcards: cohorts[wildcards.site]
+        .patients[wildcards.patient]
+        .normal_dna.sample,
         minimum_quality=study.variants.germline.minimum_quality,
+    message:
+        "Call germline variants of {wildcards.patient} of {wildcards.site}"
     shell:
         "(bcftools mpileup --fasta-ref {input.genome} {params.targets} --min-MQ 20 --min-BQ 20"
         " --max-depth 2000 --annotate FORMAT/AD,FORMAT/DP --output-type u {input.normal[0]}"
@@ -241,8 +265,6 @@ rule call_germline:
 
 
 rule annotate_germline:
-    message:
-        "Normalise and annotate germline call set {wildcards.patient} of {wildcards.site}"
     input:
         calls=lambda wildcards: (
             cohorts[wildcards.site].germline_vcfs[wildcards.patient][0].path
@@ -252,7 +274,11 @@ rule annotate_germline:
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
         annotation=[study.reference.annotation] if study.reference.annotation else [],
-        targets=["results/{study}/reference/targets.bed"] if study.reference.targets else [],
+        targets=(
+            ["results/{study}/reference/targets.bed"]
+            if study.reference.targets
+            else []
+        ),
     output:
         "results/{study}/sites/{site}/variants/germline/{patient}.bcf",
     log:
@@ -276,6 +302,8 @@ rule annotate_germline:
         targets=lambda wildcards, input: (
             f"--targets-file {input.targets}" if input.targets else ""
         ),
+    message:
+        "Normalise and annotate germline call set {wildcards.patient} of {wildcards.site}"
     shell:
         "(bcftools norm --fasta-ref {input.genome} --check-ref e --multiallelics -any"
         " {params.targets} --output-type u {input.calls}"
@@ -283,8 +311,6 @@ rule annotate_germline:
 
 
 rule collect_germline_genotypes:
-    message:
-        "Collect germline genotypes of {wildcards.site}"
     input:
         calls=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/variants/germline/{name}.bcf"
@@ -295,7 +321,9 @@ rule collect_germline_genotypes:
         ],
         coverage=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/"
-            + cohorts[wildcards.site].alignment(patient.normal_dna.sample).removesuffix(".bam")
+            + cohorts[wildcards.site]
+            .alignment(patient.normal_dna.sample)
+            .removesuffix(".bam")
             + ".quantized.bed.gz"
             for patient in cohorts[wildcards.site].germline_patients.values()
         ],
@@ -327,7 +355,11 @@ rule collect_germline_genotypes:
                 for samples in cohorts[wildcards.site].germline_vcfs.values()
             ),
         ],
-        covered_patients=lambda wildcards: list(cohorts[wildcards.site].germline_patients),
+        covered_patients=lambda wildcards: list(
+            cohorts[wildcards.site].germline_patients
+        ),
         filters=study.variants.germline.model_dump(),
+    message:
+        "Collect germline genotypes of {wildcards.site}"
     script:
         "../../scripts/variants/collect_germline_genotypes.py"

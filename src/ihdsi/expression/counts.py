@@ -11,7 +11,13 @@ import polars as pl
 
 from ihdsi.errors import InputError, Problem
 
-__all__ = ["combine_gene_counts", "read_count_matrix", "salmon_gene_counts", "salmon_metrics"]
+__all__ = [
+    "combine_gene_counts",
+    "gather_gene_counts",
+    "read_count_matrix",
+    "salmon_gene_counts",
+    "salmon_metrics",
+]
 
 logger = logging.getLogger(__name__)
 GENE_COLUMNS = ["gene_id", "gene_name"]
@@ -136,18 +142,44 @@ def combine_gene_counts(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         return pl.DataFrame(schema=dict.fromkeys(GENE_COLUMNS, pl.String))
     combined = frames[0]
     for frame in frames[1:]:
-        before = max(combined.height, frame.height)
         combined = combined.join(frame.drop("gene_name"), on="gene_id", how="inner")
-        if combined.height < before:
-            logger.warning(
-                "%d genes are not in every count table and are left out", before - combined.height
-            )
+    lost = pl.concat([frame["gene_id"] for frame in frames]).n_unique() - combined.height
+    if lost:
+        logger.warning("%d genes are not in every count table and are left out", lost)
     return combined.sort("gene_id")
 
 
-def salmon_metrics(folder: Path | str) -> dict[str, float]:
-    """Read mapping_rate_percent and read_pairs from a salmon output folder."""
-    meta = json.loads((Path(folder) / "aux_info" / "meta_info.json").read_text(encoding="utf-8"))
+def gather_gene_counts(
+    quantifications: Mapping[str, Path | str],
+    transcript_to_gene: Path | str | None,
+    matrices: Sequence[tuple[Path | str, Mapping[str, str]]],
+) -> pl.DataFrame:
+    """Gather the gene counts of a site's tumours, quantified here or given.
+
+    Parameters
+    ----------
+    quantifications
+        Patient to ``quant.sf``.
+    transcript_to_gene
+        Parquet with transcript_id, gene_id, gene_name; needed where there are quantifications.
+    matrices
+        Count matrices with the columns to read from each (column to patient).
+
+    Returns
+    -------
+    polars.DataFrame
+        gene_id, gene_name and one Float64 column a patient, for the genes that all origins hold.
+    """
+    frames = []
+    if quantifications and transcript_to_gene is not None:
+        frames.append(salmon_gene_counts(quantifications, pl.read_parquet(transcript_to_gene)))
+    frames += [read_count_matrix(path, patients) for path, patients in matrices]
+    return combine_gene_counts(frames)
+
+
+def salmon_metrics(meta_info: Path | str) -> dict[str, float]:
+    """Read mapping_rate_percent and read_pairs from salmon's ``aux_info/meta_info.json``."""
+    meta = json.loads(Path(meta_info).read_text(encoding="utf-8"))
     return {
         "mapping_rate_percent": float(meta["percent_mapped"]),
         "read_pairs": float(meta["num_processed"]),

@@ -1,0 +1,27 @@
+"""Collect and judge a site's quality metrics."""
+
+import polars as pl
+
+from ihdsi.files import write_parquet, write_tsv
+from ihdsi.logs import log_to
+from ihdsi.quality_control import gather_quality, judge_metrics
+from ihdsi.study import QualityMetric
+
+log_to(snakemake.log[0])
+given, params = snakemake.input, snakemake.params
+tables = {
+    name: pl.read_parquet(path)
+    for name in ("somatic_variants", "somatic_assessed", "germline_genotypes", "gene_counts")
+    for path in given[name]
+}
+metrics = gather_quality(
+    alignments=list(zip(params.aligned, given.stats, given.thresholds, strict=True)),
+    quantifications=list(zip(params.quantified, given.meta_info, strict=True)),
+    samples={kind: params[kind] for kind in ("tumour_dna", "normal_dna", "tumour_rna")},
+    **tables,
+)
+judged = judge_metrics(
+    metrics, {name: QualityMetric(**keys) for name, keys in params.limits.items()}
+)
+write_parquet(judged, snakemake.output.metrics)
+write_tsv(judged, snakemake.output.text)

@@ -1,0 +1,77 @@
+"""Site: quantify RNA reads with salmon and gather gene counts of all origins."""
+
+
+rule quantify_expression:
+    input:
+        fastq_1=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/reads/{wildcards.sample}.{lane.lane}.R1.fastq.gz"
+            for lane in cohorts[wildcards.site].samples[wildcards.sample].lanes
+        ],
+        fastq_2=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/reads/{wildcards.sample}.{lane.lane}.R2.fastq.gz"
+            for lane in cohorts[wildcards.site].samples[wildcards.sample].lanes
+        ],
+        index="results/{study}/reference/salmon",
+    output:
+        quantification="results/{study}/sites/{site}/expression/salmon/{sample}/quant.sf",
+        meta_info="results/{study}/sites/{site}/expression/salmon/{sample}/aux_info/meta_info.json",
+        fragment_lengths="results/{study}/sites/{site}/expression/salmon/{sample}/libParams/flenDist.txt",
+    log:
+        "results/{study}/sites/{site}/logs/quantify_expression/{sample}.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/quantify_expression/{sample}.tsv"
+    conda:
+        "../../envs/expression.yaml"
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, attempt: 12000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        folder=lambda wildcards, output: output.quantification.removesuffix("/quant.sf"),
+    message:
+        "Quantify {wildcards.sample} of {wildcards.site}"
+    shell:
+        "salmon quant --index {input.index} --libType A --validateMappings --gcBias --seqBias"
+        " -1 {input.fastq_1} -2 {input.fastq_2} --threads {threads} --output {params.folder}"
+        " > {log} 2>&1"
+
+
+rule gather_gene_counts:
+    input:
+        quantifications=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/expression/salmon/{sample.sample}/quant.sf"
+            for sample in cohorts[wildcards.site].quantified_tumours
+        ],
+        transcript_to_gene=lambda wildcards: (
+            [f"results/{STUDY}/reference/transcript_to_gene.parquet"]
+            if cohorts[wildcards.site].quantified_tumours
+            else []
+        ),
+        matrices=lambda wildcards: [
+            samples[0].path
+            for samples in cohorts[wildcards.site].count_matrices.values()
+        ],
+    output:
+        "results/{study}/sites/{site}/expression/gene_counts.parquet",
+    log:
+        "results/{study}/sites/{site}/logs/gather_gene_counts.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/gather_gene_counts.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        patients=lambda wildcards: [
+            sample.patient for sample in cohorts[wildcards.site].quantified_tumours
+        ],
+        matrix_patients=lambda wildcards: [
+            {sample.name_in_file: sample.patient for sample in samples}
+            for samples in cohorts[wildcards.site].count_matrices.values()
+        ],
+    message:
+        "Gather gene counts of {wildcards.site}"
+    script:
+        "../../scripts/expression/gather_gene_counts.py"

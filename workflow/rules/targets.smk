@@ -1,0 +1,48 @@
+"""What a run can be asked for: a site's part, the coordinator's, or (in the Snakefile) both."""
+
+SITE_RESULTS = [
+    f"results/{STUDY}/sites/{site}/{result}"
+    for site in sites
+    for result in (
+        *(f"cleared/{table}.parquet" for table in TABLES),
+        "cleared/disclosure_log.parquet",
+        *(["quality_control/qc_metrics.tsv"] if cohorts[site].is_measured else []),
+        *(["multiqc/multiqc_report.html"] if cohorts[site].has_reads else []),
+    )
+]
+RELEASES = [f"exchange/{STUDY}/{site}/manifest.json" for site in sites]
+COORDINATOR_RESULTS = (
+    [
+        f"results/{STUDY}/meta/biomarkers.tsv",
+        f"results/{STUDY}/report/figures/cohort.svg",
+        f"results/{STUDY}/report/index.html",
+    ]
+    if plan.coordinator
+    else []
+)
+# Only a machine that plays every site can hold the whole truth against the pooled result.
+RECOVERY = (
+    [f"results/{STUDY}/recovery.json"]
+    if study.simulated and plan.coordinator and set(sites) == set(PARTICIPANTS)
+    else []
+)
+
+
+localrules:
+    all,
+    site,
+    meta,
+
+
+rule site:
+    input:
+        SITE_RESULTS,
+    message:
+        "The release candidates of {sites} wait for review"
+
+
+rule meta:
+    input:
+        COORDINATOR_RESULTS,
+    message:
+        "The coordinator's results of {STUDY} are there"
