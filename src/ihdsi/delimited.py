@@ -37,21 +37,14 @@ def read_delimited(path: Path | str, separator: str = "\t") -> DelimitedTable:
     ------
     InputError
         If the file is absent, not UTF-8, empty, has Windows line ends, an unnamed or repeated
-        column, a row with another number of fields, or white space around a value. White space
-        and ``\r`` are refused rather than stripped, because every other tool that reads the same
-        sheet would see them as part of an identifier.
+        column, a row with another number of fields, an unbalanced quotation mark, or white space
+        around a value. White space and ``\r`` are refused rather than stripped, because every
+        other tool that reads the same sheet would see them as part of an identifier.
     """
     path = Path(path)
-    text = read_text(path)
+    text = read_text(path, separator)
     _refuse_windows_line_ends(path, text, separator)
-    # The module splits on bare new lines only once "\r" has been refused.
-    records = [
-        (number, record)
-        for number, record in enumerate(
-            csv.reader(io.StringIO(text, newline=""), delimiter=separator), 1
-        )
-        if record
-    ]
+    records = _records(path, text, separator)
     if not records:
         raise InputError(
             Problem("the sheet is empty", "Write a header line and one line per record.", file=path)
@@ -93,6 +86,29 @@ def read_delimited(path: Path | str, separator: str = "\t") -> DelimitedTable:
             )
         )
     return DelimitedTable(path, header, tuple(rows))
+
+
+def _records(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Return the records that are not blank, each with the line on which it begins."""
+    # The module splits on bare new lines only once "\r" has been refused.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    records = []
+    line = 1
+    try:
+        for record in reader:
+            if record:
+                records.append((line, record))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            Problem(
+                f"a quoted value is not closed properly ({error})",
+                "Delete the quotation mark, or write it as two inside a quoted value.",
+                file=path,
+                row=line,
+            )
+        ) from None
+    return records
 
 
 def _refuse_windows_line_ends(path: Path, text: str, separator: str) -> None:

@@ -19,7 +19,12 @@ from pydantic import (
 )
 
 from ihdsi.errors import InputError, Problem
-from ihdsi.yaml_documents import expand_variables, load_document, validate_document
+from ihdsi.yaml_documents import (
+    expand_variables,
+    line_of_key,
+    load_document,
+    validate_document,
+)
 
 __all__ = [
     "BiomarkerSettings",
@@ -383,6 +388,7 @@ def load_site(path: Path | str, study: Study | None = None) -> Site:
                 f"the site takes part in '{site.study}', but the run is of '{study.study}'",
                 "Name the site file of this study in config/config.yaml.",
                 file=path,
+                row=line_of_key(path, ("study",)),
                 column="study",
             )
         )
@@ -393,6 +399,7 @@ def load_site(path: Path | str, study: Study | None = None) -> Site:
                 f"'{study.version}'",
                 "Use the study file of that version, or review this one and raise study_version.",
                 file=path,
+                row=line_of_key(path, ("study_version",)),
                 column="study_version",
             )
         )
@@ -403,6 +410,7 @@ def load_site(path: Path | str, study: Study | None = None) -> Site:
                 f"({', '.join(study.participants)})",
                 "Correct the site's id, or have the study amended.",
                 file=path,
+                row=line_of_key(path, ("site",)),
                 column="site",
             )
         )

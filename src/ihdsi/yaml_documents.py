@@ -10,17 +10,21 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ihdsi.errors import InputError, Problem
 
-__all__ = ["expand_variables", "load_document", "read_text", "validate_document"]
+__all__ = ["expand_variables", "line_of_key", "load_document", "read_text", "validate_document"]
 
 Model = TypeVar("Model", bound=BaseModel)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-def read_text(path: Path | str) -> str:
-    """Read a UTF-8 file; a missing file or another encoding is an `InputError` naming the row."""
+def read_text(path: Path | str, separator: str = "\t") -> str:
+    """Read a UTF-8 file; a missing file or another encoding is an `InputError` naming the row.
+
+    In text whose first line is divided by `separator`, the error names the column as well.
+    """
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -35,17 +39,24 @@ def read_text(path: Path | str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        # The error counts from behind a byte-order mark; its own object does so too.
+        content = error.object
         row = content.count(b"\n", 0, error.start) + 1
         line_start = content.rfind(b"\n", 0, error.start) + 1
-        field = content.count(b"\t", line_start, error.start)
-        header = content[: content.find(b"\n")].decode("utf-8-sig", errors="replace").split("\t")
+        field = content.count(separator.encode(), line_start, error.start)
+        header = content.split(b"\n", 1)[0].decode("utf-8", errors="replace").split(separator)
+        # The "Unicode text" of spreadsheets is UTF-16; its bytes show no columns.
+        wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        encoding = "UTF-16" if wide else "ISO-8859-1"
         raise InputError(
             Problem(
                 f"byte 0x{content[error.start]:02x} is not UTF-8 text",
-                "Save the file as UTF-8 (for example: iconv -f ISO-8859-1 -t UTF-8 IN > OUT).",
+                f"Save the file as UTF-8 (for example: iconv -f {encoding} -t UTF-8 IN > OUT).",
                 file=path,
                 row=row,
-                column=header[field] if field < len(header) and len(header) > 1 else None,
+                column=header[field]
+                if field < len(header) and len(header) > 1 and not wide
+                else None,
             )
         ) from None
 
@@ -57,6 +68,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                break  # the base class refuses it, with its place
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key '{key}' occurs twice", key_node.start_mark
@@ -89,7 +102,8 @@ def load_document(path: Path | str, model: type[Model]) -> Model:
     try:
         content = yaml.load(text, Loader=_UniqueKeyLoader)
         root = yaml.compose(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
+    # A date such as 2026-13-01 is a ValueError of the standard library.
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         raise InputError(
             Problem(
@@ -124,12 +138,12 @@ def validate_document(
                 row=_line_of(root, detail["loc"]),
                 column=".".join(str(part) for part in detail["loc"]) or None,
             )
-            for detail in map(dict, error.errors())
+            for detail in error.errors()
         ]
         raise InputError(problems) from None
 
 
-def _sentence(detail: Mapping[str, Any]) -> str:
+def _sentence(detail: ErrorDetails) -> str:
     kind = detail["type"]
     if kind == "missing":
         return "this required key is missing"
@@ -162,6 +176,11 @@ def _line_of(root: yaml.Node | None, location: Sequence[str | int]) -> int | Non
         else:
             break
     return line
+
+
+def line_of_key(path: Path | str, location: Sequence[str | int]) -> int | None:
+    """Return the line of a key in a YAML file, for problems found after it fitted its model."""
+    return _line_of(yaml.compose(read_text(path), Loader=_UniqueKeyLoader), location)
 
 
 def expand_variables(text: str, environment: Mapping[str, str] | None = None) -> str:

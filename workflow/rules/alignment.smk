@@ -47,7 +47,7 @@ rule mark_duplicates:
     output:
         bam="results/{study}/sites/{site}/alignment/{sample}.markdup.bam",
         index="results/{study}/sites/{site}/alignment/{sample}.markdup.bam.bai",
-        json="results/{study}/sites/{site}/alignment/{sample}.markdup.json",
+        statistics="results/{study}/sites/{site}/alignment/{sample}.markdup.txt",
     log:
         "results/{study}/sites/{site}/logs/mark_duplicates/{sample}.log",
     benchmark:
@@ -62,7 +62,7 @@ rule mark_duplicates:
         "Merge lanes and mark duplicates of {wildcards.sample} of {wildcards.site}"
     shell:
         "(samtools merge -u - {input}"
-        " | samtools markdup -@ {threads} -T {output.bam}.part --json -f {output.json}"
+        " | samtools markdup -@ {threads} -T {output.bam}.part -f {output.statistics}"
         " --write-index - {output.bam}##idx##{output.index}) 2> {log}"
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.study import Study
-from ihdsi.yaml_documents import load_document
+from ihdsi.yaml_documents import line_of_key, load_document
 
 __all__ = ["Codebook", "VariableMapping", "load_codebook"]
 
@@ -51,14 +51,17 @@ def load_codebook(path: Path | str, study: Study) -> Codebook:
     codebook = load_document(path, Codebook)
     problems: list[Problem] = []
 
-    def problem(key: str, what: str, remedy: str) -> None:
-        problems.append(Problem(what, remedy, path, column=f"variables.{key}"))
+    def problem(key: tuple[str, ...], what: str, remedy: str) -> None:
+        location = ("variables", *key)
+        problems.append(
+            Problem(what, remedy, path, line_of_key(path, location), ".".join(location))
+        )
 
     dictionary = study.clinical.variables
     for name, mapping in codebook.variables.items():
         if name not in dictionary:
             problem(
-                name,
+                (name,),
                 f"the study has no variable '{name}'",
                 f"Use one of: {', '.join(dictionary)}.",
             )
@@ -68,24 +71,24 @@ def load_codebook(path: Path | str, study: Study) -> Codebook:
             for code, level in mapping.values.items():
                 if level not in variable.levels:
                     problem(
-                        f"{name}.values.{code}",
+                        (name, "values", code),
                         f"'{level}' is not a level of '{name}'",
                         f"Use one of: {', '.join(variable.levels)}.",
                     )
             if not mapping.values:
-                problem(f"{name}.values", "no codes are given", "Map every local code to a level.")
+                problem((name, "values"), "no codes are given", "Map every local code to a level.")
         else:
             if mapping.values:
-                problem(f"{name}.values", f"'{name}' is a number and has no codes", "Remove them.")
+                problem((name, "values"), f"'{name}' is a number and has no codes", "Remove them.")
             if mapping.unit is None:
                 problem(
-                    f"{name}.unit",
+                    (name, "unit"),
                     "the local unit is missing",
                     f"Give the UCUM unit of the local numbers (the study uses {variable.unit}).",
                 )
     for name, variable in dictionary.items():
         if variable.required and name not in codebook.variables:
-            problem(name, "this required variable is not mapped", "Add its column and codes.")
+            problem((name,), "this required variable is not mapped", "Add its column and codes.")
     if problems:
         raise InputError(problems)
     return codebook

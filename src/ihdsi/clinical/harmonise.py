@@ -13,6 +13,7 @@ from ihdsi.clinical.codebook import Codebook, VariableMapping
 from ihdsi.delimited import DelimitedTable, read_delimited
 from ihdsi.errors import InputError, Problem
 from ihdsi.study import ClinicalVariable, Study
+from ihdsi.yaml_documents import line_of_key
 
 __all__ = ["convert_unit", "harmonise_clinical"]
 
@@ -78,7 +79,9 @@ def harmonise_clinical(
         if variable.type == "categorical":
             series, faults = _recode(local, name, mapping, table.path, codebook_path)
         else:
-            series, faults = _measure(local, name, mapping, variable, codebook.decimal, table.path)
+            series, faults = _measure(
+                local, name, mapping, variable, codebook.decimal, table.path, codebook_path
+            )
         columns.append(series.alias(name))
         problems += faults
     if problems:
@@ -108,7 +111,7 @@ def _check_columns(table: DelimitedTable, codebook: Codebook, codebook_path: Pat
 def _patient_problems(
     frame: pl.DataFrame, column: str, path: Path, patients: Collection[str]
 ) -> list[Problem]:
-    repeated = frame.filter(~pl.col(column).is_first_distinct())
+    repeated = frame.filter(~pl.col(column).is_first_distinct() & (pl.col(column) != ""))
     problems = [
         Problem(
             f"patient '{patient}' occurs twice",
@@ -169,6 +172,7 @@ def _measure(
     variable: ClinicalVariable,
     decimal: str,
     path: Path,
+    codebook_path: Path | str,
 ) -> tuple[pl.Series, list[Problem]]:
     text = local["value"]
     if decimal == ",":
@@ -190,7 +194,7 @@ def _measure(
         )
         for line, value in unreadable.iter_rows()
     ]
-    converted = convert_unit(number, str(mapping.unit), str(variable.unit), name)
+    converted = convert_unit(number, str(mapping.unit), str(variable.unit), name, codebook_path)
     low = variable.minimum if variable.minimum is not None else float("-inf")
     high = variable.maximum if variable.maximum is not None else float("inf")
     outside = ((converted < low) | (converted > high)).fill_null(False)
@@ -210,8 +214,16 @@ def _measure(
     return converted, problems
 
 
-def convert_unit(values: pl.Series, local: str, target: str, name: str = "value") -> pl.Series:
+def convert_unit(
+    values: pl.Series,
+    local: str,
+    target: str,
+    name: str = "value",
+    codebook_path: Path | str | None = None,
+) -> pl.Series:
     """Convert numbers between two UCUM units (https://ucum.org), affine units included.
+
+    `name` and `codebook_path` say in an error which variable of which codebook has the unit.
 
     Raises
     ------
@@ -226,11 +238,15 @@ def convert_unit(values: pl.Series, local: str, target: str, name: str = "value"
         points = registry.Quantity([0.0, 1.0], registry.from_ucum(local).units)
         zero, one = (float(v) for v in points.to(registry.from_ucum(target).units).magnitude)
     except Exception as error:
+        location = ("variables", name, "unit")
+        reason = str(error).split("\n", 1)[0].removesuffix(".")
         raise InputError(
             Problem(
-                f"cannot convert '{name}' from {local} to {target}: {error}",
+                f"cannot convert '{name}' from '{local}' to '{target}': {reason}",
                 "Give a UCUM unit of the same dimension, for example g/dL, mo or a.",
-                column=f"variables.{name}.unit",
+                codebook_path,
+                line_of_key(codebook_path, location) if codebook_path else None,
+                ".".join(location),
             )
         ) from None
     return values * (one - zero) + zero
