@@ -3,12 +3,17 @@
 # Python packages of envs/requirements.lock. Says what it does; does nothing when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# The environment must not be built by the very interpreter that it replaces.
+PATH=${PATH//"$PWD/.venv/bin:"/}
+
+# Debian's mosdepth is there and yet does not start without the library that it loads by name.
+works() { command -v "$1" > /dev/null && { [ "$1" != mosdepth ] || mosdepth --version > /dev/null 2>&1; }; }
 
 missing_commands=()
 missing_packages=()
 while read -r package commands; do
     for command in $commands; do
-        if ! command -v "$command" > /dev/null; then
+        if ! works "$command"; then
             missing_commands+=("$command")
             missing_packages+=("$package")
         fi
@@ -48,10 +53,10 @@ if [ "$(cat .venv/installed 2> /dev/null || true)" != "$wanted" ]; then
     echo "Installing the locked Python packages into .venv"
     rm -rf .venv
     "$python" -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+    .venv/bin/pip install -qq --disable-pip-version-check --require-hashes --no-deps \
         --requirement envs/requirements.lock
     # The build back end is among the locked packages, so nothing unlocked is fetched.
-    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+    .venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
         --editable .
     echo "$wanted" > .venv/installed
 fi

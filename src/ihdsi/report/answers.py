@@ -127,10 +127,8 @@ def _tiers(inputs: ReportInputs) -> str:
     tiers = inputs.study.biomarkers.tiers
     if inputs.biomarkers.is_empty():
         return "Biomarkers: no layer gave a p-value, so no gene could be ranked."
-    counted = [
-        f"{inputs.biomarkers.filter(pl.col('tier') == tier.name).height} genes in {tier.name}"
-        for tier in tiers
-    ]
+    sizes = {t.name: inputs.biomarkers.filter(pl.col("tier") == t.name).height for t in tiers}
+    counted = [f"{n} {'gene' if n == 1 else 'genes'} in {name}" for name, n in sizes.items()]
     if not counted:
         return "Biomarkers: the study defines no tier."
     first = inputs.biomarkers.filter(pl.col("tier") == tiers[0].name)

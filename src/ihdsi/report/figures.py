@@ -492,7 +492,7 @@ def _forest_panel(
 
 
 def _bin_name(lower: float, upper: float) -> str:
-    return "–".join("∞" if np.isinf(edge) else f"{edge:.4g}" for edge in (lower, upper))
+    return "–".join("∞" if np.isinf(edge) else f"{edge:,.9g}" for edge in (lower, upper))
 
 
 def _every_bin(cells: pl.DataFrame, sites: Sequence[str]) -> pl.DataFrame:

@@ -132,9 +132,9 @@ def characteristics(
             text = (
                 WITHHELD
                 if row["mean"] is None
-                else f"{row['mean']:.1f} ± {row['standard_deviation']:.1f}"
+                else f"{row['mean']:,.4g} ± {row['standard_deviation']:,.4g}"
                 if row["standard_deviation"] is not None
-                else f"{row['mean']:.1f}"
+                else f"{row['mean']:,.4g}"
             )
             key = (row["variable"], None)
             units[row["variable"]] = row["unit"]
