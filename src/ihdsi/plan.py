@@ -97,7 +97,8 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
             harmonise_clinical(
                 site.clinical, codebook, study, site.codebook, cohorts[site.site].patients
             )
-    _check_references(study, cohorts, run, path)
+    if cohorts:
+        _check_references(study, cohorts, run, path)
     return Plan(run, study, sites, cohorts, run.coordinator)
 
 

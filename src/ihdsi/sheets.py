@@ -33,6 +33,7 @@ OPTIONAL_COLUMNS = (
     "maf",
     "maf_sample",
     "counts",
+    "counts_sample",
 )
 FILE_COLUMNS = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts")
 TISSUES: tuple[Tissue, ...] = ("tumour", "normal")
@@ -202,13 +203,8 @@ class Cohort:
 
     @cached_property
     def quantified(self) -> list[Sample]:
-        """RNA samples quantified from reads."""
-        return self.with_entry("rna", "fastq")
-
-    @cached_property
-    def quantified_tumours(self) -> list[Sample]:
         """Tumour RNA samples quantified from reads."""
-        return [sample for sample in self.quantified if sample.tissue == "tumour"]
+        return [s for s in self.with_entry("rna", "fastq") if s.tissue == "tumour"]
 
     def sample_of(self, kind: str) -> dict[str, str]:
         """Patient to sample of a kind (``tumour_dna``, ``normal_dna``, ``tumour_rna``, …)."""
@@ -231,17 +227,17 @@ class Cohort:
     @property
     def has_expression(self) -> bool:
         """Whether any tumour has gene counts."""
-        return bool(self.count_matrices or self.quantified_tumours)
+        return bool(self.count_matrices or self.quantified)
 
-    @property
-    def has_reads(self) -> bool:
-        """Whether any sample brings reads, and so reports of the tools that read them."""
-        return any(sample.has_reads for sample in self.samples.values())
+    @cached_property
+    def processed(self) -> list[Sample]:
+        """Samples whose reads the tools see, and which therefore have reports of those tools."""
+        return [*self.aligned, *self.quantified]
 
     @property
     def is_measured(self) -> bool:
-        """Whether any assay of the site reaches a summary, and so has quality metrics."""
-        return self.has_somatic or self.has_germline or self.has_expression
+        """Whether the site has quality metrics of any assay."""
+        return bool(self.aligned) or self.has_somatic or self.has_germline or self.has_expression
 
     @cached_property
     def summary_tables(self) -> tuple[str, ...]:
@@ -267,8 +263,7 @@ class Cohort:
         for sample in self.samples.values():
             names |= {sample.patient, sample.sample, sample.name_in_file}
             names |= {Path(p).name for lane in sample.lanes for p in (lane.fastq_1, lane.fastq_2)}
-            if sample.entry == "bam":
-                names.add(Path(sample.path).name)
+            names.add(Path(sample.path).name)
         return frozenset(names - {""})
 
 
@@ -292,6 +287,7 @@ def read_cohort(site: Site, study: Study) -> Cohort:
     simulated = f"results/{study.study}/simulated/" if study.simulated else None
     problems += [p for p in _missing_files(table, simulated) if (p.row, p.column) not in unresolved]
     problems += _repeated_files(table)
+    problems += _repeated_columns(samples, table.path)
     patients = _patients_of(samples, table.path, problems)
     if problems:
         raise InputError(sorted(problems, key=lambda p: (p.row or 0, p.column or "")))
@@ -538,6 +534,31 @@ def _repeated_files(table: DelimitedTable) -> list[Problem]:
                 )
             else:
                 first_use[key] = (row.line, column)
+    return problems
+
+
+def _repeated_columns(samples: Iterable[Sample], path: Path) -> list[Problem]:
+    """Samples that read the same column of the same file: one person under two names."""
+    folder = Path.cwd()
+    first_use: dict[tuple[str, str], Sample] = {}
+    problems = []
+    for sample in samples:
+        if not sample.name_in_file:
+            continue
+        key = (os.path.normpath(folder / sample.path), sample.name_in_file)
+        first = first_use.setdefault(key, sample)
+        if first is not sample:
+            problems.append(
+                Problem(
+                    f"'{sample.name_in_file}' of {sample.path} is already read as sample "
+                    f"'{first.sample}' (row {first.line})",
+                    f"Give the name that this sample has in the file in {sample.entry}_sample, "
+                    "or remove the row.",
+                    path,
+                    sample.line,
+                    sample.entry,
+                )
+            )
     return problems
 
 

@@ -23,6 +23,7 @@ COLUMNS = (
     "maf",
     "maf_sample",
     "counts",
+    "counts_sample",
 )
 FILES = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts")
 
@@ -413,7 +414,7 @@ def test_a_set_variable(read, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "row", "column", "text"),
     [
-        ("\n", "\r\n", 1, "counts", "Windows line ends"),
+        ("\n", "\r\n", 1, "counts_sample", "Windows line ends"),
         ("P1-T\t", "P1-T \t", 2, "sample", "white space"),
         ("tissue\t", "tissue \t", 1, "tissue", "white space"),
         ("tumour", "tumour\xe9", 2, "tissue", "0xe9 is not UTF-8"),
@@ -489,7 +490,7 @@ MIXED = (
 DESCRIPTION = """\
 Site alpha (Alpha): 7 patients, 16 samples, read from samples.tsv
   tumour–normal pairs called from reads: 1; tumours with given calls: 3; \
-normals with given genotypes: 3; RNA from reads: 2; RNA from count matrices: 2; skipped: 4
+normals with given genotypes: 3; RNA from reads: 1; RNA from count matrices: 2; skipped: 4
   P1
     P1-T: tumour DNA from FASTQ, 2 lanes merge (L001, L002) → somatic calling against P1-N
     P1-N: normal DNA from BAM p1n.bam, used as aligned → germline calling
@@ -544,8 +545,7 @@ def test_look_up_tables(read):
     assert names(cohort.count_matrices) == {"P2": ["P2-R", "P3-R"]}
     assert [s.name_in_file for s in cohort.germline_vcfs["P2"]] == ["P2_blood", "P3-N"]
     assert [s.sample for s in cohort.aligned] == ["P1-T", "P1-N", "P4-T", "P5-T", "P7-N"]
-    assert [s.sample for s in cohort.quantified] == ["P1-R", "P5-NR"]
-    assert [s.sample for s in cohort.quantified_tumours] == ["P1-R"]
+    assert [s.sample for s in cohort.quantified] == ["P1-R"]
     assert cohort.sample_of("tumour_rna") == {"P1": "P1-R", "P2": "P2-R", "P3": "P3-R"}
     assert cohort.sample_of("normal_rna") == {"P5": "P5-NR"}
     assert [s.sample for s in cohort.with_entry("dna", "bam", "maf")] == [
@@ -565,16 +565,17 @@ def test_look_up_tables(read):
 @pytest.mark.parametrize(
     ("row", "reads", "measured"),
     [
-        (fastq("P1", "P1-T"), True, False),
+        (fastq("P1", "P1-T"), True, True),
         (sample("P1", "P1-N", "normal", bam="a.bam"), True, True),
         (fastq("P1", "P1-R", assay="rna"), True, True),
         (sample("P1", "P1-T", vcf="a.vcf"), False, True),
         (sample("P1", "P1-N", "normal", maf="a.maf"), False, False),
+        (fastq("P1", "P1-NR", "normal", "rna"), False, False),
     ],
 )
 def test_what_a_site_brings(read, row, reads, measured):
     cohort = read(row)
-    assert (cohort.has_reads, cohort.is_measured) == (reads, measured)
+    assert (bool(cohort.processed), cohort.is_measured) == (reads, measured)
 
 
 def test_lanes_need_not_stand_together(read):
@@ -610,8 +611,8 @@ RNA = fastq("P1", "P1-R", assay="rna")
 @pytest.mark.parametrize(
     ("rows", "clinical", "tables"),
     [
-        ([GOOD], False, ()),
-        ([GOOD], True, ("cohort_profile",)),
+        ([GOOD], False, ("qc_profile",)),
+        ([GOOD], True, ("cohort_profile", "qc_profile")),
         ([NORMAL], False, ("qc_profile", "variant_frequencies")),
         (
             [GOOD, NORMAL],
@@ -640,3 +641,22 @@ RNA = fastq("P1", "P1-R", assay="rna")
 )
 def test_summary_tables_follow_the_data(read, rows, clinical, tables):
     assert read(*rows, clinical=clinical).summary_tables == tables
+
+
+@pytest.mark.parametrize(("column", "assay"), [("vcf", "dna"), ("maf", "dna"), ("counts", "rna")])
+def test_one_column_of_a_file_cannot_be_two_patients(read, refused, column, assay):
+    def row(patient, path):
+        return sample(
+            patient, f"{patient}-X", assay=assay, **{column: path, f"{column}_sample": "S1"}
+        )
+
+    refused(
+        lambda: read(row("P1", "given.tsv"), row("P2", "./given.tsv")),
+        file="samples.tsv",
+        row=3,
+        column=column,
+        text="'S1' of ./given.tsv is already read as sample 'P1-X' (row 2)",
+        remedy=f"{column}_sample",
+    )
+    other = row("P2", "given.tsv") | {f"{column}_sample": "S2"}
+    assert len(read(row("P1", "given.tsv"), other).patients) == 2

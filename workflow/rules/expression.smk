@@ -40,11 +40,11 @@ rule gather_gene_counts:
     input:
         quantifications=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/expression/salmon/{sample.sample}/quant.sf"
-            for sample in cohorts[wildcards.site].quantified_tumours
+            for sample in cohorts[wildcards.site].quantified
         ],
         transcript_to_gene=lambda wildcards: (
             [f"results/{STUDY}/reference/transcript_to_gene.parquet"]
-            if cohorts[wildcards.site].quantified_tumours
+            if cohorts[wildcards.site].quantified
             else []
         ),
         matrices=lambda wildcards: [
@@ -65,7 +65,7 @@ rule gather_gene_counts:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         patients=lambda wildcards: [
-            sample.patient for sample in cohorts[wildcards.site].quantified_tumours
+            sample.patient for sample in cohorts[wildcards.site].quantified
         ],
         matrix_patients=lambda wildcards: [
             {sample.name_in_file: sample.patient for sample in samples}

@@ -18,8 +18,9 @@ def alignment_files(suffix):
 def lane_reports(wildcards):
     """Reports of fastp, one a lane."""
     return [
-        f"results/{STUDY}/sites/{wildcards.site}/reads/{sample}.{lane}.fastp.json"
-        for sample, lane in cohorts[wildcards.site].lanes
+        f"results/{STUDY}/sites/{wildcards.site}/reads/{sample.sample}.{lane.lane}.fastp.json"
+        for sample in cohorts[wildcards.site].processed
+        for lane in sample.lanes
     ]
 
 

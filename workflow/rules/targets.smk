@@ -7,7 +7,7 @@ SITE_RESULTS = [
         *(f"cleared/{table}.parquet" for table in TABLES),
         "cleared/disclosure_log.parquet",
         *(["quality_control/qc_metrics.tsv"] if cohorts[site].is_measured else []),
-        *(["multiqc/multiqc_report.html"] if cohorts[site].has_reads else []),
+        *(["multiqc/multiqc_report.html"] if cohorts[site].processed else []),
     )
 ]
 RELEASES = [f"exchange/{STUDY}/{site}/manifest.json" for site in sites]
