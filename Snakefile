@@ -12,21 +12,21 @@ min_version("9.10")
 # Scripts of rules may run in an environment that lacks the package, so every job finds it here.
 SOURCE = os.path.join(workflow.basedir, "src")
 sys.path.insert(0, SOURCE)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [SOURCE, os.environ.get("PYTHONPATH")])
-)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
 
 from ihdsi.errors import InputError
 from ihdsi.plan import load_plan
 from ihdsi.summaries import TABLES
 
+# A run has one configuration: --configfile replaces the default one instead of mixing with it.
+if "study" not in config:
 
-configfile: "config/config.yaml"
+    configfile: "config/config.yaml"
 
 
 validate(config, "workflow/schemas/config.schema.json")
 try:
-    plan = load_plan(config)
+    plan = load_plan(config, next(iter(workflow.configfiles), "--config"))
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -51,8 +51,6 @@ rule all:
     default_target: True
     input:
         SITE_RESULTS + RELEASES + COORDINATOR_RESULTS + RECOVERY,
-    message:
-        "All that the configuration asks for is there"
 
 
 onstart:

@@ -94,21 +94,15 @@ def write_sheets(
 def split_public_cohort(
     maf: Annotated[Path, typer.Option(help="Mutations (MAF, may be gzipped).")],
     clinical: Annotated[Path, typer.Option(help="Clinical table with tissue_source_site.")],
-    output: Annotated[Path, typer.Option(help="Folder for the sites.")],
-    survival: Annotated[Path | None, typer.Option(help="Survival table.")] = None,
-    minimum_patients: Annotated[int, typer.Option(help="Smallest site that is kept.")] = 1,
+    study: Annotated[Path, typer.Option(help="Study file whose participants the sites are.")],
+    codebook: Annotated[Path, typer.Option(help="Codebook of the clinical table.")],
+    output: Annotated[Path, typer.Option(help="Folder for the sites and the run configuration.")],
 ) -> None:
-    """Split a public cohort by collecting hospital into sites that the workflow can run."""
-    from ihdsi.simulate.public_cohort import split_cohort_by_site
+    """Split a public cohort by collecting hospital into a federation that the workflow can run."""
+    from ihdsi.simulate.public_cohort import split_cohort_by_site, write_federation
 
     with _errors_in_words():
-        print(
-            split_cohort_by_site(
-                maf,
-                clinical,
-                output,
-                survival_path=survival,
-                minimum_patients=minimum_patients,
-            ).write_csv(separator="\t"),
-            end="",
-        )
+        sites = split_cohort_by_site(maf, clinical, output)
+        run = write_federation(sites, study, codebook, output)
+    print(sites.write_csv(separator="\t"), end="")
+    print(f"Run it: snakemake --configfile {run}")

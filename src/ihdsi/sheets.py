@@ -511,7 +511,7 @@ def _missing_files(table: DelimitedTable, simulated: str | None) -> list[Problem
 
 
 def _repeated_files(table: DelimitedTable) -> list[Problem]:
-    """FASTQ or BAM files that stand twice in the sheet: one patient's reads under two names."""
+    """Find FASTQ or BAM files that stand twice: one patient's reads under two names."""
     folder = Path.cwd()
     first_use: dict[str, tuple[int, str]] = {}
     problems = []
@@ -538,7 +538,7 @@ def _repeated_files(table: DelimitedTable) -> list[Problem]:
 
 
 def _repeated_columns(samples: Iterable[Sample], path: Path) -> list[Problem]:
-    """Samples that read the same column of the same file: one person under two names."""
+    """Find samples that read the same column of the same file: one person under two names."""
     folder = Path.cwd()
     first_use: dict[tuple[str, str], Sample] = {}
     problems = []

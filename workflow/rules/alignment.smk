@@ -114,9 +114,7 @@ rule coverage:
     input:
         bam="results/{study}/sites/{site}/alignment/{alignment}.bam",
         index="results/{study}/sites/{site}/alignment/{alignment}.bam.bai",
-        targets=lambda wildcards: (
-            [study.reference.targets] if study.reference.targets else []
-        ),
+        targets=lambda wildcards: ([study.reference.targets] if study.reference.targets else []),
     output:
         summary="results/{study}/sites/{site}/quality_control/{alignment}.mosdepth.summary.txt",
         distribution="results/{study}/sites/{site}/quality_control/{alignment}.mosdepth.global.dist.txt",
@@ -134,9 +132,7 @@ rule coverage:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        prefix=lambda wildcards, output: output.summary.removesuffix(
-            ".mosdepth.summary.txt"
-        ),
+        prefix=lambda wildcards, output: output.summary.removesuffix(".mosdepth.summary.txt"),
         # Without targets, windows of 500 bases stand for regions.
         by=lambda wildcards, input: input.targets or 500,
         depth=study.variants.germline.callable_depth,

@@ -48,8 +48,7 @@ rule gather_gene_counts:
             else []
         ),
         matrices=lambda wildcards: [
-            samples[0].path
-            for samples in cohorts[wildcards.site].count_matrices.values()
+            samples[0].path for samples in cohorts[wildcards.site].count_matrices.values()
         ],
     output:
         "results/{study}/sites/{site}/expression/gene_counts.parquet",
@@ -64,9 +63,7 @@ rule gather_gene_counts:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        patients=lambda wildcards: [
-            sample.patient for sample in cohorts[wildcards.site].quantified
-        ],
+        patients=lambda wildcards: [sample.patient for sample in cohorts[wildcards.site].quantified],
         matrix_patients=lambda wildcards: [
             {sample.name_in_file: sample.patient for sample in samples}
             for samples in cohorts[wildcards.site].count_matrices.values()

@@ -13,8 +13,7 @@ STRATUM_CONTRASTS = {
 
 # Paths of each accepted table of all participants.
 ACCEPTED = {
-    table: [f"{META}/intake/{site}/{table}.parquet" for site in PARTICIPANTS]
-    for table in TABLES
+    table: [f"{META}/intake/{site}/{table}.parquet" for site in PARTICIPANTS] for table in TABLES
 }
 
 

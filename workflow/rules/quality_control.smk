@@ -70,19 +70,15 @@ rule collect_quality_metrics:
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         aligned=lambda wildcards: [
-            (sample.patient, sample.sample)
-            for sample in cohorts[wildcards.site].aligned
+            (sample.patient, sample.sample) for sample in cohorts[wildcards.site].aligned
         ],
         quantified=lambda wildcards: [
-            (sample.patient, sample.sample)
-            for sample in cohorts[wildcards.site].quantified
+            (sample.patient, sample.sample) for sample in cohorts[wildcards.site].quantified
         ],
         tumour_dna=lambda wildcards: cohorts[wildcards.site].sample_of("tumour_dna"),
         normal_dna=lambda wildcards: cohorts[wildcards.site].sample_of("normal_dna"),
         tumour_rna=lambda wildcards: cohorts[wildcards.site].sample_of("tumour_rna"),
-        limits={
-            name: limit.model_dump() for name, limit in study.quality_control.items()
-        },
+        limits={name: limit.model_dump() for name, limit in study.quality_control.items()},
     message:
         "Judge the quality of all samples of {wildcards.site}"
     script:

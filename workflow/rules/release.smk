@@ -46,9 +46,7 @@ rule release_bundle:
     output:
         manifest="exchange/{study}/{site}/manifest.json",
         disclosure="exchange/{study}/{site}/disclosure.json",
-        tables=[
-            f"exchange/{{study}}/{{site}}/tables/{table}.parquet" for table in TABLES
-        ],
+        tables=[f"exchange/{{study}}/{{site}}/tables/{table}.parquet" for table in TABLES],
     log:
         f"{SITE}/logs/release_bundle.log",
     benchmark:

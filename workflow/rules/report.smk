@@ -28,9 +28,7 @@ rule draw_figures:
         tables=REPORT_INPUTS,
         biomarkers=f"{META}/biomarkers.parquet",
     output:
-        cohort=report(
-            f"{FIGURES}/cohort.svg", caption="../report/cohort.rst", category="Cohorts"
-        ),
+        cohort=report(f"{FIGURES}/cohort.svg", caption="../report/cohort.rst", category="Cohorts"),
         quality_control=report(
             f"{FIGURES}/quality_control.svg",
             caption="../report/quality_control.rst",

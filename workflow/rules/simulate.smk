@@ -50,8 +50,7 @@ rule simulate_reads:
     params:
         seed=study.simulation.seed,
         lanes=lambda wildcards: [
-            lane.lane
-            for lane in cohorts[wildcards.site].samples[wildcards.sample].lanes
+            lane.lane for lane in cohorts[wildcards.site].samples[wildcards.sample].lanes
         ],
     message:
         "Simulate the reads of {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
@@ -64,16 +63,13 @@ rule evaluate_recovery:
         truth=SIMULATED_FILES["truth"],
         targets=f"{SIMULATED}/reference/targets.bed",
         somatic_variants=[
-            f"results/{STUDY}/sites/{site}/variants/somatic_variants.parquet"
-            for site in sites
+            f"results/{STUDY}/sites/{site}/variants/somatic_variants.parquet" for site in sites
         ],
         germline_genotypes=[
-            f"results/{STUDY}/sites/{site}/variants/germline_genotypes.parquet"
-            for site in sites
+            f"results/{STUDY}/sites/{site}/variants/germline_genotypes.parquet" for site in sites
         ],
         gene_counts=[
-            f"results/{STUDY}/sites/{site}/expression/gene_counts.parquet"
-            for site in sites
+            f"results/{STUDY}/sites/{site}/expression/gene_counts.parquet" for site in sites
         ],
         expression_effects=f"results/{STUDY}/meta/expression_effects.parquet",
         survival_effects=f"results/{STUDY}/meta/survival_effects.parquet",

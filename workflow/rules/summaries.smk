@@ -4,9 +4,7 @@ from ihdsi.disclosure.settings import stricter_of
 
 SITE = "results/{study}/sites/{site}"
 
-VARIABLES = {
-    name: variable.model_dump() for name, variable in study.clinical.variables.items()
-}
+VARIABLES = {name: variable.model_dump() for name, variable in study.clinical.variables.items()}
 CONTRASTS = {name: contrast.model_dump() for name, contrast in study.contrasts.items()}
 ENDPOINTS = {name: endpoint.model_dump() for name, endpoint in study.endpoints.items()}
 
@@ -62,9 +60,7 @@ rule build_qc_profile:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        limits={
-            name: limit.model_dump() for name, limit in study.quality_control.items()
-        },
+        limits={name: limit.model_dump() for name, limit in study.quality_control.items()},
     message:
         "Summarise the quality metrics of {wildcards.site}"
     script:

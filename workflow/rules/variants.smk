@@ -43,11 +43,7 @@ rule call_somatic:
         ),
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
-        targets=(
-            ["results/{study}/reference/targets.bed"]
-            if study.reference.targets
-            else []
-        ),
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:
         temp("results/{study}/sites/{site}/variants/somatic_raw/{patient}.vcf.gz"),
     log:
@@ -61,9 +57,7 @@ rule call_somatic:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
-        targets=lambda wildcards, input: (
-            f"--targets {input.targets}" if input.targets else ""
-        ),
+        targets=lambda wildcards, input: (f"--targets {input.targets}" if input.targets else ""),
     message:
         "Compare tumour with normal of {wildcards.patient} of {wildcards.site}"
     shell:
@@ -166,18 +160,12 @@ rule collect_somatic_variants:
         ],
         coverage=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/"
-            + cohorts[wildcards.site]
-            .alignment(patient.tumour_dna.sample)
-            .removesuffix(".bam")
+            + cohorts[wildcards.site].alignment(patient.tumour_dna.sample).removesuffix(".bam")
             + ".quantized.bed.gz"
             for patient in cohorts[wildcards.site].somatic_pairs.values()
         ],
         catalogue="results/{study}/reference/gene_catalogue.parquet",
-        targets=(
-            ["results/{study}/reference/targets.bed"]
-            if study.reference.targets
-            else []
-        ),
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:
         variants="results/{study}/sites/{site}/variants/somatic_variants.parquet",
         assessed="results/{study}/sites/{site}/variants/somatic_assessed.parquet",
@@ -227,11 +215,7 @@ rule call_germline:
         ),
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
-        targets=(
-            ["results/{study}/reference/targets.bed"]
-            if study.reference.targets
-            else []
-        ),
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:
         "results/{study}/sites/{site}/variants/germline_called/{patient}.vcf.gz",
     log:
@@ -274,11 +258,7 @@ rule annotate_germline:
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
         annotation=[study.reference.annotation] if study.reference.annotation else [],
-        targets=(
-            ["results/{study}/reference/targets.bed"]
-            if study.reference.targets
-            else []
-        ),
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:
         "results/{study}/sites/{site}/variants/germline/{patient}.bcf",
     log:
@@ -321,9 +301,7 @@ rule collect_germline_genotypes:
         ],
         coverage=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/"
-            + cohorts[wildcards.site]
-            .alignment(patient.normal_dna.sample)
-            .removesuffix(".bam")
+            + cohorts[wildcards.site].alignment(patient.normal_dna.sample).removesuffix(".bam")
             + ".quantized.bed.gz"
             for patient in cohorts[wildcards.site].germline_patients.values()
         ],
@@ -355,9 +333,7 @@ rule collect_germline_genotypes:
                 for samples in cohorts[wildcards.site].germline_vcfs.values()
             ),
         ],
-        covered_patients=lambda wildcards: list(
-            cohorts[wildcards.site].germline_patients
-        ),
+        covered_patients=lambda wildcards: list(cohorts[wildcards.site].germline_patients),
         filters=study.variants.germline.model_dump(),
     message:
         "Collect germline genotypes of {wildcards.site}"

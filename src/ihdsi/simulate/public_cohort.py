@@ -6,11 +6,13 @@ import gzip
 from pathlib import Path
 
 import polars as pl
+import yaml
 
 from ihdsi.errors import InputError, Problem
-from ihdsi.files import atomic_output, write_tsv
+from ihdsi.files import atomic_output, write_text, write_tsv
+from ihdsi.study import load_study
 
-__all__ = ["split_cohort_by_site"]
+__all__ = ["split_cohort_by_site", "write_federation"]
 
 PATIENT = "Tumor_Sample_Barcode"
 SITE = "tissue_source_site"
@@ -149,3 +151,67 @@ def split_cohort_by_site(
         },
         orient="row",
     ).sort("n_patients", "site", descending=[True, False])
+
+
+def write_federation(
+    sites: pl.DataFrame, study_path: Path | str, codebook: Path | str, output_dir: Path | str
+) -> Path:
+    """Write a site file beside each site's sheets, and the run configuration that names them all.
+
+    Parameters
+    ----------
+    sites
+        Result of `split_cohort_by_site`.
+    study_path
+        The study file; the sites take part in its version.
+    codebook
+        Codebook for the clinical tables, the same for all sites.
+    output_dir
+        Folder that `split_cohort_by_site` has filled.
+
+    Returns
+    -------
+    Path
+        ``<output_dir>/config.yaml``, to run with ``snakemake --configfile``.
+
+    Raises
+    ------
+    InputError
+        If the sites are not the study's participants.
+    """
+    study, folder = load_study(study_path), Path(output_dir)
+    names = sites["site"].to_list()
+    if set(names) != set(study.participants):
+        difference = ", ".join(sorted(set(names) ^ set(study.participants)))
+        raise InputError(
+            Problem(
+                f"the cohort's sites and the study's participants differ in: {difference}",
+                "List exactly the cohort's sites, or change the smallest site that is kept.",
+                study_path,
+                column="participants",
+            )
+        )
+    for site, source in sites.select("site", SITE).iter_rows():
+        document = {
+            "site": site,
+            "title": f"TCGA tissue source site {source}",
+            # The collecting hospital's country is not in the data; ISO 3166 leaves ZZ to users.
+            "country": "ZZ",
+            "study": study.study,
+            "study_version": study.version,
+            "samples": (folder / site / "samples.tsv").as_posix(),
+            "clinical": (folder / site / "clinical.tsv").as_posix(),
+            "codebook": Path(codebook).as_posix(),
+        }
+        _write_yaml(document, folder / site / "site.yaml")
+    run = {
+        "study": Path(study_path).as_posix(),
+        "sites": [(folder / site / "site.yaml").as_posix() for site in study.participants],
+        "coordinator": True,
+    }
+    _write_yaml(run, folder / "config.yaml")
+    return folder / "config.yaml"
+
+
+def _write_yaml(document: dict[str, object], path: Path) -> None:
+    write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), path)
