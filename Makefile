@@ -8,7 +8,7 @@ setup:
 	@bash envs/setup.sh
 
 demo: setup
-	@snakemake --quiet progress
+	@snakemake --quiet reason host
 	@ihdsi recovery show results/demo/recovery.json
 	@echo "Report: $(CURDIR)/results/demo/report/index.html"
 

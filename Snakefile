@@ -12,7 +12,7 @@ min_version("9.10")
 # Scripts of rules may run in an environment that lacks the package, so every job finds it here.
 SOURCE = os.path.join(workflow.basedir, "src")
 sys.path.insert(0, SOURCE)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+os.environ.update(PYTHONPATH=os.pathsep.join([SOURCE, os.environ.get("PYTHONPATH", "")]))
 
 from ihdsi.errors import InputError
 from ihdsi.plan import load_plan
@@ -54,4 +54,4 @@ rule all:
 
 
 onstart:
-    logger.info(plan.describe())
+    logger.info(plan.outline())

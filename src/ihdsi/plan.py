@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ihdsi.clinical.codebook import load_codebook
 from ihdsi.clinical.harmonise import harmonise_clinical
+from ihdsi.disclosure.settings import stricter_of
 from ihdsi.errors import InputError, Problem
-from ihdsi.sheets import Cohort, describe_cohort, read_cohort
-from ihdsi.study import RunConfig, Site, Study, load_run, load_site, load_study
+from ihdsi.sheets import Cohort, describe_cohort, outline_cohort, read_cohort
+from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
 from ihdsi.yaml_documents import line_of_key
 
 __all__ = ["Plan", "load_plan"]
@@ -32,6 +34,14 @@ class Plan:
         """All site ids of the study, in the study's order."""
         return self.study.participants
 
+    @cached_property
+    def thresholds(self) -> dict[str, DisclosureSettings]:
+        """Disclosure thresholds in force at each site that is run here."""
+        return {
+            name: stricter_of(self.study.disclosure, site.disclosure)
+            for name, site in self.sites.items()
+        }
+
     @property
     def stages(self) -> tuple[str, ...]:
         """The rule files of ``workflow/rules`` that this run includes, in their order."""
@@ -47,15 +57,20 @@ class Plan:
         )
 
     def describe(self) -> str:
-        """Say back what was understood, in plain text."""
+        """Say back what was understood, patient by patient, in plain text."""
+        return self._say(describe_cohort)
+
+    def outline(self) -> str:
+        """Say back what was understood, patients who are treated alike together."""
+        return self._say(outline_cohort)
+
+    def _say(self, say: Callable[[Cohort, str], str]) -> str:
         head = (
             f"Study {self.study.study} version {self.study.version}: {self.study.title}\n"
             f"Run here: sites {', '.join(self.sites) or 'none'}; "
             f"coordinator {'yes' if self.coordinator else 'no'}"
         )
-        return "\n".join(
-            [head, *(describe_cohort(c, self.sites[s].title) for s, c in self.cohorts.items())]
-        )
+        return "\n".join([head, *(say(c, self.sites[s].title) for s, c in self.cohorts.items())])
 
 
 def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml") -> Plan:

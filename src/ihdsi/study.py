@@ -92,7 +92,7 @@ class Reference(_Document):
     )
     sha256: dict[str, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = Field(
         default_factory=dict,
-        description="SHA-256 of the files above by key; part of the study hash and verified.",
+        description="SHA-256 of the files above by key; part of the study hash.",
     )
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ihdsi.errors import InputError
-from ihdsi.sheets import describe_cohort, read_cohort
+from ihdsi.sheets import describe_cohort, outline_cohort, read_cohort
 from ihdsi.study import Site, Study
 
 COLUMNS = (
@@ -660,3 +660,18 @@ def test_one_column_of_a_file_cannot_be_two_patients(read, refused, column, assa
     )
     other = row("P2", "given.tsv") | {f"{column}_sample": "S2"}
     assert len(read(row("P1", "given.tsv"), other).patients) == 2
+
+
+def test_the_outline_names_every_patient_once_under_what_happens_to_them(read):
+    alike = [sample(f"Q{i}", f"Q{i}-T", maf="q.maf") for i in range(40)]
+    cohort = read(fastq("P1", "P1-T"), fastq("P1", "P1-N", "normal"), fastq("P2", "P2-T"), *alike)
+    text = outline_cohort(cohort, "Alpha")
+    assert "  40 patients:\n    - tumour DNA from MAF → somatic variants taken as given\n" in text
+    assert "tumour DNA from FASTQ, lane L001 → somatic calling against the patient's normal" in text
+    assert text.endswith(
+        "! P2-T skipped: no somatic calling: the patient has no normal DNA sample; "
+        "alignment QC only"
+    )
+    named = [word.strip(",") for line in text.splitlines() for word in line.split()]
+    assert all(named.count(patient) == 1 for patient in cohort.patients)
+    assert text.splitlines()[0] == describe_cohort(cohort, "Alpha").splitlines()[0]

@@ -27,7 +27,7 @@ rule quantify_expression:
         mem_mb=lambda wildcards, attempt: 12000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        folder=lambda wildcards, output: output.quantification.removesuffix("/quant.sf"),
+        folder=lambda wildcards, output: os.path.dirname(output.quantification),
     message:
         "Quantify {wildcards.sample} of {wildcards.site}"
     shell:

@@ -1,60 +1,48 @@
 """Site: quality metrics of all assays, judged by the study's limits, and MultiQC."""
 
 
-def alignment_files(suffix):
-    """Input function: a file of each alignment of the site."""
-
-    def files(wildcards):
-        cohort = cohorts[wildcards.site]
-        return [
-            f"results/{STUDY}/sites/{wildcards.site}/quality_control/"
-            f"{cohort.alignment(sample.sample).removesuffix('.bam')}{suffix}"
-            for sample in cohort.aligned
-        ]
-
-    return files
-
-
-def lane_reports(wildcards):
-    """Reports of fastp, one a lane."""
-    return [
-        f"results/{STUDY}/sites/{wildcards.site}/reads/{sample.sample}.{lane.lane}.fastp.json"
-        for sample in cohorts[wildcards.site].processed
-        for lane in sample.lanes
-    ]
-
-
-def quantification_files(name):
-    """Input function: a file of each salmon output folder of the site."""
-
-    def files(wildcards):
-        return [
-            f"results/{STUDY}/sites/{wildcards.site}/expression/salmon/{sample.sample}/{name}"
-            for sample in cohorts[wildcards.site].quantified
-        ]
-
-    return files
-
-
-def present(table, condition):
-    """Input function: a table of the site, where the site has data for it."""
-    return lambda wildcards: (
-        [f"results/{STUDY}/sites/{wildcards.site}/{table}.parquet"]
-        if getattr(cohorts[wildcards.site], condition)
-        else []
-    )
-
-
 rule collect_quality_metrics:
     input:
-        stats=alignment_files(".stats.txt"),
-        thresholds=alignment_files(".thresholds.bed.gz"),
-        regions=alignment_files(".regions.bed.gz"),
-        meta_info=quantification_files("aux_info/meta_info.json"),
-        somatic_variants=present("variants/somatic_variants", "has_somatic"),
-        somatic_assessed=present("variants/somatic_assessed", "has_somatic"),
-        germline_genotypes=present("variants/germline_genotypes", "has_germline"),
-        gene_counts=present("expression/gene_counts", "has_expression"),
+        stats=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.stats.txt",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        thresholds=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.thresholds.bed.gz",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        regions=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.regions.bed.gz",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        meta_info=lambda wildcards: expand(
+            "results/{study}/sites/{site}/expression/salmon/{sample}/aux_info/meta_info.json",
+            sample=[sample.sample for sample in cohorts[wildcards.site].quantified],
+            allow_missing=True,
+        ),
+        somatic_variants=lambda wildcards: (
+            ["results/{study}/sites/{site}/variants/somatic_variants.parquet"]
+            if cohorts[wildcards.site].has_somatic
+            else []
+        ),
+        somatic_assessed=lambda wildcards: (
+            ["results/{study}/sites/{site}/variants/somatic_assessed.parquet"]
+            if cohorts[wildcards.site].has_somatic
+            else []
+        ),
+        germline_genotypes=lambda wildcards: (
+            ["results/{study}/sites/{site}/variants/germline_genotypes.parquet"]
+            if cohorts[wildcards.site].has_germline
+            else []
+        ),
+        gene_counts=lambda wildcards: (
+            ["results/{study}/sites/{site}/expression/gene_counts.parquet"]
+            if cohorts[wildcards.site].has_expression
+            else []
+        ),
     output:
         metrics="results/{study}/sites/{site}/quality_control/qc_metrics.parquet",
         text="results/{study}/sites/{site}/quality_control/qc_metrics.tsv",
@@ -87,12 +75,36 @@ rule collect_quality_metrics:
 
 rule multiqc:
     input:
-        lane_reports,
-        alignment_files(".stats.txt"),
-        alignment_files(".mosdepth.summary.txt"),
-        alignment_files(".mosdepth.global.dist.txt"),
-        quantification_files("aux_info/meta_info.json"),
-        quantification_files("libParams/flenDist.txt"),
+        lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/reads/{sample.sample}.{lane.lane}.fastp.json"
+            for sample in cohorts[wildcards.site].processed
+            for lane in sample.lanes
+        ],
+        lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.stats.txt",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.mosdepth.summary.txt",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.mosdepth.global.dist.txt",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        lambda wildcards: expand(
+            "results/{study}/sites/{site}/expression/salmon/{sample}/aux_info/meta_info.json",
+            sample=[sample.sample for sample in cohorts[wildcards.site].quantified],
+            allow_missing=True,
+        ),
+        lambda wildcards: expand(
+            "results/{study}/sites/{site}/expression/salmon/{sample}/libParams/flenDist.txt",
+            sample=[sample.sample for sample in cohorts[wildcards.site].quantified],
+            allow_missing=True,
+        ),
         lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/germline/{patient}.bcftools_stats.txt"
             for patient in cohorts[wildcards.site].germline_patients

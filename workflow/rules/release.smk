@@ -13,7 +13,9 @@ rule apply_disclosure_control:
             f"results/{STUDY}/sites/{wildcards.site}/summaries/{table}.parquet"
             for table in cohorts[wildcards.site].summary_tables
         ],
-        clinical=clinical_table,
+        clinical=lambda wildcards: (
+            [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
+        ),
         sheet=lambda wildcards: sites[wildcards.site].samples,
     output:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
@@ -51,6 +53,9 @@ rule release_bundle:
         f"{SITE}/logs/release_bundle.log",
     benchmark:
         f"{SITE}/benchmarks/release_bundle.tsv"
+    wildcard_constraints:
+        # Bundles of other participants come from elsewhere; no rule here makes them.
+        site="|".join(sites),
     conda:
         "../../envs/python.yaml"
     threads: 1

@@ -21,7 +21,7 @@ rule simulate_cohort:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         seed=study.simulation.seed,
-        root=SIMULATED,
+        root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.reference[0])),
     message:
         "Simulate the patients and the reference"
     script:

@@ -1,23 +1,10 @@
 """Site: aggregate patient-level tables into the summary tables of the contract."""
 
-from ihdsi.disclosure.settings import stricter_of
-
 SITE = "results/{study}/sites/{site}"
 
 VARIABLES = {name: variable.model_dump() for name, variable in study.clinical.variables.items()}
 CONTRASTS = {name: contrast.model_dump() for name, contrast in study.contrasts.items()}
 ENDPOINTS = {name: endpoint.model_dump() for name, endpoint in study.endpoints.items()}
-
-
-def clinical_table(wildcards):
-    """The harmonised clinical table, where the site has one."""
-    folder = f"results/{STUDY}/sites/{wildcards.site}/clinical"
-    return [f"{folder}/clinical.parquet"] if cohorts[wildcards.site].clinical else []
-
-
-def minimum_n(wildcards):
-    """Smallest group that is modelled at the site."""
-    return stricter_of(study.disclosure, sites[wildcards.site].disclosure).minimum_n
 
 
 rule build_cohort_profile:
@@ -70,7 +57,9 @@ rule build_qc_profile:
 rule build_variant_frequencies:
     input:
         genotypes=f"{SITE}/variants/germline_genotypes.parquet",
-        clinical=clinical_table,
+        clinical=lambda wildcards: (
+            [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
+        ),
     output:
         f"{SITE}/summaries/variant_frequencies.parquet",
     log:
@@ -96,7 +85,9 @@ rule build_gene_alterations:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
         catalogue="results/{study}/reference/gene_catalogue.parquet",
-        clinical=clinical_table,
+        clinical=lambda wildcards: (
+            [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
+        ),
     output:
         f"{SITE}/summaries/gene_alterations.parquet",
     log:
@@ -121,7 +112,9 @@ rule build_mutation_burden:
     input:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
-        clinical=clinical_table,
+        clinical=lambda wildcards: (
+            [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
+        ),
     output:
         f"{SITE}/summaries/mutation_burden.parquet",
     log:
@@ -161,7 +154,7 @@ rule estimate_expression_effects:
     params:
         contrasts=CONTRASTS,
         variables=VARIABLES,
-        minimum_n=minimum_n,
+        minimum_n=lambda wildcards: plan.thresholds[wildcards.site].minimum_n,
     message:
         "Estimate expression effects at {wildcards.site}"
     script:
@@ -188,7 +181,7 @@ rule build_expression_moments:
     params:
         contrasts=CONTRASTS,
         variables=VARIABLES,
-        minimum_n=minimum_n,
+        minimum_n=lambda wildcards: plan.thresholds[wildcards.site].minimum_n,
     message:
         "Compute moments of expression at {wildcards.site}"
     script:
@@ -214,7 +207,7 @@ rule estimate_survival_effects:
     params:
         endpoints=ENDPOINTS,
         variables=VARIABLES,
-        minimum_n=minimum_n,
+        minimum_n=lambda wildcards: plan.thresholds[wildcards.site].minimum_n,
     message:
         "Estimate survival effects at {wildcards.site}"
     script:

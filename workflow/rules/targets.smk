@@ -38,7 +38,7 @@ rule site:
     input:
         SITE_RESULTS,
     message:
-        "The release candidates of {sites} wait for review"
+        f"Release candidates wait for review: {', '.join(sites)}"
 
 
 rule meta:
