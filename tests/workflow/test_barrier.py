@@ -1,0 +1,99 @@
+"""No coordinator job has an ancestor file that did not pass through exchange/."""
+
+from collections import deque
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+COORDINATOR = ("results/demo/meta/", "results/demo/report/")
+RELEASED = "exchange/demo/"
+
+
+def job_graph(project):
+    """Inputs of every output file of the demo study, from the whole job graph."""
+    return {file: job["inputs"] for job in project.jobs() for file in job["outputs"]}
+
+
+def breaches(graph):
+    """Files that a coordinator file is made from without a release in between."""
+    waiting = deque(file for file in graph if file.startswith(COORDINATOR))
+    seen = set(waiting)
+    while waiting:
+        for parent in graph.get(waiting.popleft(), []):
+            if parent not in seen and not parent.startswith(RELEASED):
+                seen.add(parent)
+                waiting.append(parent)
+    return sorted(file for file in seen if not file.startswith(COORDINATOR))
+
+
+def test_the_graph_is_whole(unchanged_project):
+    graph = job_graph(unchanged_project)
+    released = [file for file in graph if file.startswith(RELEASED)]
+    assert {file.split("/")[2] for file in released} == {"lih", "ncck"}
+    assert "results/demo/report/index.html" in graph
+    # The walk would find patient-level files: they are the releases' own ancestors.
+    assert any("sites/lih/cleared/" in parent for file in released for parent in graph[file])
+
+
+def test_coordinator_jobs_see_released_files_only(unchanged_project):
+    assert breaches(job_graph(unchanged_project)) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "old", "new", "breach"),
+    [
+        (
+            "meta",
+            'expression_effects=ACCEPTED["expression_effects"],\n    output:\n        "results',
+            'expression_effects=ACCEPTED["expression_effects"],\n'
+            '        peek="results/demo/sites/lih/expression/gene_counts.parquet",\n'
+            '    output:\n        "results',
+            "results/demo/sites/lih/expression/gene_counts.parquet",
+        ),
+        (
+            "report",
+            '        biomarkers=f"{META}/biomarkers.parquet",\n    output:\n        cohort',
+            '        biomarkers=f"{META}/biomarkers.parquet",\n'
+            '        peek="results/demo/sites/ncck/summaries/cohort_profile.parquet",\n'
+            "    output:\n        cohort",
+            "results/demo/sites/ncck/summaries/cohort_profile.parquet",
+        ),
+        (
+            "meta",
+            'disclosure=f"exchange/{STUDY}/{{site}}/disclosure.json",\n        tables',
+            'disclosure=f"exchange/{STUDY}/{{site}}/disclosure.json",\n'
+            '        peek="config/sites/lih/clinical.tsv",\n        tables',
+            "config/sites/lih/clinical.tsv",
+        ),
+    ],
+)
+def test_a_rule_that_reads_up_the_barrier_is_found(project, rules, old, new, breach):
+    project.edit(f"workflow/rules/{rules}.smk", old, new)
+    assert breach in breaches(job_graph(project))
+
+
+def test_only_the_simulated_demo_compares_results_with_patients(unchanged_project):
+    """The recovery table reads patient-level files and pooled results: it is of the demo alone."""
+    graph = job_graph(unchanged_project)
+    beyond = [
+        file
+        for file, parents in graph.items()
+        if any(parent.startswith(COORDINATOR) for parent in parents)
+        and not file.startswith(COORDINATOR)
+    ]
+    assert beyond == ["results/demo/recovery.json"]
+
+
+def test_a_coordinator_alone_has_no_site_rules(project):
+    for site in ("lih", "ncck"):
+        project.edit("config/config.yaml", f"  - config/sites/{site}/site.yaml\n", "")
+    project.edit("config/config.yaml", "sites:\n", "")
+    rules = set(project.run("--list-rules").split())
+    assert {"intake_bundle", "build_report"} <= rules
+    assert rules.isdisjoint(
+        {"release_bundle", "align_reads", "simulate_cohort", "evaluate_recovery"}
+    )
+    answer = project.snakemake("--dry-run", "meta")
+    assert answer.returncode != 0
+    assert "exchange/demo/lih/manifest.json" in answer.stdout
