@@ -17,6 +17,8 @@ __all__ = [
 ]
 
 _FIELDS = ["chromosome", "source", "type", "start", "end", "score", "strand", "phase", "attributes"]
+# Ensembl's GFF3 types genes and transcripts by the Sequence Ontology; the others have one type.
+_GENE_TYPES = ["gene", "ncRNA_gene", "pseudogene"]
 _TRANSCRIPT_TYPES = ["mRNA", "transcript", "lnc_RNA", "ncRNA", "miRNA", "snRNA", "snoRNA", "rRNA"]
 GENE_ID = r"^ENS[A-Z]*G\d{11}$"
 
@@ -41,9 +43,11 @@ def _read_features(path: Path | str) -> pl.DataFrame:
         comment_prefix="#",
         new_columns=_FIELDS,
         quote_char=None,
-        schema_overrides={f"column_{n}": pl.String for n in (1, 2, 3, 6, 7, 8, 9)},
+        schema_overrides={
+            name: pl.Int64 if name in ("start", "end") else pl.String for name in _FIELDS
+        },
     )
-    if frame.filter(pl.col("type") == "gene").is_empty():
+    if frame.filter(pl.col("type").is_in(_GENE_TYPES)).is_empty():
         raise InputError(
             Problem(
                 "the annotation holds no feature of type 'gene'",
@@ -51,7 +55,8 @@ def _read_features(path: Path | str) -> pl.DataFrame:
                 file=path,
             )
         )
-    return frame
+    # GENCODE repeats the pseudoautosomal genes of X on Y under the same identifiers.
+    return frame.filter(~pl.col("attributes").str.contains("_PAR_Y", literal=True))
 
 
 def gene_catalogue(annotation: Path | str) -> pl.DataFrame:
@@ -64,7 +69,7 @@ def gene_catalogue(annotation: Path | str) -> pl.DataFrame:
         sequence of the gene; null for genes without one), in the order of the annotation.
     """
     features = _read_features(annotation)
-    genes = features.filter(pl.col("type") == "gene").select(
+    genes = features.filter(pl.col("type").is_in(_GENE_TYPES)).select(
         gene_id=_bare(_attribute("gene_id", "ID")),
         gene_name=_attribute("gene_name", "Name"),
         chromosome="chromosome",
@@ -87,7 +92,10 @@ def gene_catalogue(annotation: Path | str) -> pl.DataFrame:
 
 
 def _transcripts(features: pl.DataFrame) -> pl.DataFrame:
-    return features.filter(pl.col("type").is_in(_TRANSCRIPT_TYPES)).select(
+    is_transcript = pl.col("type").is_in(_TRANSCRIPT_TYPES) | pl.col("attributes").str.contains(
+        "ID=transcript:", literal=True
+    )
+    return features.filter(is_transcript).select(
         transcript_id=_bare(_attribute("transcript_id", "ID")),
         gene_id=_bare(_attribute("gene_id", "Parent")),
     )
@@ -106,42 +114,36 @@ def read_gene_catalogue(path: Path | str) -> pl.DataFrame:
     Raises
     ------
     InputError
-        If a column is missing, or an identifier is repeated or not Ensembl's.
+        If a column is missing, an identifier is repeated or not Ensembl's, or a coding length is
+        not a positive whole number.
     """
-    frame = pl.read_csv(path, separator="\t", comment_prefix="#", infer_schema_length=None)
+    frame = pl.read_csv(path, separator="\t", comment_prefix="#", infer_schema=False)
     for column in ("gene_id", "gene_name"):
         if column not in frame.columns:
             raise InputError(
                 Problem("this column is missing", "Add it to the header.", path, 1, column)
             )
-    frame = frame.with_row_index("row", offset=2)
-    wrong = frame.filter(
-        ~pl.col("gene_id").cast(pl.String).str.contains(GENE_ID) | ~pl.col("gene_id").is_unique()
+    frame = frame.with_columns(
+        pl.lit(None, dtype=pl.String).alias(name)
+        for name in ("chromosome", "coding_length")
+        if name not in frame.columns
+    ).with_row_index("row", offset=2)
+    is_gene = (
+        pl.col("gene_id").str.contains(GENE_ID).fill_null(False) & pl.col("gene_id").is_unique()
     )
-    if not wrong.is_empty():
-        raise InputError(
-            [
-                Problem(
-                    f"'{gene}' is not an Ensembl gene id without version, or occurs twice",
-                    "Correct or remove the row.",
-                    path,
-                    row,
-                    "gene_id",
-                )
-                for row, gene in wrong.select("row", "gene_id").iter_rows()
-            ]
+    length = pl.col("coding_length").cast(pl.Int64, strict=False)
+    is_length = pl.col("coding_length").is_null() | (length > 0).fill_null(False)
+    problems = [
+        Problem(f"'{value}' is not {what}", "Correct or remove the row.", path, row, column)
+        for column, valid, what in (
+            ("gene_id", is_gene, "an Ensembl gene id without version, or occurs twice"),
+            ("coding_length", is_length, "a positive whole number"),
         )
-    optional = {"chromosome": pl.String, "coding_length": pl.Int64}
-    return frame.select(
-        "gene_id",
-        "gene_name",
-        *(
-            pl.col(name).cast(kind)
-            if name in frame.columns
-            else pl.lit(None, dtype=kind).alias(name)
-            for name, kind in optional.items()
-        ),
-    )
+        for row, value in frame.filter(~valid).select("row", column).iter_rows()
+    ]
+    if problems:
+        raise InputError(problems)
+    return frame.select("gene_id", "gene_name", "chromosome", length)
 
 
 def load_transcript_to_gene(path: Path | str, kind: str) -> pl.DataFrame:
@@ -159,12 +161,12 @@ def load_transcript_to_gene(path: Path | str, kind: str) -> pl.DataFrame:
         return transcript_to_gene(path)
     if kind == "transcripts":
         with pysam.FastxFile(str(path), persist=False) as sequences:
-            names = pl.Series("transcript_id", [s.name for s in sequences], dtype=pl.String)
-        return names.to_frame().select(
-            transcript_id=_bare(pl.col("transcript_id")),
-            gene_id=_bare(pl.col("transcript_id")),
-            gene_name=_bare(pl.col("transcript_id")),
+            # GENCODE's FASTA joins all identifiers of a transcript by bars, its own first.
+            names = [str(sequence.name).split("|")[0] for sequence in sequences]
+        bare = pl.DataFrame({"transcript_id": names}, schema={"transcript_id": pl.String}).select(
+            _bare(pl.col("transcript_id")).unique(maintain_order=True)
         )
+        return bare.with_columns(gene_id="transcript_id", gene_name="transcript_id")
     frame = pl.read_csv(path, separator="\t", comment_prefix="#", infer_schema=False)
     absent = [
         Problem("this column is missing", "Add it to the header.", path, 1, column)

@@ -62,10 +62,14 @@ def _summary_numbers(stats: Path | str) -> dict[str, float]:
 
 def _bed(path: Path | str, columns: list[str]) -> pl.DataFrame:
     """Read a BED of mosdepth; the region's name is absent when windows were used."""
-    frame = pl.read_csv(path, separator="\t", has_header=False, comment_prefix="#")
+    frame = pl.read_csv(
+        path, separator="\t", has_header=False, comment_prefix="#", infer_schema=False
+    )
     if frame.width == len(columns) - 1:
         columns = [name for name in columns if name != "region"]
-    return frame.rename(dict(zip(frame.columns, columns, strict=True)))
+    return frame.rename(dict(zip(frame.columns, columns, strict=True))).with_columns(
+        pl.exclude("chromosome", "region").cast(pl.Float64)
+    )
 
 
 def callable_intervals(quantized: Path | str, minimum_depth: int = 20) -> pl.DataFrame:
@@ -78,7 +82,7 @@ def callable_intervals(quantized: Path | str, minimum_depth: int = 20) -> pl.Dat
         separator="\t",
         has_header=False,
         new_columns=["chromosome", "start", "end", "label"],
-        schema_overrides={"column_1": pl.String, "column_4": pl.String},
+        schema_overrides={"chromosome": pl.String, "label": pl.String},
     )
     return frame.filter(pl.col("label") == f"{minimum_depth}:inf").select(
         "chromosome", "start", "end"

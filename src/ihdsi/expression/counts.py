@@ -107,9 +107,10 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
                 for name in absent
             ]
         )
+    bare_id = pl.col("gene_id").str.replace(r"\.\d+$", "")
     frame = frame.with_columns(
-        gene_id=pl.col("gene_id").str.replace(r"\.\d+$", ""),
-        gene_name=pl.col("gene_name") if "gene_name" in frame.columns else pl.col("gene_id"),
+        gene_id=bare_id,
+        gene_name=pl.col("gene_name") if "gene_name" in frame.columns else bare_id,
     ).with_row_index("row", offset=2)
     problems = [
         Problem(f"gene '{gene}' occurs twice", "Sum or remove the rows.", path, row, "gene_id")

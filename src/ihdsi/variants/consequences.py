@@ -82,7 +82,7 @@ def worst_per_gene(bcsq: str) -> dict[str, tuple[str, str]]:
     Returns
     -------
     dict
-        Gene name to (consequence, transcript).
+        Gene name to (consequence, transcript), the most severe consequence first.
     """
     worst: dict[str, tuple[int, str, str]] = {}
     for entry in bcsq.split(","):
@@ -92,4 +92,7 @@ def worst_per_gene(bcsq: str) -> dict[str, tuple[str, str]]:
         rank = _SEVERITY.get(_worst_term(consequence), len(_SEVERITY))
         if gene not in worst or rank < worst[gene][0]:
             worst[gene] = (rank, consequence.lstrip("*"), transcript)
-    return {gene: (consequence, transcript) for gene, (_, consequence, transcript) in worst.items()}
+    return {
+        gene: (consequence, transcript)
+        for gene, (_, consequence, transcript) in sorted(worst.items(), key=lambda item: item[1][0])
+    }

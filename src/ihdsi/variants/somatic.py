@@ -118,7 +118,7 @@ def filter_somatic_calls(
     """
     with pysam.VariantFile(str(calls)) as source:
         names = list(source.header.samples)
-        if len({tumour[0], normal[0]}) != 2 or not {tumour[0], normal[0]} <= set(names):
+        if len({tumour[0], normal[0]}) != 2 or set(names) != {tumour[0], normal[0]}:
             raise InputError(
                 Problem(
                     f"tumour and normal need different read-group sample names (SM); found "
@@ -422,7 +422,7 @@ def gather_somatic(
     frames = [read_somatic_calls(path, patients) for path, patients in call_sets]
     frames += [read_maf(path, patients) for path, patients in mafs]
     variants = pl.concat(frames) if frames else pl.DataFrame(schema=SOMATIC_SCHEMA)
-    target_megabases = _megabases(read_targets(targets)) if targets else None
+    target_megabases = _shared_megabases(read_targets(targets)) if targets else None
     rows: list[tuple[str, float | None]] = []
     for _, patients in call_sets:
         rows += [
@@ -444,13 +444,29 @@ def gather_somatic(
 
 def read_targets(path: Path | str) -> pl.DataFrame:
     """Read the first three columns of a BED: chromosome, start (0-based), end."""
-    return pl.read_csv(path, separator="\t", has_header=False, comment_prefix="#").select(
-        chromosome=pl.col("column_1").cast(pl.String), start="column_2", end="column_3"
+    frame = pl.read_csv(
+        path, separator="\t", has_header=False, comment_prefix="#", infer_schema=False
+    )
+    chromosome, start, end = frame.columns[:3]
+    return frame.select(
+        chromosome=chromosome, start=pl.col(start).cast(pl.Int64), end=pl.col(end).cast(pl.Int64)
     )
 
 
-def _megabases(regions: pl.DataFrame) -> float:
-    return float(regions.select((pl.col("end") - pl.col("start")).sum()).item()) / 1e6
+def _shared_megabases(*region_sets: pl.DataFrame) -> float:
+    """Measure what lies in every one of the sets; regions of one set may overlap each other."""
+    edges = pl.concat(
+        regions.select("chromosome", position=edge, of=pl.lit(number), step=pl.lit(step))
+        for number, regions in enumerate(region_sets)
+        for edge, step in (("start", 1), ("end", -1))
+    ).sort("chromosome", "position")
+    # Every region ends on its chromosome, so that a running sum is 0 from one to the next.
+    inside = pl.all_horizontal(
+        (pl.col("step") * (pl.col("of") == number)).cum_sum() > 0
+        for number in range(len(region_sets))
+    )
+    length = pl.col("position").shift(-1) - pl.col("position")
+    return float(edges.select(length.filter(inside).sum()).item()) / 1e6
 
 
 def _callable_megabases(
@@ -458,17 +474,5 @@ def _callable_megabases(
 ) -> float:
     covered = callable_intervals(quantized, callable_depth)
     if targets is None:
-        return _megabases(covered)
-    overlaps = covered.join_where(
-        read_targets(targets),
-        pl.col("chromosome") == pl.col("chromosome_target"),
-        pl.col("start") < pl.col("end_target"),
-        pl.col("end") > pl.col("start_target"),
-        suffix="_target",
-    )
-    return _megabases(
-        overlaps.select(
-            start=pl.max_horizontal("start", "start_target"),
-            end=pl.min_horizontal("end", "end_target"),
-        )
-    )
+        return _shared_megabases(covered)
+    return _shared_megabases(covered, read_targets(targets))

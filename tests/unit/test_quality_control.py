@@ -1,0 +1,235 @@
+"""Quality metrics of a site, counted by hand and judged by the study's limits."""
+
+import gzip
+import json
+
+import polars as pl
+import pytest
+
+from ihdsi.quality_control import (
+    METRICS_SCHEMA,
+    alignment_quality,
+    expression_quality,
+    gather_quality,
+    germline_quality,
+    judge_metrics,
+    mapping_quality,
+    metric_rows,
+    somatic_quality,
+)
+from ihdsi.study import QualityMetric
+from ihdsi.variants.germline import GERMLINE_SCHEMA
+from ihdsi.variants.somatic import SOMATIC_SCHEMA
+
+SAMPLES = {
+    "tumour_dna": {"a": "a-tumour", "b": "b-tumour", "c": "c-tumour"},
+    "normal_dna": {"a": "a-normal", "b": "b-normal"},
+    "tumour_rna": {"a": "a-rna", "b": "b-rna"},
+}
+ASSESSED = pl.DataFrame({"patient": ["a", "b", "c"], "callable_megabases": [1.0, None, 2.0]})
+GENE_COUNTS = pl.DataFrame(
+    {
+        "gene_id": ["G1", "G2", "G3"],
+        "gene_name": ["g1", "g2", "g3"],
+        "a": [0.0, 1.0, 10.5],
+        "b": [0.0, 0.99, 0.0],
+    }
+)
+
+
+def somatic_variant(patient, position, gene, alternate="G", chromosome="1"):
+    values = {
+        "patient": patient,
+        "chromosome": chromosome,
+        "position": position,
+        "reference_allele": "A",
+        "alternate_allele": alternate,
+        "gene_name": gene,
+    }
+    return tuple(values.get(name) for name in SOMATIC_SCHEMA)
+
+
+SOMATIC = pl.DataFrame(
+    [
+        somatic_variant("a", 5, "RB1"),
+        somatic_variant("a", 5, "LPAR6"),  # the same variant, in a second gene
+        somatic_variant("a", 5, "RB1", alternate="T"),
+        somatic_variant("a", 5, "TP53", chromosome="2"),
+        somatic_variant("c", 5, None),
+    ],
+    schema=SOMATIC_SCHEMA,
+    orient="row",
+)
+GERMLINE = pl.DataFrame(
+    [
+        (patient, "1", position, "A", "G", None, None, None, dosage)
+        for patient, dosages in {"a": [0, 1, None, 2], "b": [None, None], "z": [1]}.items()
+        for position, dosage in enumerate(dosages, 1)
+    ],
+    schema=GERMLINE_SCHEMA,
+    orient="row",
+)
+
+
+def values(metrics):
+    assert metrics.schema == METRICS_SCHEMA
+    return {
+        (patient, metric): (sample, assay, value)
+        for patient, sample, assay, metric, value in metrics.iter_rows()
+    }
+
+
+def test_metric_rows():
+    rows = metric_rows("a", "a-tumour", "dna", {"mapped_percent": 99.0, "reads": 7})
+    assert rows.schema == METRICS_SCHEMA
+    assert rows.rows() == [
+        ("a", "a-tumour", "dna", "mapped_percent", 99.0),
+        ("a", "a-tumour", "dna", "reads", 7.0),
+    ]
+    assert metric_rows("a", "s", "dna", {}).schema == METRICS_SCHEMA
+
+
+def test_somatic_variants_count_once_and_none_is_zero():
+    assert values(somatic_quality(SOMATIC, ASSESSED, SAMPLES["tumour_dna"])) == {
+        ("a", "somatic_variants"): ("a-tumour", "dna", 3.0),
+        ("b", "somatic_variants"): ("b-tumour", "dna", 0.0),
+        ("c", "somatic_variants"): ("c-tumour", "dna", 1.0),
+    }
+
+
+def test_somatic_quality_of_nobody():
+    metrics = somatic_quality(SOMATIC.clear(), ASSESSED.clear(), {})
+    assert metrics.is_empty()
+    assert metrics.schema == METRICS_SCHEMA
+
+
+def test_germline_call_rate_is_of_what_the_patient_was_tried_for():
+    assert values(germline_quality(GERMLINE, SAMPLES["normal_dna"])) == {
+        ("a", "germline_call_rate"): ("a-normal", "dna", 75.0),
+        ("b", "germline_call_rate"): ("b-normal", "dna", 0.0),
+        # A patient without a sample of the kind keeps the metric.
+        ("z", "germline_call_rate"): (None, "dna", 100.0),
+    }
+
+
+def test_expression_quality():
+    assert values(expression_quality(GENE_COUNTS, SAMPLES["tumour_rna"])) == {
+        ("a", "detected_genes"): ("a-rna", "rna", 2.0),
+        ("a", "library_size"): ("a-rna", "rna", 11.5),
+        ("b", "detected_genes"): ("b-rna", "rna", 0.0),
+        ("b", "library_size"): ("b-rna", "rna", pytest.approx(0.99)),
+    }
+
+
+@pytest.fixture
+def tool_files(tmp_path):
+    """One alignment and one quantification, in the tools' forms."""
+    stats = tmp_path / "a.stats"
+    stats.write_text("SN\traw total sequences:\t100\nSN\treads mapped:\t90\n")
+    thresholds = tmp_path / "a.thresholds.bed.gz"
+    thresholds.write_bytes(gzip.compress(b"1\t0\t10\tx\t10\t5\n"))
+    (tmp_path / "a.regions.bed.gz").write_bytes(gzip.compress(b"1\t0\t10\tx\t60.00\n"))
+    meta_info = tmp_path / "meta_info.json"
+    meta_info.write_text(json.dumps({"percent_mapped": 80.5, "num_processed": 1000}))
+    return stats, thresholds, meta_info
+
+
+def test_metrics_of_the_tools(tool_files):
+    stats, thresholds, meta_info = tool_files
+    aligned = values(alignment_quality([(("a", "a-tumour"), stats, thresholds)]))
+    assert len(aligned) == 6
+    assert aligned["a", "mapped_percent"] == ("a-tumour", "dna", 90.0)
+    assert aligned["a", "target_100x_percent"] == ("a-tumour", "dna", 50.0)
+    assert values(mapping_quality([(("a", "a-rna"), meta_info), (("b", "b-rna"), meta_info)])) == {
+        (patient, metric): (f"{patient}-rna", "rna", value)
+        for patient in "ab"
+        for metric, value in (("mapping_rate_percent", 80.5), ("read_pairs", 1000.0))
+    }
+    assert alignment_quality([]).schema == mapping_quality([]).schema == METRICS_SCHEMA
+
+
+def test_gather_quality_takes_what_the_site_has(tool_files):
+    stats, thresholds, meta_info = tool_files
+    assert gather_quality([], [], SAMPLES).is_empty()
+    alignments = [
+        (("a", "a-tumour"), stats, thresholds),
+        (("a", "a-normal"), stats, thresholds),
+    ]
+    metrics = gather_quality(
+        alignments,
+        [(("a", "a-rna"), meta_info)],
+        SAMPLES,
+        somatic_variants=SOMATIC,
+        somatic_assessed=ASSESSED,
+        germline_genotypes=GERMLINE,
+        gene_counts=GENE_COUNTS,
+    )
+    assert metrics.schema == METRICS_SCHEMA
+    assert metrics.height == 2 * 6 + 2 + 3 + 3 + 4
+    assert dict(metrics["metric"].value_counts().iter_rows())["mapped_percent"] == 2
+    assert metrics.filter(metric="germline_call_rate", patient="a")["sample"].item() == "a-normal"
+
+
+LIMITS = {
+    "low": QualityMetric(assay="dna", unit="%", minimum=90, bins=(0, 100)),
+    "high": QualityMetric(assay="dna", unit="1", maximum=40.5, bins=(0, 100)),
+    "both": QualityMetric(assay="rna", unit="bp", minimum=-1, maximum=1, bins=(0, 100)),
+    "free": QualityMetric(assay="rna", unit="g", bins=(0, 100)),
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "status"),
+    [
+        ("low", 89.9, "fail"),
+        ("low", 90.0, "pass"),
+        ("low", 1e9, "pass"),
+        ("high", 40.5, "pass"),
+        ("high", 40.6, "fail"),
+        ("high", -1e9, "pass"),
+        ("both", -1.0, "pass"),
+        ("both", 1.0, "pass"),
+        ("both", 1.1, "fail"),
+        ("both", -1.1, "fail"),
+        # A value that is not there fails its limits.
+        ("low", None, "fail"),
+        ("low", float("nan"), "fail"),
+        ("high", float("nan"), "fail"),
+        # The study sets no limit: neither minimum nor maximum, or does not know the metric.
+        ("free", 5.0, "unlimited"),
+        ("unknown", 5.0, "unlimited"),
+    ],
+)
+def test_judgement(metric, value, status):
+    judged = judge_metrics(metric_rows("a", "s", "dna", {metric: value}), LIMITS)
+    assert judged["status"].to_list() == [status]
+
+
+def test_judged_table_tells_unit_and_limit():
+    metrics = pl.concat(
+        [
+            metric_rows("b", "s2", "rna", {"free": 1, "both": 0}),
+            metric_rows("a", "s1", "rna", {"both": 2}),
+            metric_rows("a", "s1", "dna", {"low": 95, "high": 3, "unknown": 1}),
+        ]
+    )
+    judged = judge_metrics(metrics, LIMITS)
+    assert judged.schema == METRICS_SCHEMA | {
+        "unit": pl.String,
+        "limit": pl.String,
+        "status": pl.String,
+    }
+    assert judged.select("sample", "metric", "unit", "status", "limit").rows() == [
+        ("s1", "high", "1", "pass", "at most 40.5"),
+        ("s1", "low", "%", "pass", "at least 90"),
+        ("s1", "unknown", None, "unlimited", None),
+        ("s1", "both", "bp", "fail", "at least -1, at most 1"),
+        ("s2", "both", "bp", "pass", "at least -1, at most 1"),
+        ("s2", "free", "g", "unlimited", None),
+    ]
+
+
+def test_without_limits_nothing_is_judged():
+    judged = judge_metrics(metric_rows("a", "s", "dna", {"low": 1}), {})
+    assert judged["status"].to_list() == ["unlimited"]
+    assert judge_metrics(pl.DataFrame(schema=METRICS_SCHEMA), LIMITS).is_empty()
