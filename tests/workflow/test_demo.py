@@ -1,0 +1,263 @@
+"""The demo study end to end: from simulated reads at two sites to one report."""
+
+import gzip
+import json
+import re
+import time
+
+import polars as pl
+import pysam
+import pytest
+
+from ihdsi.bundle import open_bundle
+from ihdsi.plan import load_plan
+from ihdsi.study import load_study, study_hash
+from ihdsi.summaries import TABLES
+from project_copy import copy_project, need_tools
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("demo")]
+SITES = ("lih", "ncck")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The project after `snakemake`, and what that printed."""
+    need_tools(
+        "art_illumina", "bcftools", "bwa", "fastp", "freebayes", "gffread", "mosdepth", "salmon"
+    )
+    project = copy_project(tmp_path_factory.mktemp("demo") / "project")
+    output = project.run("--cores", "2", "--quiet", "reason", "host")
+    return project, output
+
+
+@pytest.fixture(scope="module")
+def root(demo):
+    return demo[0].root
+
+
+@pytest.fixture(scope="module")
+def identifiers(root):
+    """Every patient and sample name of both sites' sheets."""
+    names = set()
+    for site in SITES:
+        sheet = pl.read_csv(root / f"config/sites/{site}/samples.tsv", separator="\t")
+        names |= {*sheet["patient"], *sheet["sample"]}
+    return names
+
+
+def test_the_first_lines_say_what_was_understood(demo):
+    _, output = demo
+    before_jobs = output[: re.search(r"\nJob \d", output).start()]
+    assert "Site lih (Luxembourg Institute of Health (simulated)): 60 patients" in before_jobs
+    assert (
+        "FASTQ, 2 lanes merge (L001, L002) → somatic calling against the patient's normal"
+        in before_jobs
+    )
+    assert "tumour DNA from VCF → somatic variants taken as given" in before_jobs
+    assert "LIH-0060" in before_jobs
+
+
+def test_it_finds_the_planted_truth(root):
+    recovery = json.loads((root / "results/demo/recovery.json").read_text())
+    assert all(isinstance(value, int | float) for value in recovery.values())
+    assert recovery["somatic_snv_truth_n"] >= 30
+    assert recovery["somatic_snv_precision"] >= 0.97
+    assert recovery["somatic_snv_recall"] >= 0.9
+    assert recovery["somatic_snv_recall_af10"] >= 0.97
+    assert recovery["somatic_indel_f1"] >= 0.9
+    assert recovery["germline_f1"] >= 0.99
+    assert recovery["germline_genotype_concordance"] >= 0.99
+    assert recovery["expression_spearman"] >= 0.99
+    assert recovery["de_power_at_fdr5"] >= 0.9
+    assert recovery["de_false_discovery"] <= 0.12
+    assert recovery["de_sign_agreement"] == 1
+    assert recovery["driver_genes_found"] >= recovery["driver_genes_planted"] - 1
+    assert recovery["driver_false_discoveries"] == 0
+    assert recovery["survival_genes_planted"] > 0
+
+
+def test_a_second_run_does_nothing_in_seconds(demo):
+    project, _ = demo
+    start = time.monotonic()
+    text = project.run("--cores", "2")
+    assert "Nothing to be done" in text
+    assert time.monotonic() - start < 60
+
+
+def text_of(path):
+    """Return all text of a file: raw bytes, decoded tables and their metadata."""
+    data = path.read_bytes()
+    seen = data.decode("latin-1") + data.decode("utf-8", errors="ignore")
+    if path.suffix == ".parquet":
+        frame = pl.read_parquet(path)
+        seen += frame.write_csv() + str(frame.schema) + str(pl.read_parquet_metadata(path))
+    return seen
+
+
+def found_in(paths, identifiers):
+    texts = {path: text_of(path) for path in paths}
+    return {
+        (path.name, name) for path, text in texts.items() for name in identifiers if name in text
+    }
+
+
+def files_below(folder):
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def test_no_identifier_is_in_any_byte_that_left(root, identifiers):
+    assert len(identifiers) > 300
+    released = files_below(root / "exchange")
+    assert len(released) == len(SITES) * (2 + len(TABLES))
+    assert found_in(released, identifiers) == set()
+    assert found_in(files_below(root / "results/demo/meta"), identifiers) == set()
+    assert found_in(files_below(root / "results/demo/report"), identifiers) == set()
+
+
+def test_the_search_for_identifiers_finds_them_where_they_are(root, identifiers, tmp_path):
+    patient_level = [root / "results/demo/sites/lih/variants/somatic_variants.parquet"]
+    assert len(found_in(patient_level, identifiers)) > 40
+    table = root / "exchange/demo/lih/tables/gene_alterations.parquet"
+    leaking = pl.read_parquet(table).with_columns(gene_name=pl.lit("LIH-0007-T"))
+    leaking.write_parquet(tmp_path / "leak.parquet", compression="zstd")
+    assert ("leak.parquet", "LIH-0007-T") in found_in([tmp_path / "leak.parquet"], identifiers)
+
+
+def test_bundles_hold_no_patient_level_value(root):
+    """No measured count or exact value of a patient is a released statistic of the same gene."""
+    for site in SITES:
+        effects = pl.read_parquet(root / f"exchange/demo/{site}/tables/expression_effects.parquet")
+        counts = pl.read_parquet(root / f"results/demo/sites/{site}/expression/gene_counts.parquet")
+        long = counts.drop("gene_name").unpivot(index="gene_id", value_name="base_mean")
+        assert effects.height > 200
+        assert effects.join(long, on=["gene_id", "base_mean"], how="semi").is_empty()
+
+
+def test_released_counts_keep_the_thresholds(root):
+    settings = load_study(root / "config/studies/demo.yaml").disclosure
+    for site in SITES:
+        folder = root / f"exchange/demo/{site}/tables"
+        altered = pl.read_parquet(folder / "gene_alterations.parquet")
+        small = pl.col("n_altered").is_between(1, settings.minimum_cell_count - 1)
+        assert altered.filter(small).is_empty()
+        assert altered["n_assessed"].min() >= settings.minimum_n
+        rest = pl.col("n_assessed") - pl.col("n_altered")
+        assert altered.filter(rest.is_between(1, settings.minimum_cell_count - 1)).is_empty()
+        effects = pl.read_parquet(folder / "expression_effects.parquet")
+        assert (
+            effects.select(pl.min_horizontal("n_case", "n_control").min()).item()
+            >= settings.minimum_n
+        )
+
+
+def test_bundles_verify_and_are_of_this_protocol(root):
+    expected = study_hash(load_study(root / "config/studies/demo.yaml"))
+    for site in SITES:
+        bundle = open_bundle(root / f"exchange/demo/{site}", expected, site)
+        assert set(bundle.tables) == set(TABLES)
+        assert all(frame.height for frame in bundle.tables.values())
+
+
+def test_a_coordinator_refuses_bundles_of_another_protocol(demo, tmp_path):
+    source, _ = demo
+    project = copy_project(tmp_path / "coordinator")
+    (project.root / "exchange").symlink_to(source.root / "exchange")
+    project.edit("config/config.yaml", "sites:", "sites: []")
+    for site in SITES:
+        project.edit("config/config.yaml", f"  - config/sites/{site}/site.yaml\n", "")
+    project.edit("config/studies/demo.yaml", "minimum_n: 10", "minimum_n: 11")
+    answer = project.snakemake("--cores", "2", "--retries", "0", "meta")
+    assert answer.returncode != 0
+    assert "the bundle was made under another protocol" in answer.stdout
+    assert not (project.root / "results/demo/meta/intake").exists() or not files_below(
+        project.root / "results/demo/meta/intake"
+    )
+    project.edit("config/studies/demo.yaml", "minimum_n: 11", "minimum_n: 10")
+    project.run("--cores", "2", "meta")
+    here, there = (
+        pl.read_csv(folder / "results/demo/meta/biomarkers.tsv", separator="\t")
+        for folder in (project.root, source.root)
+    )
+    assert here.equals(there)
+
+
+def test_lanes_merge_under_one_sample(root):
+    bam = root / "results/demo/sites/lih/alignment/LIH-0001-T.markdup.bam"
+    with pysam.AlignmentFile(str(bam)) as alignment:
+        groups = alignment.header.to_dict()["RG"]
+        reads = list(alignment.fetch(until_eof=True))
+    assert {group["ID"] for group in groups} == {"LIH-0001-T.L001", "LIH-0001-T.L002"}
+    assert {group["SM"] for group in groups} == {"LIH-0001-T"}
+    fastqs = sorted((root / "results/demo/simulated/lih/fastq").glob("LIH-0001-T_*.gz"))
+    assert len(fastqs) == 4
+    written = sum(gzip.decompress(path.read_bytes()).count(b"\n") // 4 for path in fastqs)
+    primary = [read for read in reads if not read.is_secondary and not read.is_supplementary]
+    # fastp drops reads of poor quality, and nothing else may.
+    assert 0.97 * written <= len(primary) <= written
+    assert any(read.is_duplicate for read in primary)
+
+
+def test_big_intermediates_are_gone(root):
+    site = root / "results/demo/sites"
+    assert not list(site.rglob("*.sorted.bam"))
+    assert not list(site.rglob("*.fastq.gz"))
+    assert not list(root.rglob(".partial-*"))
+
+
+def test_every_site_has_multiqc_and_judged_quality(root):
+    for site in SITES:
+        folder = root / f"results/demo/sites/{site}"
+        data = (folder / "multiqc/multiqc_report_data/multiqc_data.json").read_text()
+        for tool in ("fastp", "samtools", "mosdepth", "salmon", "bcftools"):
+            assert tool in data.lower()
+        metrics = pl.read_parquet(folder / "quality_control/qc_metrics.parquet")
+        assert set(metrics["assay"]) == {"dna", "rna"}
+        assert metrics.filter(pl.col("status") == "fail").is_empty()
+        assert metrics.filter(metric="mean_target_coverage")["value"].min() > 60
+
+
+def test_the_report_is_self_contained_and_says_that_it_is_simulated(root):
+    page = (root / "results/demo/report/index.html").read_text(encoding="utf-8")
+    assert len(page) < 10_000_000
+    outside = re.findall(r"""(?:src|href|action)\s*=\s*["']?(?:https?:)?//[^"'\s>]+""", page)
+    assert outside == []
+    assert re.search(r"default-src 'none'", page)
+    assert "Simulated data" in page
+    for name in (
+        "volcano_expression_muscle_invasion",
+        "forest_expression_muscle_invasion",
+        "alterations",
+        "quality_control",
+    ):
+        assert name in page
+        assert (root / f"results/demo/report/figures/{name}.svg").stat().st_size > 2000
+
+
+def test_only_what_depends_on_a_lost_file_is_made_again(demo):
+    project, _ = demo
+    (project.root / "results/demo/meta/survival_effects.parquet").unlink()
+    text = project.run("--dry-run")
+    jobs = re.search(r"Job stats:\n.*?\n\n", text, flags=re.S).group()
+    names = {line.split()[0] for line in jobs.splitlines()[3:] if line.strip()} - {"total"}
+    assert names == {
+        "pool_survival_effects",
+        "rank_biomarkers",
+        "draw_figures",
+        "build_report",
+        "evaluate_recovery",
+        "all",
+    }
+    project.run("--cores", "2")
+    assert (project.root / "results/demo/meta/survival_effects.parquet").is_file()
+
+
+def test_the_plan_of_the_demo_says_every_patient(root, monkeypatch):
+    monkeypatch.chdir(root)
+    config = {
+        "study": "config/studies/demo.yaml",
+        "sites": [f"config/sites/{site}/site.yaml" for site in SITES],
+    }
+    described = load_plan(config).describe()
+    assert "LIH-0001-T: tumour DNA from FASTQ, 2 lanes merge (L001, L002)" in described
+    assert "→ somatic calling against LIH-0001-N" in described
+    assert len(re.findall(r"^  (?:LIH|NCCK)-\d{4}$", described, flags=re.M)) == 116
