@@ -11,6 +11,7 @@ import pysam
 
 from ihdsi.alignment.quality import callable_intervals
 from ihdsi.study import GermlineFilters
+from ihdsi.variants.call_sets import require_genotypes
 from ihdsi.variants.consequences import worst_per_gene
 from ihdsi.variants.somatic import with_gene_ids
 
@@ -49,8 +50,14 @@ def read_germline_calls(
     polars.DataFrame
         Columns of `GERMLINE_SCHEMA`, one row per patient and record that passes; allele_dosage is
         the number of alternate alleles, null where not called.
+
+    Raises
+    ------
+    InputError
+        If a sample or the genotypes are absent.
     """
     with pysam.VariantFile(str(path)) as source:
+        require_genotypes(source.header, patients, path)
         rows = list(_germline_rows(source, patients, settings))
     return pl.DataFrame(rows, schema=GERMLINE_SCHEMA, orient="row")
 

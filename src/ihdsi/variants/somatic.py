@@ -16,6 +16,7 @@ from ihdsi.alignment.quality import callable_intervals
 from ihdsi.errors import InputError, Problem
 from ihdsi.files import atomic_output
 from ihdsi.study import SomaticFilters
+from ihdsi.variants.call_sets import require_genotypes
 from ihdsi.variants.consequences import (
     CLASS_OF_MAF,
     alteration_class,
@@ -254,8 +255,14 @@ def read_somatic_calls(path: Path | str, patients: Mapping[str, str]) -> pl.Data
     polars.DataFrame
         Columns of `SOMATIC_SCHEMA` without gene identifiers: one row per patient, PASS variant
         carried by the tumour, and gene.
+
+    Raises
+    ------
+    InputError
+        If a sample or the genotypes are absent.
     """
     with pysam.VariantFile(str(path)) as source:
+        require_genotypes(source.header, patients, path)
         rows = list(_somatic_rows(source, patients))
     return pl.DataFrame(rows, schema=SOMATIC_SCHEMA, orient="row")
 

@@ -1,0 +1,53 @@
+"""A call set without the sample, or without genotypes, is refused rather than read as empty."""
+
+import pysam
+import pytest
+
+from ihdsi.errors import InputError
+from ihdsi.study import GermlineFilters
+from ihdsi.variants.germline import read_germline_calls
+from ihdsi.variants.somatic import read_somatic_calls
+
+
+@pytest.fixture(params=["somatic", "germline"])
+def read(request):
+    if request.param == "somatic":
+        return read_somatic_calls
+    return lambda path, patients: read_germline_calls(path, patients, GermlineFilters())
+
+
+@pytest.fixture
+def call_set(tmp_path):
+    def write(genotypes=True):
+        header = pysam.VariantHeader()
+        header.contigs.add("chr1", length=1000)
+        if genotypes:
+            header.formats.add("GT", 1, "String", "Genotype")
+        header.formats.add("DP", 1, "Integer", "Depth")
+        for sample in ("TUMOR", "NORMAL"):
+            header.add_sample(sample)
+        path = tmp_path / "calls.vcf"
+        with pysam.VariantFile(str(path), "w", header=header) as target:
+            target.write(header.new_record(contig="chr1", start=9, alleles=("A", "T")))
+        return path
+
+    return write
+
+
+def test_an_absent_sample_is_named_with_those_that_are_there(read, call_set):
+    path = call_set()
+    with pytest.raises(InputError) as caught:
+        read(path, {"P1-T": "P1"})
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.column) == (path, "P1-T")
+    assert "it holds: TUMOR, NORMAL" in problem.what
+    assert "vcf_sample" in problem.remedy
+
+
+def test_calls_without_genotypes_are_not_read_as_no_variant(read, call_set):
+    with pytest.raises(InputError, match="no genotypes"):
+        read(call_set(genotypes=False), {"TUMOR": "P1"})
+
+
+def test_a_good_call_set_is_read(read, call_set):
+    read(call_set(), {"TUMOR": "P1"})
