@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ihdsi.errors import InputError
-from ihdsi.sheets import describe_cohort, outline_cohort, read_cohort
+from ihdsi.sheet_description import describe_cohort, outline_cohort
+from ihdsi.sheets import read_cohort
 from ihdsi.study import Site, Study
 
 COLUMNS = (
