@@ -10,10 +10,11 @@ from typing import Any
 
 from ihdsi.clinical.codebook import load_codebook
 from ihdsi.clinical.harmonise import harmonise_clinical
+from ihdsi.cohort import Cohort
 from ihdsi.disclosure.settings import stricter_of
 from ihdsi.errors import InputError, Problem
 from ihdsi.sheet_description import describe_cohort, outline_cohort
-from ihdsi.sheets import Cohort, read_cohort
+from ihdsi.sheets import read_cohort
 from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
 from ihdsi.yaml_documents import line_of_key
 

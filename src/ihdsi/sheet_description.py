@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 
-from ihdsi.sheets import Cohort, Patient, Sample
+from ihdsi.cohort import Cohort, Patient, Sample
 
 __all__ = ["describe_cohort", "outline_cohort"]
 
