@@ -13,7 +13,7 @@ demo: setup
 	@echo "Report: $(CURDIR)/results/demo/report/index.html"
 
 test: setup
-	@python -m pytest -n 2 --dist loadgroup tests
+	@python -m pytest -n 2 --dist loadfile tests
 
 check: setup
 	ruff check .
@@ -21,7 +21,7 @@ check: setup
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
-	snakemake --dry-run --quiet all
+	snakemake --dry-run > /dev/null
 
 schemas: setup
 	ihdsi schemas write workflow/schemas

@@ -15,7 +15,7 @@ from ihdsi.study import load_study, study_hash
 from ihdsi.summaries import TABLES
 from project_copy import copy_project, need_tools
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.workflow
 SITES = ("lih", "ncck")
 
 

@@ -1,103 +1,15 @@
-"""The workflow on real public data: reads, an alignment, and a cohort with published counts."""
+"""The workflow on real public reads: RNA from FASTQ, DNA from an alignment."""
 
 import subprocess
-import sys
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from project_copy import copy_project, need_tools
+from project_copy import need_tools
 
 pytestmark = [pytest.mark.workflow, pytest.mark.realdata]
 
-#: Patients mutated, of 394 (../shared/realdata/INDEX.tsv; TTN is a long-gene passenger).
-PUBLISHED = {
-    "TP53": 196,
-    "KDM6A": 103,
-    "ARID1A": 97,
-    "PIK3CA": 86,
-    "RB1": 70,
-    "FGFR3": 56,
-    "STAG2": 56,
-    "ERCC2": 38,
-    "TTN": 189,
-}
 
-
-@pytest.fixture(scope="module")
-def federation(tmp_path_factory, shared):
-    """TCGA bladder cancer, split by collecting hospital, run as a federation."""
-    project = copy_project(tmp_path_factory.mktemp("tcga") / "project")
-    data = shared / "realdata/tcga_blca"
-    subprocess.run(
-        [
-            *(Path(sys.executable).with_name("ihdsi"), "public-cohort", "split"),
-            *("--maf", data / "tcga_blca.maf.tsv.gz"),
-            *("--clinical", data / "tcga_blca.clinical.tsv.gz"),
-            *("--study", "config/studies/tcga_blca.yaml"),
-            *("--codebook", "config/sites/tcga_blca/codebook.yaml"),
-            *("--output", "results/tcga_blca/input"),
-        ],
-        cwd=project.root,
-        check=True,
-    )
-    project.run(
-        *("--configfile", "results/tcga_blca/input/config.yaml", "--cores", "2"),
-        *("--quiet", "all", "--"),
-        "results/tcga_blca/meta/gene_alterations.parquet",
-        "results/tcga_blca/report/index.html",
-    )
-    return project.root
-
-
-@pytest.mark.xdist_group("tcga")
-def test_the_federation_gives_the_real_pooled_counts_exactly(federation, shared):
-    pooled = pl.read_parquet(federation / "results/tcga_blca/meta/gene_alterations.parquet")
-    anywhere = pooled.filter(alteration_class="any", stratum="all")
-    assert anywhere["n_assessed"].unique().to_list() == [394]
-    assert anywhere["n_sites"].unique().to_list() == [35]
-    counts = dict(anywhere.select("gene_name", "n_altered").iter_rows())
-    assert {gene: counts[gene] for gene in PUBLISHED} == PUBLISHED
-
-    # Every gene of the panel, and every class, against the undivided file.
-    maf = pl.read_csv(
-        shared / "realdata/tcga_blca/tcga_blca.maf.tsv.gz",
-        separator="\t",
-        infer_schema=False,
-        quote_char=None,
-    )
-    truth = maf.group_by("Hugo_Symbol").agg(
-        n=pl.col("Tumor_Sample_Barcode").n_unique(),
-        missense=pl.col("Tumor_Sample_Barcode")
-        .filter(pl.col("Variant_Classification") == "Missense_Mutation")
-        .n_unique(),
-    )
-    both = anywhere.join(truth, left_on="gene_name", right_on="Hugo_Symbol", how="left")
-    assert both.height >= 50
-    assert both.filter(pl.col("n_altered") != pl.col("n").fill_null(0)).is_empty()
-    missense = pooled.filter(alteration_class="missense", stratum="all").join(
-        truth, left_on="gene_name", right_on="Hugo_Symbol", how="left"
-    )
-    assert missense.filter(pl.col("n_altered") != pl.col("missense").fill_null(0)).is_empty()
-
-
-@pytest.mark.xdist_group("tcga")
-def test_strata_of_the_federation_add_up(federation, shared):
-    pooled = pl.read_parquet(federation / "results/tcga_blca/meta/gene_alterations.parquet")
-    by_sex = (
-        pooled.filter(alteration_class="any", stratum_variable="sex")
-        .group_by("gene_id")
-        .agg(pl.col("n_assessed", "n_altered").sum())
-    )
-    everyone = pooled.filter(alteration_class="any", stratum="all")
-    both = everyone.join(by_sex, on="gene_id", suffix="_by_sex")
-    assert both.height == everyone.height
-    assert (both["n_assessed"] == both["n_assessed_by_sex"]).all()
-    assert (both["n_altered"] == both["n_altered_by_sex"]).all()
-
-
-@pytest.mark.xdist_group("realreads")
 def test_rna_counts_equal_a_salmon_run_by_hand(project, shared, tmp_path):
     need_tools("salmon", "fastp")
     project.run("--configfile", "config/ngs_chr21.yaml", "--cores", "2", IHDSI_SHARED=str(shared))
@@ -145,7 +57,6 @@ def test_rna_counts_equal_a_salmon_run_by_hand(project, shared, tmp_path):
     assert sum(pl.read_parquet(path).height for path in bundle.glob("*.parquet")) == 0
 
 
-@pytest.mark.xdist_group("realreads")
 def test_a_real_alignment_is_judged_and_called(project, shared):
     need_tools("bcftools", "samtools", "mosdepth")
     project.run(
