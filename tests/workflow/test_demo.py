@@ -90,7 +90,7 @@ def text_of(path):
     seen = data.decode("latin-1") + data.decode("utf-8", errors="ignore")
     if path.suffix == ".parquet":
         frame = pl.read_parquet(path)
-        seen += frame.write_csv() + str(frame.schema) + str(pl.read_parquet_metadata(path))
+        seen += frame.write_json() + str(frame.schema) + str(pl.read_parquet_metadata(path))
     return seen
 
 
@@ -233,22 +233,45 @@ def test_the_report_is_self_contained_and_says_that_it_is_simulated(root):
         assert (root / f"results/demo/report/figures/{name}.svg").stat().st_size > 2000
 
 
+def planned_jobs(project):
+    """Rules and numbers of jobs that a run would do now."""
+    text = project.run("--dry-run")
+    table = re.search(r"Job stats:\n.*?\ntotal", text, flags=re.S).group()
+    rows = [line.split() for line in table.splitlines()[3:-1]]
+    return {name: int(count) for name, count in rows}
+
+
 def test_only_what_depends_on_a_lost_file_is_made_again(demo):
     project, _ = demo
-    (project.root / "results/demo/meta/survival_effects.parquet").unlink()
-    text = project.run("--dry-run")
-    jobs = re.search(r"Job stats:\n.*?\n\n", text, flags=re.S).group()
-    names = {line.split()[0] for line in jobs.splitlines()[3:] if line.strip()} - {"total"}
-    assert names == {
-        "pool_survival_effects",
-        "rank_biomarkers",
-        "draw_figures",
-        "build_report",
-        "evaluate_recovery",
-        "all",
-    }
+    for lost in ("meta/survival_effects.parquet", "report/index.html"):
+        (project.root / "results/demo" / lost).unlink()
+    assert planned_jobs(project) == dict.fromkeys(
+        (
+            "pool_survival_effects",
+            "rank_biomarkers",
+            "draw_figures",
+            "build_report",
+            "evaluate_recovery",
+            "all",
+        ),
+        1,
+    )
     project.run("--cores", "2")
-    assert (project.root / "results/demo/meta/survival_effects.parquet").is_file()
+    assert (project.root / "results/demo/report/index.html").is_file()
+
+
+def test_a_changed_clinical_table_touches_no_read_and_no_other_site(demo):
+    project, _ = demo
+    project.edit("config/sites/ncck/clinical.tsv", "\t141\t", "\t142\t")
+    planned = planned_jobs(project)
+    project.edit("config/sites/ncck/clinical.tsv", "\t142\t", "\t141\t")
+    assert planned["harmonise_clinical"] == 1
+    assert planned["estimate_expression_effects"] == 1
+    assert planned["release_bundle"] == planned["intake_bundle"] == 1
+    assert planned["build_report"] == 1
+    assert planned.keys().isdisjoint(
+        {"simulate_reads", "trim_reads", "align_reads", "call_somatic", "quantify_expression"}
+    )
 
 
 def test_the_plan_of_the_demo_says_every_patient(root, monkeypatch):

@@ -23,8 +23,9 @@ rule trim_reads:
     message:
         "Trim {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
     shell:
-        # Level 1: the trimmed reads are read once and deleted.
-        "fastp --thread {threads} --compression 1 --detect_adapter_for_pe"
+        # Level 1: the trimmed reads are read once and deleted. Duplicates are counted after alignment,
+        # where they can be told; fastp's own estimate takes a gigabyte of memory.
+        "fastp --thread {threads} --compression 1 --detect_adapter_for_pe --dont_eval_duplication"
         " --in1 {input.fastq_1} --in2 {input.fastq_2}"
         " --out1 {output.fastq_1} --out2 {output.fastq_2}"
         " --json {output.json} --html /dev/null --report_title {wildcards.sample}.{wildcards.lane}"
