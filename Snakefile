@@ -51,6 +51,8 @@ rule all:
     default_target: True
     input:
         SITE_RESULTS + RELEASES + COORDINATOR_RESULTS + RECOVERY,
+    message:
+        "All that the configuration asks for is there"
 
 
 onstart:
