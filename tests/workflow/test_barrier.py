@@ -4,6 +4,8 @@ from collections import deque
 
 import pytest
 
+from ihdsi.summaries import TABLES
+
 pytestmark = pytest.mark.workflow
 
 COORDINATOR = ("results/demo/meta/", "results/demo/report/")
@@ -97,3 +99,23 @@ def test_a_coordinator_alone_has_no_site_rules(project):
     answer = project.snakemake("--dry-run", "meta")
     assert answer.returncode != 0
     assert "exchange/demo/lih/manifest.json" in answer.stdout
+
+
+def test_a_hospital_that_coordinates_takes_the_others_bundles_from_the_exchange(project):
+    project.edit("config/config.yaml", "  - config/sites/ncck/site.yaml\n", "")
+    released = project.root / "exchange/demo/ncck"
+    (released / "tables").mkdir(parents=True)
+    names = ("manifest.json", "disclosure.json", *(f"tables/{table}.parquet" for table in TABLES))
+    for name in names:
+        (released / name).touch()
+    jobs = project.jobs("meta")
+    made = {file for job in jobs for file in job["outputs"]}
+    assert "exchange/demo/lih/manifest.json" in made
+    assert not any(
+        file.startswith(("exchange/demo/ncck/", "results/demo/sites/ncck/")) for file in made
+    )
+    graph = {file: job["inputs"] for job in jobs for file in job["outputs"]}
+    assert (
+        "exchange/demo/ncck/manifest.json" in graph["results/demo/meta/intake/ncck/accepted.json"]
+    )
+    assert breaches(graph) == []
