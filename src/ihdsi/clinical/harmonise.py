@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from ihdsi.yaml_documents import line_of_key
 __all__ = ["convert_unit", "harmonise_clinical"]
 
 _LINE = "__line__"
+logger = logging.getLogger(__name__)
 
 
 def harmonise_clinical(
@@ -38,7 +40,8 @@ def harmonise_clinical(
     study
         The protocol whose dictionary is the target.
     patients
-        Patients of the sample sheet; each must have a row.
+        Patients of the sample sheet; each must have a row. Rows of other patients are no part of
+        the study and are left out. Without it, all rows are read.
 
     Returns
     -------
@@ -62,6 +65,12 @@ def harmonise_clinical(
         schema_overrides=dict.fromkeys(table.columns, pl.String),
     )
     problems = _patient_problems(frame, codebook.patient, table.path, patients)
+    if patients:
+        everyone = frame.height
+        # A row without an identifier is a problem already said, and no reason to lose its others.
+        frame = frame.filter(pl.col(codebook.patient).is_in(["", *patients]))
+        if frame.height < everyone:
+            logger.info("%d rows are of no patient of the sample sheet", everyone - frame.height)
     columns: list[pl.Series] = [frame[codebook.patient].alias("patient")]
     for name, variable in study.clinical.variables.items():
         mapping = codebook.variables.get(name)

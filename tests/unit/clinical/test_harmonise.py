@@ -254,9 +254,13 @@ def test_a_patient_of_the_sheet_without_a_row(hospital, refused):
     )
 
 
-def test_a_patient_of_the_table_without_samples_stays(hospital):
+def test_a_patient_without_samples_is_no_part_of_the_study(hospital):
     second = A1 | {"identifiant": "A2"}
-    assert hospital.read(A1, second, patients=["A2"])["patient"].to_list() == ["A1", "A2"]
+    assert hospital.read(A1, second)["patient"].to_list() == ["A1", "A2"]
+    assert hospital.read(A1, second, patients=["A2"])["patient"].to_list() == ["A2"]
+    # The hospital's other patients need not fit the codebook.
+    stranger = A1 | {"identifiant": "Z9", "sexe": "?"}
+    assert hospital.read(A1, stranger, patients=["A1"])["patient"].to_list() == ["A1"]
 
 
 def test_a_patient_twice(hospital, refused):
