@@ -71,7 +71,7 @@ step() {
 }
 stage() { xargs --delimiter='\\n' --max-args=1 --max-procs="$1" bash -euo pipefail -c; }
 """
-# Two of three read pairs, in place: the files of a pair keep the same ones.
+# Every second read pair, in place: the files of a pair keep the same ones.
 THIN_READS = """\
 set -euo pipefail
 thin() { gzip -cd "$1" | awk 'int((NR - 1) / 4) % 2' | gzip -1 > "$1.part" && mv "$1.part" "$1"; }

@@ -25,5 +25,5 @@ write_bundle(
     study_hash=snakemake.params.study_hash,
     site=snakemake.wildcards.site,
     workflow_version=ihdsi.__version__,
-    workflow_commit=workflow_commit(snakemake.scriptdir),
+    workflow_commit=workflow_commit(Path(snakemake.scriptdir).parents[1]),
 )

@@ -36,7 +36,7 @@ app.add_typer(cohort, name="public-cohort")
 def _errors_in_words() -> Iterator[None]:
     try:
         yield
-    except InputError as error:
+    except (InputError, OSError, json.JSONDecodeError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
 
@@ -63,7 +63,8 @@ def show_recovery(path: Annotated[Path, typer.Argument(help="recovery.json")]) -
     """Print the recovery table of a simulated study."""
     from ihdsi.simulate.recovery import format_recovery
 
-    print(format_recovery(json.loads(path.read_text(encoding="utf-8"))))
+    with _errors_in_words():
+        print(format_recovery(json.loads(path.read_text(encoding="utf-8"))))
 
 
 @schemas.command("write")
@@ -73,7 +74,8 @@ def write_document_schemas(
     """Write the JSON Schemas of configuration, study, site, sample sheet and codebook."""
     from ihdsi.schemas import write_schemas
 
-    write_schemas(folder)
+    with _errors_in_words():
+        write_schemas(folder)
 
 
 @simulated.command("write-sheets")
@@ -87,7 +89,8 @@ def write_sheets(
     """Write the demo's sample sheets and clinical tables anew (after a change of the seed)."""
     from ihdsi.simulate.sheets import write_demo_sheets
 
-    write_demo_sheets(seed, config_dir, panel)
+    with _errors_in_words():
+        write_demo_sheets(seed, config_dir, panel)
 
 
 @cohort.command("split")

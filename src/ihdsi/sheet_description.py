@@ -30,19 +30,26 @@ def describe_cohort(cohort: Cohort, title: str = "") -> str:
 def outline_cohort(cohort: Cohort, title: str = "") -> str:
     """Say the same in fewer lines: patients whose samples are treated alike share a block.
 
-    Every patient is named once, under what happens to their samples; what is skipped is listed.
+    Patients whose reads are processed are described one by one, with tumour, normal and lanes;
+    those who enter with given calls and counts share a block, in which each is named.
     """
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for patient in cohort.patients.values():
-        key = tuple(_describe_sample(s, patient, named=False) for s in patient.samples)
+        read = any(sample.has_reads for sample in patient.samples)
+        key = tuple(
+            f"{f'{sample.sample}: ' if read else ''}{_describe_sample(sample, patient, named=read)}"
+            for sample in patient.samples
+        )
         alike[key].append(patient.patient)
     lines = [_describe_totals(cohort, title)]
     for treatment, names in alike.items():
-        lines.append(f"  {len(names)} patient{'s' if len(names) > 1 else ''}:")
+        alone = len(names) == 1
+        lines.append(f"  {names[0]}:" if alone else f"  {len(names)} patients:")
         lines += [f"    - {text}" for text in treatment]
-        lines += textwrap.wrap(
-            ", ".join(names), 100, initial_indent="    ", subsequent_indent="    "
-        )
+        if not alone:
+            lines += textwrap.wrap(
+                ", ".join(names), 100, initial_indent="    ", subsequent_indent="    "
+            )
     lines += [
         f"  ! {sample.sample} skipped: {why}"
         for patient in cohort.patients.values()
@@ -83,14 +90,13 @@ def _describe_sample(sample: Sample, patient: Patient, named: bool = True) -> st
             origin += ", used as aligned"
         elif named and sample.name_in_file != sample.sample:
             origin += f", there named {sample.name_in_file}"
-    return f"{kind} from {origin}{_fate(sample, patient, named)}"
+    return f"{kind} from {origin}{_fate(sample, patient)}"
 
 
-def _fate(sample: Sample, patient: Patient, named: bool) -> str:
+def _fate(sample: Sample, patient: Patient) -> str:
     if sample is patient.tumour_dna:
         if patient.somatic_calling and patient.normal_dna is not None:
-            against = patient.normal_dna.sample if named else "the patient's normal"
-            return f" → somatic calling against {against}"
+            return f" → somatic calling against {patient.normal_dna.sample}"
         return " → somatic variants taken as given" if sample.entry in ("vcf", "maf") else ""
     if sample is patient.normal_dna:
         if patient.germline_calling:

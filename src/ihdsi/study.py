@@ -314,6 +314,8 @@ class Study(_Document):
             self._known(endpoint.covariates, where)
         if self.simulated and self.simulation is None:
             raise ValueError("a simulated study needs the key 'simulation' with a seed")
+        if self.simulated and not (self.contrasts and self.endpoints):
+            raise ValueError("a simulated study needs a contrast and an endpoint to recover")
         if len(set(self.participants)) != len(self.participants):
             raise ValueError("a participant occurs twice")
         return self

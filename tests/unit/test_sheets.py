@@ -668,11 +668,14 @@ def test_the_outline_names_every_patient_once_under_what_happens_to_them(read):
     cohort = read(fastq("P1", "P1-T"), fastq("P1", "P1-N", "normal"), fastq("P2", "P2-T"), *alike)
     text = outline_cohort(cohort, "Alpha")
     assert "  40 patients:\n    - tumour DNA from MAF → somatic variants taken as given\n" in text
-    assert "tumour DNA from FASTQ, lane L001 → somatic calling against the patient's normal" in text
+    assert (
+        "  P1:\n    - P1-T: tumour DNA from FASTQ, lane L001 → somatic calling against P1-N\n"
+        in text
+    )
     assert text.endswith(
         "! P2-T skipped: no somatic calling: the patient has no normal DNA sample; "
         "alignment QC only"
     )
-    named = [word.strip(",") for line in text.splitlines() for word in line.split()]
+    named = [word.strip(",:") for line in text.splitlines() for word in line.split()]
     assert all(named.count(patient) == 1 for patient in cohort.patients)
     assert text.splitlines()[0] == describe_cohort(cohort, "Alpha").splitlines()[0]

@@ -38,9 +38,7 @@ SCRIPT = re.compile(r"^    script:", flags=re.M)
 @pytest.mark.parametrize("name", sorted(set(RULES) - TRIVIAL))
 def test_every_rule_says_what_it_needs(name):
     directives = set(re.findall(r"^    (\w+):", RULES[name], flags=re.M))
-    needed = {"input", "output", "log", "threads", "resources", "conda", "message"}
-    if name not in {"stage_genome", "extract_transcripts", "stage_targets"}:  # local, in seconds
-        needed |= {"benchmark"}
+    needed = {"input", "output", "log", "benchmark", "threads", "resources", "conda", "message"}
     assert needed <= directives
     assert directives & {"shell", "script"}
     for resource in ("mem_mb", "runtime"):

@@ -125,9 +125,6 @@ rule multiqc:
     params:
         folder=lambda wildcards, output: output.report.rpartition("/")[0],
         title=lambda wildcards: sites[wildcards.site].title,
-        reads="results/{study}/sites/{site}/reads",
-        quality="results/{study}/sites/{site}/quality_control",
-        expression="results/{study}/sites/{site}/expression/salmon",
     message:
         "Gather the tools' quality reports of {wildcards.site}"
     shell:

@@ -1,8 +1,3 @@
-localrules:
-    stage_genome,
-    extract_transcripts,
-
-
 rule stage_genome:
     input:
         lambda wildcards: study.reference.genome,
@@ -11,6 +6,8 @@ rule stage_genome:
         index="results/{study}/reference/genome.fa.fai",
     log:
         "results/{study}/logs/stage_genome.log",
+    benchmark:
+        "results/{study}/benchmarks/stage_genome.tsv"
     conda:
         "../../envs/alignment.yaml"
     threads: 1
@@ -87,6 +84,8 @@ rule extract_transcripts:
         "results/{study}/reference/transcripts.fa",
     log:
         "results/{study}/logs/extract_transcripts.log",
+    benchmark:
+        "results/{study}/benchmarks/extract_transcripts.tsv"
     conda:
         "../../envs/expression.yaml"
     threads: 1

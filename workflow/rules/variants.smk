@@ -9,6 +9,8 @@ rule stage_targets:
         "results/{study}/reference/targets.bed",
     log:
         "results/{study}/logs/stage_targets.log",
+    benchmark:
+        "results/{study}/benchmarks/stage_targets.tsv"
     conda:
         "../../envs/alignment.yaml"
     threads: 1

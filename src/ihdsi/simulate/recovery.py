@@ -188,22 +188,23 @@ def germline_recovery(
 def expression_recovery(
     truth: pl.DataFrame, counts: Sequence[pl.DataFrame], patients: Sequence[str]
 ) -> dict[str, Number]:
-    """Rank correlation of gene counts with the fragments that were sampled, over patients.
+    """Rank correlation of gene counts with the simulated abundance, over patients.
 
     Parameters
     ----------
     truth
-        patient, gene_id, true_fragments.
+        patient, gene_id, abundance (of the tumour), true_fragments (drawn from it).
     counts
         `gene_counts` of each site: gene_id, gene_name and a column per patient.
 
     Returns
     -------
     dict
-        expression_spearman (mean over patients), expression_spearman_minimum,
-        expression_patients_n. A gene without a count is counted as zero.
+        expression_spearman (against abundance, mean over patients), expression_spearman_minimum,
+        expression_count_spearman (against the fragments that were drawn, which leaves out their
+        sampling noise), expression_patients_n. A gene without a count is counted as zero.
     """
-    correlations: list[float] = []
+    correlations: dict[str, list[float]] = {"abundance": [], "true_fragments": []}
     for matrix in counts:
         present = [patient for patient in patients if patient in matrix.columns]
         measured = matrix.select("gene_id", *present).unpivot(
@@ -213,14 +214,21 @@ def expression_recovery(
             measured, on=["patient", "gene_id"], how="left"
         )
         for _, rows in sorted(pairs.partition_by("patient", as_dict=True).items()):
-            correlation = stats.spearmanr(rows["true_fragments"], rows["count"].fill_null(0))
-            correlations.append(float(correlation.statistic))
-    finite = [value for value in correlations if np.isfinite(value)]
+            for column, values in correlations.items():
+                correlation = stats.spearmanr(rows[column], rows["count"].fill_null(0))
+                if np.isfinite(correlation.statistic):
+                    values.append(float(correlation.statistic))
+    against_abundance, against_fragments = correlations.values()
     return {
-        "expression_spearman": float(np.mean(finite)) if finite else None,
-        "expression_spearman_minimum": min(finite) if finite else None,
-        "expression_patients_n": len(finite),
+        "expression_spearman": _mean(against_abundance),
+        "expression_spearman_minimum": min(against_abundance, default=None),
+        "expression_count_spearman": _mean(against_fragments),
+        "expression_patients_n": len(against_abundance),
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def expression_effect_recovery(
@@ -269,19 +277,22 @@ def survival_recovery(
     """Count planted prognostic genes that the pooled Cox models find, with the right sign.
 
     Genes that differ between stage groups are truly associated with survival through stage, so
-    other genes found are given as a number, not as false discoveries.
+    they are given as a number of their own; all others found are false discoveries.
     """
     planted = genes.filter(pl.col("survival_log_hazard_ratio") != 0)
     significant = effects.filter((pl.col("endpoint") == endpoint) & (pl.col("fdr") <= LEVEL))
     found = significant.join(planted, on="gene_id").filter(
         pl.col("effect").sign() == pl.col("survival_log_hazard_ratio").sign()
     )
+    other = significant.join(planted, on="gene_id", how="anti").join(
+        genes.select("gene_id", "is_differential", "site_specific"), on="gene_id"
+    )
+    differs = pl.col("is_differential") | pl.col("site_specific")
     return {
         "survival_genes_found": found["gene_id"].n_unique(),
         "survival_genes_planted": planted.height,
-        "survival_genes_other": significant.join(planted, on="gene_id", how="anti")[
-            "gene_id"
-        ].n_unique(),
+        "survival_genes_through_stage": other.filter(differs)["gene_id"].n_unique(),
+        "survival_false_discoveries": other.filter(~differs)["gene_id"].n_unique(),
     }
 
 

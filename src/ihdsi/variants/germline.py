@@ -11,7 +11,7 @@ import pysam
 
 from ihdsi.alignment.quality import callable_intervals
 from ihdsi.study import GermlineFilters
-from ihdsi.variants.call_sets import require_genotypes
+from ihdsi.variants.call_sets import passing_records, require_genotypes
 from ihdsi.variants.consequences import worst_per_gene
 from ihdsi.variants.somatic import with_gene_ids
 
@@ -68,9 +68,7 @@ def _germline_rows(
     settings: GermlineFilters,
 ) -> Iterator[tuple[Any, ...]]:
     has_consequence = "BCSQ" in source.header.info
-    for record in source:
-        if any(name != "PASS" for name in record.filter):
-            continue
+    for record in passing_records(source):
         gene, consequence = None, None
         if has_consequence and "BCSQ" in record.info:
             value = record.info["BCSQ"]

@@ -16,7 +16,7 @@ from ihdsi.alignment.quality import callable_intervals
 from ihdsi.errors import InputError, Problem
 from ihdsi.files import atomic_output
 from ihdsi.study import SomaticFilters
-from ihdsi.variants.call_sets import require_genotypes
+from ihdsi.variants.call_sets import passing_records, require_genotypes
 from ihdsi.variants.consequences import (
     CLASS_OF_MAF,
     alteration_class,
@@ -269,9 +269,7 @@ def read_somatic_calls(path: Path | str, patients: Mapping[str, str]) -> pl.Data
 
 def _somatic_rows(source: Any, patients: Mapping[str, str]) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401
     has_consequence = "BCSQ" in source.header.info
-    for record in source:
-        if any(name != "PASS" for name in record.filter):
-            continue
+    for record in passing_records(source):
         genes: dict[str, tuple[str, str]] = {}
         if has_consequence and "BCSQ" in record.info:
             value = record.info["BCSQ"]

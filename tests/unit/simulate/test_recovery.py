@@ -121,6 +121,7 @@ def test_expression_correlation_is_that_of_scipy_and_missing_genes_are_zero():
             "patient": ["P1"] * 5,
             "gene_id": ["a", "b", "c", "d", "e"],
             "true_fragments": true_counts,
+            "abundance": true_counts,
         }
     )
     matrix = pl.DataFrame(
@@ -173,7 +174,8 @@ def test_survival_and_drivers_by_hand():
     assert survival_recovery(GENES, survival, "os") == {
         "survival_genes_found": 1,  # d is significant in the wrong direction
         "survival_genes_planted": 2,
-        "survival_genes_other": 1,
+        "survival_genes_through_stage": 1,
+        "survival_false_discoveries": 0,
     }
     drivers = pl.DataFrame({"gene_id": ["a", "b", "c"], "fdr": [0.01, 0.02, None]})
     assert driver_recovery(GENES, drivers) == {
@@ -190,7 +192,9 @@ def test_nothing_called_is_null_and_not_perfect():
         genes=GENES,
         somatic=SOMATIC,
         germline=variants([("P1", "chr1", 100, "A", "C", 1)], ("dosage", pl.Int64)),
-        expression=pl.DataFrame({"patient": ["P1"], "gene_id": ["a"], "true_fragments": [3]}),
+        expression=pl.DataFrame(
+            {"patient": ["P1"], "gene_id": ["a"], "true_fragments": [3], "abundance": [3.0]}
+        ),
     )
     called = {
         "somatic_variants": [variants([], ("gene_name", pl.String))],
@@ -254,6 +258,7 @@ def test_the_truth_itself_scores_one():
                 "patient": ["P1"] * 3,
                 "gene_id": ["a", "b", "c"],
                 "true_fragments": [3, 9, 27],
+                "abundance": [3.0, 9.0, 27.0],
             }
         ),
     )

@@ -51,3 +51,14 @@ def test_calls_without_genotypes_are_not_read_as_no_variant(read, call_set):
 
 def test_a_good_call_set_is_read(read, call_set):
     read(call_set(), {"TUMOR": "P1"})
+
+
+def test_reference_blocks_and_symbolic_alleles_are_no_variants(read, call_set):
+    path = call_set()
+    others = "".join(
+        f"chr1\t{place}\t.\tA\t{allele}\t.\tPASS\t.\tGT:DP\t0/1:30\t0/0:30\n"
+        for place, allele in enumerate((".", "*", "<DEL>", "<NON_REF>", "T"), 20)
+    )
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    path.write_text("\n".join(header) + "\n" + others)
+    assert read(path, {"TUMOR": "P1"})["alternate_allele"].to_list() == ["T"]
