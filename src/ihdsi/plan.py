@@ -13,6 +13,7 @@ from ihdsi.clinical.harmonise import harmonise_clinical
 from ihdsi.cohort import Cohort
 from ihdsi.disclosure.settings import stricter_of
 from ihdsi.errors import InputError, Problem
+from ihdsi.given_files import absent_names
 from ihdsi.sheet_description import describe_cohort, outline_cohort
 from ihdsi.sheets import read_cohort
 from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
@@ -89,7 +90,7 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
     ------
     InputError
         With every problem of the first document that has any: run configuration, study, sites,
-        codebooks, sample sheets, clinical tables.
+        codebooks, sample sheets, names in given files, clinical tables.
     """
     run = load_run(dict(config), path)
     if not run.sites and not run.coordinator:
@@ -109,6 +110,10 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
             )
         sites[site.site] = site
         cohorts[site.site] = read_cohort(site, study)
+        simulated = f"results/{study.study}/simulated/" if study.simulated else None
+        absent = absent_names(cohorts[site.site], simulated)
+        if absent:
+            raise InputError(absent)
         if site.clinical is not None and site.codebook is not None:
             codebook = load_codebook(site.codebook, study)
             harmonise_clinical(

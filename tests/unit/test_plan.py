@@ -25,8 +25,10 @@ class Project:
         self.write_yaml = write_yaml
         self.config = {"study": "study.yaml", "sites": ["alpha/site.yaml", "beta/site.yaml"]}
         self.study["reference"] |= {"genome": "genome.fa", "annotation": "genes.gff3"}
-        for name in ("genome.fa", "genes.gff3", "reads_1.fq", "reads_2.fq", "calls.vcf"):
+        for name in ("genome.fa", "genes.gff3", "reads_1.fq", "reads_2.fq"):
             (folder / name).touch()
+        columns = "CHROM POS ID REF ALT QUAL FILTER INFO FORMAT B1-T B1-N".replace(" ", "\t")
+        (folder / "calls.vcf").write_text(f"##fileformat=VCFv4.2\n#{columns}\n")
         self.site("alpha", ["A1\tA1-T\ttumour\tdna\treads_1.fq\treads_2.fq\t"])
         self.site("beta", ["B1\tB1-T\ttumour\tdna\t\t\tcalls.vcf"])
 

@@ -105,7 +105,13 @@ def _quality_control(inputs: ReportInputs) -> Figure:
         for site, profile in inputs.qc_profile.items()
     }
     title = "Quality control by site"
+    shown = {name for profile in profiles.values() for name in profile["metric"]}
+    absent = [_words(name, m.label) for name, m in metrics.items() if name not in shown]
     caption = "Share of each site's samples by the study's bins. " + _withheld_bins(inputs)
+    if absent and shown:
+        caption += (
+            f" No site released: {'; '.join(absent)} (not measured, or too few samples to leave)."
+        )
     return Figure(
         "quality_control",
         title,
