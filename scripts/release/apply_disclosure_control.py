@@ -4,11 +4,11 @@ from pathlib import Path
 
 import polars as pl
 
-from ihdsi.disclosure import apply_disclosure_control, stricter_of
+from ihdsi.disclosure import apply_disclosure_control
 from ihdsi.files import write_parquet
 from ihdsi.logs import log_to
 from ihdsi.sheets import read_cohort
-from ihdsi.study import DisclosureOverrides, DisclosureSettings, load_site, load_study
+from ihdsi.study import DisclosureSettings, load_site, load_study
 from ihdsi.summaries import read_table, write_table
 from ihdsi.summaries.design import model_parameters
 
@@ -20,10 +20,7 @@ for clinical in snakemake.input.clinical:
     identifiers |= set(pl.read_parquet(clinical, columns=["patient"])["patient"])
 cleared, log = apply_disclosure_control(
     {Path(path).stem: read_table(path, Path(path).stem) for path in snakemake.input.summaries},
-    stricter_of(
-        DisclosureSettings(**snakemake.params.disclosure),
-        DisclosureOverrides(**snakemake.params.stricter),
-    ),
+    DisclosureSettings(**snakemake.params.thresholds),
     identifiers,
     model_parameters(study),
 )

@@ -6,16 +6,13 @@ import polars as pl
 
 import ihdsi
 from ihdsi.bundle import workflow_commit, write_bundle
-from ihdsi.disclosure import disclosure_summary, stricter_of
+from ihdsi.disclosure import disclosure_summary
 from ihdsi.logs import log_to
-from ihdsi.study import DisclosureOverrides, DisclosureSettings
+from ihdsi.study import DisclosureSettings
 from ihdsi.summaries import read_table
 
 log_to(snakemake.log[0])
-settings = stricter_of(
-    DisclosureSettings(**snakemake.params.disclosure),
-    DisclosureOverrides(**snakemake.params.stricter),
-)
+settings = DisclosureSettings(**snakemake.params.thresholds)
 write_bundle(
     Path(snakemake.output.manifest).parent,
     {Path(path).stem: read_table(path, Path(path).stem) for path in snakemake.input.tables},

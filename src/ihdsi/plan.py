@@ -110,8 +110,7 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
             )
         sites[site.site] = site
         cohorts[site.site] = read_cohort(site, study)
-        simulated = f"results/{study.study}/simulated/" if study.simulated else None
-        absent = absent_names(cohorts[site.site], simulated)
+        absent = absent_names(cohorts[site.site], study.simulated_folder)
         if absent:
             raise InputError(absent)
         if site.clinical is not None and site.codebook is not None:
@@ -128,7 +127,7 @@ def _check_references(
     study: Study, cohorts: Mapping[str, Cohort], run: RunConfig, run_path: Path | str
 ) -> None:
     """Refuse reference files that do not exist, and missing ones that the sheets need."""
-    simulated = f"results/{study.study}/simulated/" if study.simulated else None
+    simulated = study.simulated_folder
     problems = []
 
     def problem(key: str, what: str, remedy: str) -> None:

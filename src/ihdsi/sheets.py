@@ -63,8 +63,8 @@ def read_cohort(site: Site, study: Study) -> Cohort:
     table = _with_expanded_paths(table, problems)
     unresolved = {(p.row, p.column) for p in problems}
     samples = _samples_of(table, problems)
-    simulated = f"results/{study.study}/simulated/" if study.simulated else None
-    problems += [p for p in _missing_files(table, simulated) if (p.row, p.column) not in unresolved]
+    missing = _missing_files(table, study.simulated_folder)
+    problems += [p for p in missing if (p.row, p.column) not in unresolved]
     problems += _repeated_files(table)
     problems += _repeated_columns(samples, table.path)
     patients = _patients_of(samples, table.path, problems)

@@ -320,6 +320,11 @@ class Study(_Document):
             raise ValueError("a participant occurs twice")
         return self
 
+    @property
+    def simulated_folder(self) -> str | None:
+        """Folder of the files that a simulated study makes itself; None of a real study."""
+        return f"results/{self.study}/simulated/" if self.simulated else None
+
     def _known(self, covariates: tuple[str, ...], where: str) -> None:
         for covariate in covariates:
             if covariate not in self.clinical.variables:

@@ -33,8 +33,7 @@ rule apply_disclosure_control:
     params:
         study_file=plan.run.study,
         site_file=lambda wildcards: SITE_FILES[wildcards.site],
-        disclosure=study.disclosure.model_dump(),
-        stricter=lambda wildcards: sites[wildcards.site].disclosure.model_dump(),
+        thresholds=lambda wildcards: plan.thresholds[wildcards.site].model_dump(),
     message:
         "Clear the summaries of {wildcards.site} for release"
     script:
@@ -65,8 +64,7 @@ rule release_bundle:
     params:
         study_version=study.version,
         study_hash=study_hash(study),
-        disclosure=study.disclosure.model_dump(),
-        stricter=lambda wildcards: sites[wildcards.site].disclosure.model_dump(),
+        thresholds=lambda wildcards: plan.thresholds[wildcards.site].model_dump(),
     message:
         "Write the bundle of {wildcards.site}"
     script:
