@@ -38,6 +38,12 @@ class Plan:
         return self.study.participants
 
     @cached_property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the parts that calling is scattered over."""
+        width = len(str(self.run.regions))
+        return tuple(f"{number:0{width}d}" for number in range(1, self.run.regions + 1))
+
+    @cached_property
     def thresholds(self) -> dict[str, DisclosureSettings]:
         """Disclosure thresholds in force at each site that is run here."""
         return {
@@ -50,7 +56,7 @@ class Plan:
         """The rule files of ``workflow/rules`` that this run includes, in their order."""
         site = (
             *(("simulate",) if self.study.simulated else ()),
-            *("reference", "reads", "alignment", "variants", "expression", "clinical"),
+            *("reference", "reads", "alignment", "germline", "somatic", "expression", "clinical"),
             *("quality_control", "summaries", "release"),
         )
         return (

@@ -38,6 +38,7 @@ __all__ = [
     "MetaSettings",
     "QualityMetric",
     "Reference",
+    "ReferenceFiles",
     "RunConfig",
     "Simulation",
     "Site",
@@ -68,10 +69,9 @@ class Simulation(_Document):
     seed: int = Field(ge=0, description="Seed of every random number of the simulated cohort.")
 
 
-class Reference(_Document):
-    """Reference genome and annotation. Paths are local; the name and the checksums are shared."""
+class ReferenceFiles(_Document):
+    """Reference files. Paths are this machine's; they are no part of the study hash."""
 
-    name: str = Field(description="Name of the build; bundles made on another build are refused.")
     genome: LocalPath | None = Field(None, description="FASTA of the genome.")
     annotation: LocalPath | None = Field(None, description="GFF3 in Ensembl's form.")
     targets: LocalPath | None = Field(
@@ -90,23 +90,34 @@ class Reference(_Document):
         description="TSV with gene_id, gene_name and optionally coding_length: the genes that "
         "the summaries report; without it, all genes of the annotation.",
     )
-    sha256: dict[str, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = Field(
-        default_factory=dict,
-        description="SHA-256 of the files above by key; part of the study hash.",
+    common_sites: LocalPath | None = Field(
+        None,
+        description="VCF of common SNVs with INFO/AF, for identity and contamination; without it, "
+        "the site's own germline SNVs.",
+    )
+    germline_resource: LocalPath | None = Field(
+        None, description="VCF of population variants with INFO/AF, for example gnomAD."
+    )
+    clinvar: LocalPath | None = Field(None, description="VCF of ClinVar with INFO/CLNSIG.")
+    hotspots: LocalPath | None = Field(
+        None, description="TSV of hotspots; without it, resources/hotspots.tsv."
     )
 
     @property
     def paths(self) -> dict[str, str]:
         """The files that are given, by key."""
-        keys = (
-            "genome",
-            "annotation",
-            "targets",
-            "transcripts",
-            "transcript_to_gene",
-            "gene_catalogue",
-        )
+        keys = ReferenceFiles.model_fields
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
+
+
+class Reference(ReferenceFiles):
+    """Reference genome and annotation. The name and the checksums are shared by all sites."""
+
+    name: str = Field(description="Name of the build; bundles made on another build are refused.")
+    sha256: dict[str, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict,
+        description="SHA-256 of the files above by key; part of the study hash.",
+    )
 
 
 class ClinicalVariable(_Document):
@@ -353,15 +364,8 @@ class Site(_Document):
         return self
 
 
-class LocalReference(_Document):
+class LocalReference(ReferenceFiles):
     """Where this machine keeps the study's reference files."""
-
-    genome: LocalPath | None = None
-    annotation: LocalPath | None = None
-    targets: LocalPath | None = None
-    transcripts: LocalPath | None = None
-    transcript_to_gene: LocalPath | None = None
-    gene_catalogue: LocalPath | None = None
 
 
 class RunConfig(_Document):
@@ -372,6 +376,9 @@ class RunConfig(_Document):
     coordinator: bool = Field(False, description="Whether this machine also pools the bundles.")
     reference: LocalReference = Field(
         default=LocalReference(), description="Local paths that replace those of the study file."
+    )
+    regions: PositiveInt = Field(
+        2, description="Into how many parts the genome or the targets are split for calling."
     )
 
 
@@ -437,9 +444,7 @@ def study_hash(study: Study) -> str:
     hospital keeps its files elsewhere; the build's name and the files' checksums stay in.
     """
     document = study.model_dump(mode="json")
-    for key in study.reference.paths:
+    for key in ReferenceFiles.model_fields:
         document["reference"].pop(key)
-    for key in LocalReference.model_fields:
-        document["reference"].pop(key, None)
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()

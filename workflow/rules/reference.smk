@@ -1,3 +1,57 @@
+"""Reference files, staged and indexed."""
+
+
+localrules:
+    stage_targets,
+
+
+rule stage_targets:
+    input:
+        lambda wildcards: study.reference.targets,
+    output:
+        "results/{study}/reference/targets.bed",
+    log:
+        "results/{study}/logs/stage_targets.log",
+    benchmark:
+        "results/{study}/benchmarks/stage_targets.tsv"
+    conda:
+        "../../envs/alignment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 500 * attempt,
+        runtime=lambda wildcards, attempt: 5 * attempt,
+    message:
+        "Stage the target regions"
+    shell:
+        "sort -k1,1 -k2,2n {input} > {output} 2> {log}"
+
+
+rule scatter_regions:
+    input:
+        index="results/{study}/reference/genome.fa.fai",
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
+    output:
+        expand(
+            "results/{study}/reference/regions/{region}.bed",
+            region=plan.regions,
+            allow_missing=True,
+        ),
+    log:
+        "results/{study}/logs/scatter_regions.log",
+    benchmark:
+        "results/{study}/benchmarks/scatter_regions.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 500 * attempt,
+        runtime=lambda wildcards, attempt: 5 * attempt,
+    message:
+        "Split what is called into parts"
+    script:
+        "../../scripts/reference/scatter_regions.py"
+
+
 rule stage_genome:
     input:
         lambda wildcards: study.reference.genome,

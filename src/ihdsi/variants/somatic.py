@@ -22,6 +22,7 @@ from ihdsi.variants.consequences import (
     alteration_class,
     worst_per_gene,
 )
+from ihdsi.variants.regions import read_targets, shared_megabases
 
 __all__ = [
     "SOMATIC_SCHEMA",
@@ -31,7 +32,6 @@ __all__ = [
     "read_group_sample",
     "read_maf",
     "read_somatic_calls",
-    "read_targets",
     "with_gene_ids",
 ]
 
@@ -427,7 +427,7 @@ def gather_somatic(
     frames = [read_somatic_calls(path, patients) for path, patients in call_sets]
     frames += [read_maf(path, patients) for path, patients in mafs]
     variants = pl.concat(frames) if frames else pl.DataFrame(schema=SOMATIC_SCHEMA)
-    target_megabases = _shared_megabases(read_targets(targets)) if targets else None
+    target_megabases = shared_megabases(read_targets(targets)) if targets else None
     rows: list[tuple[str, float | None]] = []
     for _, patients in call_sets:
         rows += [
@@ -447,37 +447,10 @@ def gather_somatic(
     return with_gene_ids(variants, catalogue).sort(key), assessed.sort("patient")
 
 
-def read_targets(path: Path | str) -> pl.DataFrame:
-    """Read the first three columns of a BED: chromosome, start (0-based), end."""
-    frame = pl.read_csv(
-        path, separator="\t", has_header=False, comment_prefix="#", infer_schema=False
-    )
-    chromosome, start, end = frame.columns[:3]
-    return frame.select(
-        chromosome=chromosome, start=pl.col(start).cast(pl.Int64), end=pl.col(end).cast(pl.Int64)
-    )
-
-
-def _shared_megabases(*region_sets: pl.DataFrame) -> float:
-    """Measure what lies in every one of the sets; regions of one set may overlap each other."""
-    edges = pl.concat(
-        regions.select("chromosome", position=edge, of=pl.lit(number), step=pl.lit(step))
-        for number, regions in enumerate(region_sets)
-        for edge, step in (("start", 1), ("end", -1))
-    ).sort("chromosome", "position")
-    # Every region ends on its chromosome, so that a running sum is 0 from one to the next.
-    inside = pl.all_horizontal(
-        (pl.col("step") * (pl.col("of") == number)).cum_sum() > 0
-        for number in range(len(region_sets))
-    )
-    length = pl.col("position").shift(-1) - pl.col("position")
-    return float(edges.select(length.filter(inside).sum()).item()) / 1e6
-
-
 def _callable_megabases(
     quantized: Path | str, targets: Path | str | None, callable_depth: int
 ) -> float:
     covered = callable_intervals(quantized, callable_depth)
     if targets is None:
-        return _shared_megabases(covered)
-    return _shared_megabases(covered, read_targets(targets))
+        return shared_megabases(covered)
+    return shared_megabases(covered, read_targets(targets))

@@ -1,0 +1,62 @@
+"""Targets and chromosomes are split so that every base is called exactly once."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ihdsi.variants.regions import merge_regions, read_targets, split_regions, write_regions
+
+
+def regions(*rows):
+    return pl.DataFrame(rows, schema=["chromosome", "start", "end"], orient="row")
+
+
+def bases(*tables):
+    """Every base of the tables, with how often it occurs."""
+    return [
+        (chromosome, base)
+        for table in tables
+        for chromosome, start, end in table.iter_rows()
+        for base in range(start, end)
+    ]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_every_base_is_in_exactly_one_part(parts):
+    generator = np.random.default_rng(parts)
+    edges = np.sort(generator.choice(5000, size=80, replace=False)).reshape(-1, 2)
+    table = regions(
+        *(("chr1", *pair) for pair in edges[:25].tolist()),
+        *(("chr2", *pair) for pair in edges[25:].tolist()),
+    )
+    split = split_regions(table, parts)
+    assert len(split) == parts
+    assert bases(*split) == bases(table)
+    sizes = [len(bases(part)) for part in split]
+    assert max(sizes) <= 1.3 * len(bases(table)) / parts
+
+
+def test_short_targets_stay_whole_and_a_chromosome_is_cut():
+    targets = regions(*(("chr1", 1000 * n, 1000 * n + 97) for n in range(60)))
+    assert sum(part.height for part in split_regions(targets, 4)) == 60
+    parts = split_regions(regions(("chr1", 0, 1001)), 2)
+    assert [part.rows() for part in parts] == [[("chr1", 0, 500)], [("chr1", 500, 1001)]]
+
+
+def test_overlapping_targets_are_merged():
+    table = regions(
+        ("chr2", 5, 20), ("chr2", 0, 10), ("chr2", 20, 30), ("chr10", 3, 4), ("chr2", 40, 41)
+    )
+    assert merge_regions(table).rows() == [
+        ("chr2", 0, 30),
+        ("chr2", 40, 41),
+        ("chr10", 3, 4),
+    ]
+
+
+def test_the_parts_of_a_genome_are_written(tmp_path):
+    index = tmp_path / "genome.fa.fai"
+    index.write_text("chr1\t60\t6\t60\t61\nchr2\t40\t80\t60\t61\n")
+    outputs = [tmp_path / "1.bed", tmp_path / "2.bed"]
+    write_regions(index, None, outputs)
+    assert bases(*map(read_targets, outputs)) == bases(regions(("chr1", 0, 60), ("chr2", 0, 40)))
