@@ -163,6 +163,19 @@ class Cohort:
         return self._files("vcf", "normal")
 
     @cached_property
+    def germline_call_sets(self) -> dict[str, dict[str, str]]:
+        """Samples of each germline call set by patient: ``joint`` (called here) and given files.
+
+        The value is the sample's name in the given file, or the sample of the sheet.
+        """
+        joint = {name: p.normal_dna.sample for name, p in self.germline_patients.items()}  # type: ignore[union-attr]
+        given = {
+            f"given-{name}": {sample.patient: sample.name_in_file for sample in samples}
+            for name, samples in self.germline_vcfs.items()
+        }
+        return {**({"joint": joint} if joint else {}), **given}
+
+    @cached_property
     def mafs(self) -> dict[str, list[Sample]]:
         """Given MAF files: call set name to the samples read from the file."""
         return self._files("maf", "tumour")
