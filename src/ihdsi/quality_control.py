@@ -78,7 +78,7 @@ def gather_quality(
     samples: Mapping[str, Mapping[str, str]],
     somatic_variants: pl.DataFrame | None = None,
     somatic_assessed: pl.DataFrame | None = None,
-    germline_genotypes: pl.DataFrame | None = None,
+    germline_statistics: Sequence[Path | str] = (),
     gene_counts: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Gather the metrics of all assays of a site.
@@ -89,8 +89,10 @@ def gather_quality(
         As in `alignment_quality` and `mapping_quality`.
     samples
         Patient to sample, by kind (tumour_dna, normal_dna, tumour_rna).
-    somatic_variants, somatic_assessed, germline_genotypes, gene_counts
+    somatic_variants, somatic_assessed, gene_counts
         Patient-level tables of the site, where it has them.
+    germline_statistics
+        As in `germline_quality`.
 
     Returns
     -------
@@ -100,8 +102,7 @@ def gather_quality(
     frames = [alignment_quality(alignments), mapping_quality(quantifications)]
     if somatic_variants is not None and somatic_assessed is not None:
         frames.append(somatic_quality(somatic_variants, somatic_assessed, samples["tumour_dna"]))
-    if germline_genotypes is not None:
-        frames.append(germline_quality(germline_genotypes, samples["normal_dna"]))
+    frames += [germline_quality(path, samples["normal_dna"]) for path in germline_statistics]
     if gene_counts is not None:
         frames.append(expression_quality(gene_counts, samples["tumour_rna"]))
     return pl.concat(frames)
@@ -126,16 +127,35 @@ def somatic_quality(
     )
 
 
-def germline_quality(genotypes: pl.DataFrame, samples: Mapping[str, str]) -> pl.DataFrame:
-    """Share of a site's germline variants that each patient has a genotype for, in percent.
+def germline_quality(statistics: Path | str, samples: Mapping[str, str]) -> pl.DataFrame:
+    """Share of a call set's variants that each patient has a genotype for, in percent.
 
-    Only variants that the patient's own call set could have spoken of count (rows that are
-    present, called or not). `samples` maps patient to normal sample.
+    Parameters
+    ----------
+    statistics
+        Output of ``bcftools stats --samples -`` on one call set with patients as samples: its line
+        "number of records", and column nMissing (14th) of its lines PSC.
+    samples
+        Patient to normal sample.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `METRICS_SCHEMA`, metric germline_call_rate; without rows if there is no record.
     """
+    lines = [line.split("\t") for line in Path(statistics).read_text("utf-8").splitlines()]
+    n_records = next(
+        (int(line[3]) for line in lines if line[0] == "SN" and line[2] == "number of records:"), 0
+    )
+    missing = {line[2]: int(line[13]) for line in lines if line[0] == "PSC"} if n_records else {}
     return _as_metrics(
-        genotypes.group_by("patient")
-        .agg(value=100.0 * pl.col("allele_dosage").is_not_null().mean())
-        .with_columns(metric=pl.lit("germline_call_rate")),
+        pl.DataFrame(
+            {
+                "patient": list(missing),
+                "value": [100.0 * (1 - count / n_records) for count in missing.values()],
+            },
+            schema={"patient": pl.String, "value": pl.Float64},
+        ).with_columns(metric=pl.lit("germline_call_rate")),
         samples,
         "dna",
     )

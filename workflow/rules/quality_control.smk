@@ -33,11 +33,10 @@ rule collect_quality_metrics:
             if cohorts[wildcards.site].has_somatic
             else []
         ),
-        germline_genotypes=lambda wildcards: (
-            ["results/{study}/sites/{site}/variants/germline_genotypes.parquet"]
-            if cohorts[wildcards.site].has_germline
-            else []
-        ),
+        germline_statistics=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/quality_control/germline/{name}.bcftools_stats.txt"
+            for name in cohorts[wildcards.site].germline_call_sets
+        ],
         gene_counts=lambda wildcards: (
             ["results/{study}/sites/{site}/expression/gene_counts.parquet"]
             if cohorts[wildcards.site].has_expression
@@ -106,8 +105,8 @@ rule multiqc:
             allow_missing=True,
         ),
         lambda wildcards: [
-            f"results/{STUDY}/sites/{wildcards.site}/quality_control/germline/{patient}.bcftools_stats.txt"
-            for patient in cohorts[wildcards.site].germline_patients
+            f"results/{STUDY}/sites/{wildcards.site}/quality_control/germline/{name}.bcftools_stats.txt"
+            for name in cohorts[wildcards.site].germline_call_sets
         ],
     output:
         report="results/{study}/sites/{site}/multiqc/multiqc_report.html",
@@ -136,13 +135,13 @@ rule multiqc:
 
 rule germline_statistics:
     input:
-        "results/{study}/sites/{site}/variants/germline/{patient}.bcf",
+        "results/{study}/sites/{site}/variants/germline/{call_set}.bcf",
     output:
-        "results/{study}/sites/{site}/quality_control/germline/{patient}.bcftools_stats.txt",
+        "results/{study}/sites/{site}/quality_control/germline/{call_set}.bcftools_stats.txt",
     log:
-        "results/{study}/sites/{site}/logs/germline_statistics/{patient}.log",
+        "results/{study}/sites/{site}/logs/germline_statistics/{call_set}.log",
     benchmark:
-        "results/{study}/sites/{site}/benchmarks/germline_statistics/{patient}.tsv"
+        "results/{study}/sites/{site}/benchmarks/germline_statistics/{call_set}.tsv"
     conda:
         "../../envs/variants.yaml"
     threads: 1
@@ -150,6 +149,7 @@ rule germline_statistics:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
     message:
-        "Statistics of the germline calls of {wildcards.patient} of {wildcards.site}"
+        "Statistics of the germline call set {wildcards.call_set} of {wildcards.site}"
     shell:
-        "bcftools stats --samples - {input} > {output} 2> {log}"
+        # Sites that fail count for nobody; a genotype that fails counts as missing.
+        "bcftools stats --samples - --apply-filters .,PASS {input} > {output} 2> {log}"

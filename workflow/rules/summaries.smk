@@ -56,7 +56,16 @@ rule build_qc_profile:
 
 rule build_variant_frequencies:
     input:
-        genotypes=f"{SITE}/variants/germline_genotypes.parquet",
+        calls=f"{SITE}/variants/germline/cohort.bcf",
+        coverage=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/quality_control/{name}.quantized.bed.gz"
+            for name in cohorts[wildcards.site].germline_coverage.values()
+        ],
+        catalogue=(
+            ["results/{study}/reference/gene_catalogue.parquet"]
+            if study.reference.annotation or study.reference.gene_catalogue
+            else []
+        ),
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -71,9 +80,12 @@ rule build_variant_frequencies:
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         strata=list(study.strata),
+        patients=lambda wildcards: cohorts[wildcards.site].germline_assessed,
+        covered_patients=lambda wildcards: list(cohorts[wildcards.site].germline_coverage),
+        filters=study.variants.germline.model_dump(),
     message:
         "Count germline alleles of {wildcards.site}"
     script:

@@ -260,10 +260,9 @@ class _Counter:
                     "population_frequency": block.population_frequency[rows],
                     "clinical_significance": [block.clinical_significance[row] for row in chosen],
                 },
-                schema_overrides={
-                    name: pl.String
-                    for name in ("gene_name", "consequence", "clinical_significance")
-                },
+                schema_overrides=dict.fromkeys(
+                    ("gene_name", "consequence", "clinical_significance"), pl.String
+                ),
             )
         )
 
@@ -313,7 +312,9 @@ def _table(
         names = catalogue.unique("gene_name", keep="none").select("gene_name", "gene_id")
         variants = variants.join(names, on="gene_name", how="left", maintain_order="left")
     # Sorted once by variant: the strata are sorted, so that the whole table then is.
-    variants = variants.with_columns(pl.col("population_frequency").fill_nan(None)).sort(VARIANT_KEY)
+    variants = variants.with_columns(pl.col("population_frequency").fill_nan(None)).sort(
+        VARIANT_KEY
+    )
     order = variants["row"].to_numpy()
     counts = np.concatenate(counter.counts, axis=1)[:, order].astype(np.int64)
     n_variants, n_groups = counts.shape[1:]

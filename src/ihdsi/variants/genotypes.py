@@ -84,8 +84,7 @@ class _Rows:
         self.capacity = capacity
         self.alleles = np.empty((capacity, n_patients, _DIPLOID + 1), dtype=np.int16)
         self.numbers = {
-            tag: np.full((capacity, n_patients), _MISSING, dtype=np.int32)
-            for tag in _GENOTYPE_TAGS
+            tag: np.full((capacity, n_patients), _MISSING, dtype=np.int32) for tag in _GENOTYPE_TAGS
         }
         self.information: dict[str, list[Any]] = {tag: [None] * capacity for tag in _VARIANT_TAGS}
         self.chromosome = ""

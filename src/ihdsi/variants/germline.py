@@ -20,6 +20,7 @@ from ihdsi.variants.genotypes import GenotypeBlock, read_blocks
 __all__ = [
     "GENOTYPE_SCHEMA",
     "VariantLabels",
+    "consequence_options",
     "germline_blocks",
     "phased_throughout",
     "read_genotypes",
@@ -56,6 +57,22 @@ def phased_throughout(path: Path | str) -> bool:
         if ((first != second) & (first >= 0) & (second >= 0) & (phased == 0)).any():
             return False
     return True
+
+
+def consequence_options(call_sets: Sequence[Path | str]) -> str:
+    """How ``bcftools csq`` has to predict the consequences of merged call sets.
+
+    Where every heterozygous genotype is phased, variants of one haplotype are predicted together
+    (two SNVs of one codon, a deletion that restores a frame). Otherwise who carries what together
+    is not known: each allele is predicted as if it stood alone (``--local-csq``), as gnomAD does,
+    for all samples alike (``--samples -``). One unphased call set decides for all, because a
+    variant has one label in the site's table. csq's other modes guess: ``--phase a`` takes the
+    order of the alleles in an unphased genotype for the phase, ``m`` puts all variants of the file
+    on one haplotype, and ``s`` on an unphased file predicts for homozygotes only.
+    """
+    if all(phased_throughout(path) for path in call_sets):
+        return "--phase s"
+    return "--local-csq --samples -"
 
 
 def germline_blocks(
@@ -183,7 +200,7 @@ class VariantLabels:
                     self._compound[chromosome, change].append(entry)
 
     def followed(self) -> pl.DataFrame:
-        """The variants with pointers: `VARIANT_KEY`, gene_name and consequence, pointers followed."""
+        """Variants with pointers: `VARIANT_KEY`, and gene_name and consequence at their ends."""
         rows = []
         for (chromosome, position, reference, alternate), value in self._pointing:
             entries = self._compound.get((chromosome, f"{position}{reference}>{alternate}"), [])

@@ -98,4 +98,4 @@ def _p_values(
     probability = np.where(inside, np.exp(log_probability), 0.0)
     own = np.take_along_axis(probability, observed[:, None] // 2, axis=1)
     no_more_probable = np.where(probability <= own * _EQUAL, probability, 0.0)
-    return np.minimum(no_more_probable.sum(axis=1), 1.0)
+    return np.asarray(np.minimum(no_more_probable.sum(axis=1), 1.0))
