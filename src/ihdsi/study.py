@@ -261,7 +261,7 @@ class GermlineFilters(_Document):
         "widens with depth.",
     )
     maximum_strand_bias: float = Field(
-        60, ge=0, description="Phred-scaled p of Fisher's test of strand by allele (bcftools)."
+        60, ge=0, description="Phred-scaled p of strand by allele in most carriers (bcftools)."
     )
     minimum_indel_fraction: float = Field(
         0.1, ge=0, le=1, description="Reads with the indel in the sample that has most (bcftools)."
