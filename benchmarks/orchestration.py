@@ -3,12 +3,13 @@
 Ours is ``snakemake`` with the DNA results of some simulated patients as targets: fastp, bwa with
 fixmate and sort, markdup, samtools stats, mosdepth, freebayes with the somatic filter and
 bcftools norm and csq, and joint germline bcftools mpileup and call of the sites' normals with norm
-and hard filters. The reference is a plain bash script of the very same jobs: its command lines are those that Snakemake itself plans
-for them (its API hands them out with file names and threads filled in), so tools, options and
-threads are equal. The one step that is our own Python, filter_somatic, calls the same library
-function by ``python -c``. The script uses the cores as a person would: tools with threads of
-their own run as many at a time as fit, then the single-threaded chains of all patients share
-``xargs -P cores``. It deletes no intermediate files; ours does.
+and hard filters. The reference is a plain bash script of the very same jobs: its command lines are
+those that Snakemake itself plans for them (its API hands them out with file names and threads
+filled in), so tools, options and threads are equal. The one step that is our own Python,
+filter_somatic, calls the same library function by ``python -c``. The script uses the cores as a
+person would: tools with threads of their own run as many at a time as fit, then the
+single-threaded chains of all patients share ``xargs -P cores``. It deletes no intermediate files;
+ours does.
 
 Both start from copies of one folder in which the workflow has simulated the FASTQ files and
 prepared the reference (bwa index, faidx, sorted targets): none of this is timed on either side.

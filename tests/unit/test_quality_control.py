@@ -2,10 +2,13 @@
 
 import gzip
 import json
+import shutil
+import subprocess
 
 import polars as pl
 import pytest
 
+from germline_files import call_set, record
 from ihdsi.quality_control import (
     METRICS_SCHEMA,
     alignment_quality,
@@ -18,7 +21,6 @@ from ihdsi.quality_control import (
     somatic_quality,
 )
 from ihdsi.study import QualityMetric
-from ihdsi.variants.germline import GERMLINE_SCHEMA
 from ihdsi.variants.somatic import SOMATIC_SCHEMA
 
 SAMPLES = {
@@ -60,15 +62,6 @@ SOMATIC = pl.DataFrame(
     schema=SOMATIC_SCHEMA,
     orient="row",
 )
-GERMLINE = pl.DataFrame(
-    [
-        (patient, "1", position, "A", "G", None, None, None, dosage)
-        for patient, dosages in {"a": [0, 1, None, 2], "b": [None, None], "z": [1]}.items()
-        for position, dosage in enumerate(dosages, 1)
-    ],
-    schema=GERMLINE_SCHEMA,
-    orient="row",
-)
 
 
 def values(metrics):
@@ -103,13 +96,53 @@ def test_somatic_quality_of_nobody():
     assert metrics.schema == METRICS_SCHEMA
 
 
-def test_germline_call_rate_is_of_what_the_patient_was_tried_for():
-    assert values(germline_quality(GERMLINE, SAMPLES["normal_dna"])) == {
+@pytest.fixture
+def germline_statistics(tmp_path):
+    """Four variants; the columns are those of bcftools stats 1.16."""
+    columns = "\t".join(["0"] * 10)
+    path = tmp_path / "joint.bcftools_stats.txt"
+    path.write_text(
+        "# SN\t[2]id\t[3]key\t[4]value\nSN\t0\tnumber of samples:\t3\n"
+        "SN\t0\tnumber of records:\t4\n"
+        + "".join(
+            f"PSC\t0\t{name}\t{columns}\t{missing}\n" for name, missing in (("a", 1), ("b", 4), ("z", 0))
+        )
+    )
+    return path
+
+
+def test_germline_call_rate_is_of_what_the_patient_was_tried_for(germline_statistics):
+    assert values(germline_quality(germline_statistics, SAMPLES["normal_dna"])) == {
         ("a", "germline_call_rate"): ("a-normal", "dna", 75.0),
         ("b", "germline_call_rate"): ("b-normal", "dna", 0.0),
         # A patient without a sample of the kind keeps the metric.
         ("z", "germline_call_rate"): (None, "dna", 100.0),
     }
+
+
+def test_germline_call_rate_of_no_variants_is_unknown(tmp_path):
+    path = tmp_path / "empty.txt"
+    path.write_text("SN\t0\tnumber of records:\t0\nPSC\t0\ta" + "\t0" * 11 + "\n")
+    assert germline_quality(path, SAMPLES["normal_dna"]).is_empty()
+
+
+@pytest.mark.skipif(shutil.which("bcftools") is None, reason="bcftools is not installed")
+def test_germline_call_rate_from_bcftools(tmp_path):
+    """SNVs and indels alike count; records that fail do not."""
+    calls = call_set(
+        tmp_path,
+        record(1, "0/1", "./.", "0/0"),
+        record(2, "0/1", "./.", "1/1", alleles="AC\tA"),
+        record(3, "./.", "./.", "1", alleles="A\tAC"),
+        record(4, "0/1", "0/1", "0/0", chromosome="X"),
+        record(5, "./.", "./.", "./.", status="low", chromosome="X"),
+        samples=("a", "b", "c"),
+    )
+    path = tmp_path / "stats.txt"
+    command = f"bcftools stats --samples - --apply-filters .,PASS {calls} > {path}"
+    subprocess.run(command, shell=True, check=True)
+    rates = dict(germline_quality(path, {}).select("patient", "value").iter_rows())
+    assert rates == {"a": 75.0, "b": 25.0, "c": 100.0}
 
 
 def test_expression_quality():
@@ -148,7 +181,7 @@ def test_metrics_of_the_tools(tool_files):
     assert alignment_quality([]).schema == mapping_quality([]).schema == METRICS_SCHEMA
 
 
-def test_gather_quality_takes_what_the_site_has(tool_files):
+def test_gather_quality_takes_what_the_site_has(tool_files, germline_statistics):
     stats, thresholds, meta_info = tool_files
     assert gather_quality([], [], SAMPLES).is_empty()
     alignments = [
@@ -161,7 +194,7 @@ def test_gather_quality_takes_what_the_site_has(tool_files):
         SAMPLES,
         somatic_variants=SOMATIC,
         somatic_assessed=ASSESSED,
-        germline_genotypes=GERMLINE,
+        germline_statistics=[germline_statistics],
         gene_counts=GENE_COUNTS,
     )
     assert metrics.schema == METRICS_SCHEMA

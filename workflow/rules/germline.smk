@@ -73,10 +73,11 @@ rule call_germline_bcftools:
     message:
         "Call germline variants of all normals of {wildcards.site}, region {wildcards.region}"
     shell:
-        # A part without bases cannot be asked for; it is called at one base and left empty. Read
+        # A part without bases cannot be asked for; it is called at one base and left empty. Without
+        # its suffix a BED would be read as 1-based. Read
         # groups are ignored because each file is one sample; the names then follow the list.
         "(ulimit -S -n $(ulimit -H -n);"
-        " region=$(mktemp); names=$(mktemp); alignments=$(mktemp);"
+        " region=$(mktemp --suffix=.bed); names=$(mktemp); alignments=$(mktemp);"
         " trap 'rm -f $region $names $alignments' EXIT;"
         " awk '{{print $1 \"\\t0\\t1\"; exit}}' {input.index} > $region;"
         " test ! -s {input.region} || cp {input.region} $region;"
@@ -127,7 +128,7 @@ rule call_germline_freebayes:
         # on where a region begins. Samples are named by their read groups (SM, the sheet's name)
         # and in freebayes' own order, which view turns into the list's.
         "(ulimit -S -n $(ulimit -H -n);"
-        " region=$(mktemp); names=$(mktemp); alignments=$(mktemp); patients=$(mktemp);"
+        " region=$(mktemp --suffix=.bed); names=$(mktemp); alignments=$(mktemp); patients=$(mktemp);"
         " trap 'rm -f $region $names $alignments $patients' EXIT;"
         " awk '{{print $1 \"\\t0\\t1\"; exit}}' {input.index} > $region;"
         " test ! -s {input.region} || cp {input.region} $region;"

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from ihdsi.errors import InputError, Problem
 from ihdsi.study import GermlineFilters
 
-__all__ = ["CLINICAL_SIGNIFICANCE", "POPULATION_FREQUENCY", "GenotypeBlock", "read_blocks"]
+__all__ = [
+    "CLINICAL_SIGNIFICANCE",
+    "POPULATION_FREQUENCY",
+    "GenotypeBlock",
+    "allele_array",
+    "read_blocks",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -157,10 +163,7 @@ def read_blocks(
             yield _block(rows, names, settings)
             rows.clear()
             n = 0
-        genotype = record.genotype
-        if genotype is None:
-            raise _unreadable(path, record, "has no genotypes")
-        alleles = genotype.array()
+        alleles = allele_array(record, path)
         if alleles.shape[1] == _DIPLOID + 1:
             rows.alleles[n] = alleles
         else:
@@ -193,6 +196,20 @@ def _unreadable(path: Path | str, record: Any, what: str) -> InputError:  # noqa
             path,
         )
     )
+
+
+def allele_array(record: Any, path: Path | str) -> NDArray[np.int16]:  # noqa: ANN401 - cyvcf2
+    """Alleles of each sample of a cyvcf2 record, and in the last column whether they are phased.
+
+    Raises
+    ------
+    InputError
+        If the record has no genotypes.
+    """
+    try:
+        return record.genotype.array()  # type: ignore[no-any-return]
+    except Exception as error:  # cyvcf2 raises nothing more specific
+        raise _unreadable(path, record, "has no genotypes") from error
 
 
 def _declared_tags(source: Any) -> tuple[list[str], list[str]]:  # noqa: ANN401 - cyvcf2

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ihdsi.alignment.quality import callable_intervals
 from ihdsi.study import GermlineFilters
 from ihdsi.variants.consequences import worst_per_gene
-from ihdsi.variants.genotypes import GenotypeBlock, read_blocks
+from ihdsi.variants.genotypes import GenotypeBlock, allele_array, read_blocks
 
 __all__ = [
     "GENOTYPE_SCHEMA",
@@ -47,10 +47,7 @@ def phased_throughout(path: Path | str) -> bool:
     from cyvcf2 import VCF
 
     for record in VCF(str(path)):
-        genotype = record.genotype
-        if genotype is None:
-            continue
-        alleles = genotype.array()
+        alleles = allele_array(record, path)
         if alleles.shape[1] < 3:  # haploid throughout
             continue
         first, second, phased = alleles[:, 0], alleles[:, 1], alleles[:, 2]

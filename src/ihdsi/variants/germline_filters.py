@@ -6,9 +6,9 @@ bcftools, GATK's "Hard-filtering germline short variants" (QUAL < 30, FS > 60, M
 article 360035890471), and Garrison's recommendation for freebayes (``QUAL / AO > 10 & SAF > 0 &
 SAR > 0 & RPR > 1 & RPL > 1``).
 
-The rank tests pool the reads of all samples, so that a z-score of the smallest real bias grows with the
-square root of the depth. The limit of z is therefore 3.5 + 4·DP/QUAL, as in htslib's guide: a
-variant with little quality for its depth, one that few of many samples carry, gets more room.
+The rank tests pool the reads of all samples, so that the z-score of the smallest real bias grows
+with the square root of the depth. The limit of z is therefore 3.5 + 4·DP/QUAL, as in htslib's
+guide: a variant with little quality for its depth, which few of many samples carry, gets more room.
 GATK's quality by depth (QD) has no counterpart for bcftools, whose QUAL does not grow beyond about
 200 for a single carrier however deep the sequencing is.
 """

@@ -4,7 +4,6 @@ The attackers know the protocol and the released rows, and solve for the withhel
 programming. They succeed where only the small cells themselves are withheld.
 """
 
-import itertools
 
 import numpy as np
 import polars as pl
@@ -12,11 +11,12 @@ import pytest
 from scipy.optimize import linprog
 
 from ihdsi.disclosure import apply_disclosure_control
-from ihdsi.study import ClinicalVariable, DisclosureSettings
+from ihdsi.study import ClinicalVariable, DisclosureSettings, GermlineFilters
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.gene_alterations import PROTEIN_ALTERING, build_gene_alterations
 from ihdsi.summaries.mutation_burden import build_mutation_burden
-from ihdsi.summaries.variant_frequencies import build_variant_frequencies
+from ihdsi.summaries.variant_frequencies import count_alleles
+from ihdsi.variants.genotypes import GenotypeBlock
 
 SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
 LEAST = SETTINGS.minimum_cell_count
@@ -253,26 +253,31 @@ def genotypes(seed, unknown):
     rng = np.random.default_rng(seed)
     patients = clinical(rng, 80, unknown)
     frequency = rng.beta(0.6, 1.5, 60)
-    return patients, pl.DataFrame(
-        [
-            (patient, "1", variant + 1, "A", "C", None, None, None, int(rng.binomial(2, f)))
-            for patient, (variant, f) in itertools.product(
-                patients["patient"], enumerate(frequency)
-            )
-        ],
-        schema={
-            "patient": pl.String,
-            "chromosome": pl.String,
-            "position": pl.Int64,
-            "reference_allele": pl.String,
-            "alternate_allele": pl.String,
-            "gene_id": pl.String,
-            "gene_name": pl.String,
-            "consequence": pl.String,
-            "allele_dosage": pl.Int64,
-        },
-        orient="row",
+    dosage = rng.binomial(2, frequency[:, None], (60, 80)).astype(np.int8)
+    return patients, block(patients, dosage, np.full((60, 80), 2, dtype=np.int8))
+
+
+def block(patients, dosage, ploidy, chromosome="1"):
+    n = len(dosage)
+    return GenotypeBlock(
+        patients=tuple(patients["patient"]),
+        chromosome=chromosome,
+        position=np.arange(1, n + 1),
+        reference_alleles=["A"] * n,
+        alternate_alleles=["C"] * n,
+        consequences=[None] * n,
+        population_frequency=np.full(n, np.nan),
+        clinical_significance=[None] * n,
+        dosage=dosage,
+        ploidy=ploidy,
+        absent=np.zeros(dosage.shape, dtype=bool),
     )
+
+
+def frequencies(patients, genotypes):
+    everything = GermlineFilters(minimum_call_rate=0, minimum_hardy_weinberg_p_value=0)
+    names = patients["patient"].to_list()
+    return count_alleles([genotypes], names, everything, patients, ["stage"])
 
 
 def recovered_genotypes(truth, released):
@@ -320,7 +325,7 @@ def recovered_genotypes(truth, released):
 @pytest.mark.parametrize("unknown", [0, 3])
 def test_genotypes(unknown):
     patients, table = genotypes(1, unknown)
-    truth = build_variant_frequencies(table, patients, ["stage"])
+    truth = frequencies(patients, table)
     released = clear("variant_frequencies", truth)
     assert 0 < released.height < truth.height
     assert released["n_homozygous"].null_count() > 0
@@ -330,7 +335,7 @@ def test_genotypes(unknown):
 
 def test_the_attack_on_genotypes_works_when_only_homozygotes_are_hidden():
     patients, table = genotypes(1, 0)
-    truth = build_variant_frequencies(table, patients, ["stage"])
+    truth = frequencies(patients, table)
     carriers, rest = pl.col("n_carriers"), pl.col("n_samples_called") - pl.col("n_carriers")
     naive = truth.filter(
         ~carriers.is_between(1, LEAST - 1) & ~rest.is_between(1, LEAST - 1)
@@ -338,3 +343,32 @@ def test_the_attack_on_genotypes_works_when_only_homozygotes_are_hidden():
         n_homozygous=pl.when(~pl.col("n_homozygous").is_between(1, LEAST - 1)).then("n_homozygous")
     )
     assert recovered_genotypes(truth, naive)
+
+
+@pytest.mark.parametrize(("men", "released"), [(0, 1), (20, 1), (80, 1), (2, 0), (78, 0)])
+def test_few_haploid_genotypes_do_not_show_in_allele_number(men, released):
+    """On X, 2 · n_samples_called − allele_number is the number of men."""
+    patients = pl.DataFrame({"patient": [f"p{i}" for i in range(80)], "stage": ["a", "b"] * 40})
+    ploidy = np.full((1, 80), 2, dtype=np.int8)
+    ploidy[:, :men] = 1
+    dosage = np.zeros((1, 80), dtype=np.int8)
+    dosage[:, 20:60] = 1
+    truth = frequencies(patients, block(patients, dosage, ploidy, "X"))
+    kept = clear("variant_frequencies", truth)
+    assert kept.height == released * truth.height
+
+
+def test_haploid_genotypes_outside_the_strata_are_the_rest_of_the_cohort():
+    """Both strata have ten men, the cohort 22: two are of unknown stage."""
+    stages = ["a"] * 35 + ["b"] * 35 + [None] * 10
+    patients = pl.DataFrame({"patient": [f"p{i}" for i in range(80)], "stage": stages})
+    ploidy = np.full((1, 80), 2, dtype=np.int8)
+    for first, last in ((0, 10), (35, 45), (70, 72)):
+        ploidy[:, first:last] = 1
+    dosage = np.zeros((1, 80), dtype=np.int8)
+    dosage[:, ::2] = 1
+    truth = frequencies(patients, block(patients, dosage, ploidy, "X"))
+    assert clear("variant_frequencies", truth).is_empty()
+    ploidy[:, 70:72] = 2
+    whole = frequencies(patients, block(patients, dosage, ploidy, "X"))
+    assert clear("variant_frequencies", whole).height == whole.height

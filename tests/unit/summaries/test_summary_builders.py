@@ -15,7 +15,6 @@ from ihdsi.summaries.gene_alterations import build_gene_alterations
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.qc_profile import build_qc_profile
 from ihdsi.summaries.survival_effects import estimate_survival_effects
-from ihdsi.summaries.variant_frequencies import build_variant_frequencies
 
 VARIABLES = {
     "sex": ClinicalVariable(type="categorical", levels=("female", "male")),
@@ -82,40 +81,6 @@ def test_qc_profile_has_open_outer_bins():
     assert mapped.select("n_total", "n_passed", "n_failed").row(0) == (4, 3, 1)
     depth = row(profile, metric="depth")
     assert (depth["n"], depth["n_passed"], depth["n_failed"]) == (1, None, None)
-
-
-def test_variant_frequencies():
-    genotypes = pl.DataFrame(
-        {
-            "patient": ["a", "b", "c", "d"] * 2,
-            "chromosome": "1",
-            "position": [7] * 4 + [9] * 4,
-            "reference_allele": "A",
-            "alternate_allele": "G",
-            "gene_id": "ENSG00000000001",
-            "gene_name": "G1",
-            "consequence": [None, "missense", "missense", None] * 2,
-            "allele_dosage": [0, 1, 2, None, 0, 0, 0, 0],
-        }
-    )
-    table = build_variant_frequencies(genotypes, CLINICAL, ["stage"])
-    validate_table(table, "variant_frequencies")
-    assert table["position"].unique().to_list() == [7]  # nobody carries the other
-    whole = row(table, stratum="all")
-    numbers = [
-        whole[name]
-        for name in (
-            "n_samples_called",
-            "allele_count",
-            "allele_number",
-            "n_carriers",
-            "n_homozygous",
-        )
-    ]
-    assert numbers == [3, 3, 6, 2, 1]
-    assert whole["consequence"] == "missense"
-    high = row(table, stratum="high")
-    assert (high["n_samples_called"], high["n_carriers"], high["n_homozygous"]) == (1, 1, 1)
 
 
 VARIANTS = pl.DataFrame(

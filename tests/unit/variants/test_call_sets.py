@@ -4,16 +4,12 @@ import pysam
 import pytest
 
 from ihdsi.errors import InputError
-from ihdsi.study import GermlineFilters
-from ihdsi.variants.germline import read_germline_calls
 from ihdsi.variants.somatic import read_somatic_calls
 
 
-@pytest.fixture(params=["somatic", "germline"])
-def read(request):
-    if request.param == "somatic":
-        return read_somatic_calls
-    return lambda path, patients: read_germline_calls(path, patients, GermlineFilters())
+@pytest.fixture
+def read():
+    return read_somatic_calls
 
 
 @pytest.fixture

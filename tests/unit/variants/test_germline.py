@@ -1,107 +1,96 @@
-"""Germline genotypes: what is called, what is reference, what stays unknown."""
+"""Merged germline calls: phase, labels, and the genotypes that calling leaves unsaid."""
+
+import shutil
+import subprocess
 
 import polars as pl
-import pysam
 import pytest
 
+from germline_files import SETTINGS, call_set, record
 from ihdsi.study import GermlineFilters
 from ihdsi.variants.germline import (
-    GERMLINE_SCHEMA,
-    complete_genotypes,
-    gather_germline,
-    read_germline_calls,
+    GENOTYPE_SCHEMA,
+    VariantLabels,
+    consequence_options,
+    germline_blocks,
+    phased_throughout,
+    read_genotypes,
+)
+from ihdsi.variants.germline_filters import filter_command, hard_filters
+
+need_bcftools = pytest.mark.skipif(
+    shutil.which("bcftools") is None, reason="bcftools is not installed"
 )
 
-SETTINGS = GermlineFilters()  # DP at least 10, GQ at least 20, callable from 20
-CALLABLE = {"chromosome": pl.String, "start": pl.Int64, "end": pl.Int64}
+
+def dosages(path, patients, coverage=None, settings=SETTINGS):
+    """(chromosome, position) to dosage by patient."""
+    table = read_genotypes(path, patients, settings, coverage)
+    assert table.schema == GENOTYPE_SCHEMA
+    found = {}
+    for patient, chromosome, position, dosage in table.select(
+        "patient", "chromosome", "position", "allele_dosage"
+    ).iter_rows():
+        found.setdefault((chromosome, position), {})[patient] = dosage
+    return found
 
 
-def call_set(tmp_path, *lines, samples=("N1",), name="germline.bcf", bcsq=True):
-    header = (
-        "##fileformat=VCFv4.2\n##contig=<ID=1,length=10000>\n##contig=<ID=X,length=10000>\n"
-        '##FILTER=<ID=low,Description="Low">\n'
-        '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
-        '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="Depth">\n'
-        '##FORMAT=<ID=GQ,Number=1,Type=Integer,Description="Genotype quality">\n'
-    )
-    if bcsq:
-        header += '##INFO=<ID=BCSQ,Number=.,Type=String,Description="Consequence">\n'
-    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t" + "\t".join(samples)
-    plain = tmp_path / "plain.vcf"
-    plain.write_text(header + "\n".join([columns, *lines]) + "\n")
-    path = tmp_path / name
-    with (
-        pysam.VariantFile(str(plain)) as source,
-        pysam.VariantFile(str(path), "wb", header=source.header) as target,
-    ):
-        for record in source:
-            target.write(record)
-    plain.unlink()
+def quantized(tmp_path, name, *lines):
+    path = tmp_path / f"{name}.bed"
+    path.write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
     return path
 
 
-def record(position, *samples, chromosome="1", alleles="A\tG", status="PASS", info=".", keys="GT"):
-    fields = (chromosome, position, ".", alleles, "50", status, info, keys, *samples)
-    return "\t".join(map(str, fields))
+UNSAID = "./.:.:."
 
 
-@pytest.mark.parametrize(
-    ("keys", "sample", "dosage"),
-    [
-        ("GT:DP:GQ", "0/0:30:99", 0),
-        ("GT:DP:GQ", "0/1:30:99", 1),
-        ("GT:DP:GQ", "1|0:30:99", 1),
-        ("GT:DP:GQ", "1/1:30:99", 2),
-        ("GT:DP:GQ", "1:30:99", 1),
-        ("GT:DP:GQ", "0:30:99", 0),
-        ("GT:DP:GQ", "./.:30:99", None),
-        ("GT:DP:GQ", "./1:30:99", None),
-        ("GT:DP:GQ", ".:30:99", None),
-        ("GT:DP:GQ", "0/1:9:99", None),
-        ("GT:DP:GQ", "0/1:10:20", 1),
-        ("GT:DP:GQ", "0/1:10:19", None),
-        ("GT:DP:GQ", "0/0:0:0", None),
-        # What the file does not give cannot fail.
-        ("GT", "0/1", 1),
-        ("GT:DP:GQ", "0/1:.:.", 1),
-        ("GT:DP", "1/1:9", None),
-        ("DP", "30", None),
-    ],
-)
-def test_dosage(tmp_path, keys, sample, dosage):
-    calls = read_germline_calls(
-        call_set(tmp_path, record(5, sample, keys=keys)), {"N1": "a"}, SETTINGS
-    )
-    assert calls.schema == GERMLINE_SCHEMA
-    assert calls["allele_dosage"].to_list() == [dosage]
-
-
-def test_limits_come_from_the_study(tmp_path):
-    path = call_set(tmp_path, record(5, "0/1:30:50", keys="GT:DP:GQ"))
-    for limits, expected in (
-        (GermlineFilters(minimum_depth=31), None),
-        (GermlineFilters(minimum_genotype_quality=51), None),
-        (GermlineFilters(minimum_depth=30, minimum_genotype_quality=50), 1),
-    ):
-        calls = read_germline_calls(path, {"N1": "a"}, limits)
-        assert calls["allele_dosage"].to_list() == [expected]
-
-
-def test_records_that_pass_of_the_patients_asked_for(tmp_path):
+def test_reference_only_where_nothing_was_said_and_reads_cover(tmp_path):
+    """Columns: V (given file), then B and A (called from reads), not in the order asked for."""
     path = call_set(
         tmp_path,
-        record(5, "0/1", "0/0", "1/1", info="BCSQ=missense|BRCA2|ENST1|protein_coding"),
-        record(6, "0/1", "0/0", "1/1", status="low"),
-        record(7, "0/0", "0/1", "0/0", status=".", alleles="AC\tA"),
-        samples=("N1", "N2", "N3"),
+        record(100, "0/1:.:.", UNSAID, UNSAID, keys="GT:DP:GQ"),
+        record(101, "0/1:.:.", UNSAID, UNSAID, keys="GT:DP:GQ"),
+        # Joint calling spoke here, though it called nobody: nothing is added.
+        record(102, "0/1:.:.", "./.:3:.", UNSAID, keys="GT:DP:GQ"),
+        record(103, UNSAID, "0/1:30:99", "0/0:30:99", keys="GT:DP:GQ"),
+        record(200, "1/1:.:.", UNSAID, UNSAID, keys="GT:DP:GQ"),
+        record(201, "1/1:.:.", UNSAID, UNSAID, keys="GT:DP:GQ"),
+        record(150, "0/1:.:.", UNSAID, UNSAID, keys="GT:DP:GQ", chromosome="X"),
+        samples=("V", "B", "A"),
     )
-    calls = read_germline_calls(path, {"N3": "c", "N1": "a"}, SETTINGS)
-    assert calls.rows() == [
-        ("c", "1", 5, "A", "G", None, "BRCA2", "missense", 2),
-        ("a", "1", 5, "A", "G", None, "BRCA2", "missense", 1),
-        ("c", "1", 7, "AC", "A", None, None, None, 0),
-        ("a", "1", 7, "AC", "A", None, None, None, 0),
-    ]
+    coverage = {  # 0-based and half-open
+        "A": quantized(tmp_path, "a", (1, 0, 100, "20:inf"), (1, 100, 300, "0:20")),
+        "B": quantized(
+            tmp_path, "b", (1, 0, 100, "0:20"), (1, 100, 200, "20:inf"), ("X", 0, 500, "20:inf")
+        ),
+    }
+    found = dosages(path, ("A", "B", "V"), coverage)
+    assert found["1", 100] == {"V": 1, "B": None, "A": 0}
+    assert found["1", 101] == {"V": 1, "B": 0, "A": None}
+    assert found["1", 102] == {"V": 1, "B": None, "A": None}
+    assert found["1", 103] == {"V": None, "B": 1, "A": 0}
+    assert found["1", 200] == {"V": 2, "B": 0, "A": None}
+    assert found["1", 201] == {"V": 2, "B": None, "A": None}
+    assert found["X", 150] == {"V": 1, "B": 0, "A": None}
+    # At another depth, other intervals are callable; without coverage nothing is added.
+    deeper = dosages(path, ("A", "B", "V"), coverage, GermlineFilters(callable_depth=50))
+    assert deeper["1", 100] == {"V": 1, "B": None, "A": None}
+    assert dosages(path, ("A", "B", "V"))["1", 100] == {"V": 1, "B": None, "A": None}
+    # Nine patients need a second byte of bits.
+    many = tuple(f"R{number}" for number in range(9))
+    path = call_set(tmp_path, record(5, "0/1", *["./."] * 9), samples=("V", *many), name="many.bcf")
+    covered = {name: coverage["A" if name == "R8" else "B"] for name in many}
+    found = dosages(path, ("V", *many), covered)["1", 5]
+    assert found == {"V": 1, **dict.fromkeys(many), "R8": 0}
+
+
+def test_nothing_unsaid_needs_no_coverage(tmp_path):
+    path = call_set(tmp_path, record(5, "0/1", "./."), samples=("A", "B"))
+    nowhere = dict.fromkeys(("A", "B", "excluded"), tmp_path / "absent.bed")
+    assert dosages(path, ("A", "B"), nowhere) == {("1", 5): {"A": 1, "B": None}}
+    assert dosages(path, ("A", "B"), {"excluded": tmp_path / "absent.bed"})
+    assert list(germline_blocks(path, (), SETTINGS, nowhere)) == []
+    assert dosages(path, ()) == {}
 
 
 @pytest.mark.parametrize(
@@ -110,136 +99,175 @@ def test_records_that_pass_of_the_patients_asked_for(tmp_path):
         ("intron|AAA|T1|,missense|ZZZ|T2|", ("ZZZ", "missense")),
         ("synonymous|G|T1|,stop_gained|G|T2|", ("G", "stop_gained")),
         ("@9", (None, None)),
+        (None, (None, None)),
     ],
 )
 def test_a_variant_carries_its_most_severe_consequence(tmp_path, bcsq, expected):
-    path = call_set(tmp_path, record(5, "0/1", info=f"BCSQ={bcsq}"))
-    calls = read_germline_calls(path, {"N1": "a"}, SETTINGS)
-    assert calls.select("gene_name", "consequence").rows() == [expected]
+    path = call_set(tmp_path, record(5, "0/1", info=f"BCSQ={bcsq}" if bcsq else "."))
+    table = read_genotypes(path, ["N1"], SETTINGS)
+    assert table.select("gene_name", "consequence").rows() == [expected]
 
 
-def test_call_set_without_annotation(tmp_path):
-    path = call_set(tmp_path, record(5, "0/1"), bcsq=False)
-    calls = read_germline_calls(path, {"N1": "a"}, SETTINGS)
-    assert calls["consequence"].to_list() == [None]
-
-
-def genotype(patient, position, dosage, chromosome="1", gene=None):
-    return (
-        *(patient, chromosome, position, "A", "G", None),
-        *(gene, "missense" if gene else None, dosage),
+@pytest.mark.parametrize("compound_at", [103, 104])
+def test_pointers_are_followed_forwards_and_backwards(tmp_path, compound_at):
+    compound = "BCSQ=stop_gained|G|T|protein_coding|+|2A>2*|103A>G+104A>G"
+    other = 207 - compound_at
+    values = {compound_at: compound, other: f"BCSQ=@{compound_at},synonymous|G|T|p|+|2A|{other}A>G"}
+    path = call_set(
+        tmp_path,
+        *(record(position, "1|1", info=values[position]) for position in (103, 104)),
+        record(104, "0|1", alleles="A\tT", info=f"BCSQ=@{compound_at}"),
+        record(104, "1|1", chromosome="2", info="BCSQ=@103"),
     )
-
-
-def genotypes(*rows):
-    return pl.DataFrame(rows, schema=GERMLINE_SCHEMA, orient="row")
-
-
-def regions(*rows):
-    return pl.DataFrame(rows, schema=CALLABLE, orient="row")
-
-
-def test_reference_only_where_callable():
-    called = genotypes(
-        genotype("a", 100, 1, gene="G"),
-        genotype("a", 101, 1),
-        genotype("a", 200, 2),
-        genotype("a", 201, 1),
-        genotype("a", 100, 1, chromosome="X"),
-        genotype("b", 150, 1),
-        genotype("b", 151, None),
-    )
-    # 0-based and half-open: positions 101 to 200 of chromosome 1.
-    covered = {"a": regions(("1", 0, 150)), "b": regions(("1", 100, 200), ("2", 0, 500))}
-    complete = complete_genotypes(called, covered)
-    assert complete.schema == GERMLINE_SCHEMA
-    added = complete.join(called, on=["patient", "chromosome", "position"], how="anti")
-    assert added.select("patient", "chromosome", "position", "allele_dosage").rows() == [
-        ("b", "1", 101, 0),
-        ("a", "1", 150, 0),
-        ("b", "1", 200, 0),
+    labels = VariantLabels()
+    (first, second) = germline_blocks(path, ["N1"], SETTINGS)
+    labels.of_block(first)
+    labels.of_block(second)
+    table = read_genotypes(path, ["N1"], SETTINGS)
+    assert table.select("chromosome", "alternate_allele", "consequence").rows() == [
+        ("1", "G", "stop_gained"),
+        ("1", "G", "stop_gained"),
+        ("1", "T", None),  # another allele, of which the compound does not speak
+        ("2", "G", None),  # another chromosome
     ]
-    assert complete.height == called.height + 3
-    # A genotype that was tried and not called is not turned into a reference.
-    uncalled = complete.filter(patient="b", position=151)
-    assert uncalled["allele_dosage"].to_list() == [None]
-    order = ["chromosome", "position", "reference_allele", "alternate_allele", "patient"]
-    assert complete.equals(complete.sort(order))
-
-
-def test_patients_of_a_cohorts_own_call_set_stay_unknown():
-    called = genotypes(genotype("reads", 10, 1), genotype("vcf", 20, 1))
-    complete = complete_genotypes(called, {"reads": regions(("1", 0, 100))})
-    assert complete.select("patient", "position", "allele_dosage").rows() == [
-        ("reads", 10, 1),
-        ("reads", 20, 0),
-        ("vcf", 20, 1),
-    ]
-
-
-def test_another_allele_at_the_same_place_is_another_variant():
-    other = genotype("b", 10, 1)
-    called = genotypes(genotype("a", 10, 1), (*other[:4], "T", *other[5:]))
-    complete = complete_genotypes(called, {"a": regions(("1", 0, 100))})
-    found = complete.select("patient", "alternate_allele", "allele_dosage").rows()
-    assert found == [("a", "G", 1), ("a", "T", 0), ("b", "T", 1)]
-
-
-def test_added_genotypes_carry_the_annotation_of_the_variant():
-    called = genotypes(genotype("a", 10, 1), genotype("b", 10, 1, gene="G"))
-    complete = complete_genotypes(called, {"c": regions(("1", 0, 100))})
-    (added,) = complete.filter(patient="c").rows(named=True)
-    assert (added["gene_name"], added["consequence"], added["allele_dosage"]) == (
-        "G",
-        "missense",
-        0,
-    )
 
 
 @pytest.mark.parametrize(
-    "called", [genotypes(), genotypes(genotype("b", 10, 1), genotype("b", 99, 1))]
+    ("genotypes", "phased"),
+    [
+        (["0|1", "1|0"], True),
+        (["0|1", "0/1"], False),
+        (["1/1", "0/0"], True),
+        (["./.", "./1"], True),
+        (["1", "0|1"], True),
+        (["1", "0"], True),
+    ],
 )
-def test_nothing_callable_or_nothing_called_adds_nothing(called):
-    assert complete_genotypes(called, {"a": regions()}).equals(called)
-    assert complete_genotypes(called, {}).equals(called)
+def test_phase(tmp_path, genotypes, phased):
+    path = call_set(tmp_path, record(4, "0|1", "1|1"), record(5, *genotypes), samples=("N1", "N2"))
+    assert phased_throughout(path) is phased
 
 
-def test_gather_germline(tmp_path):
-    first = call_set(
+GFF = """\
+##gff-version 3
+1	.	gene	100	126	.	+	.	ID=gene:G1;Name=GENE1;biotype=protein_coding
+1	.	mRNA	100	126	.	+	.	ID=transcript:T1;Parent=gene:G1;biotype=protein_coding
+1	.	exon	100	126	.	+	.	Parent=transcript:T1
+1	.	CDS	100	126	.	+	0	Parent=transcript:T1
+"""
+
+
+@need_bcftools
+@pytest.mark.parametrize(
+    ("genotype", "expected"),
+    [
+        # TGG: alone each change leaves an amino acid (AGG, TAG is a stop); together AAG does.
+        ("0|1", ["missense", "missense"]),
+        ("0/1", ["missense", "stop_gained"]),
+    ],
+)
+def test_two_snvs_of_one_codon(tmp_path, genotype, expected):
+    """Phased, the codon is read as a whole; otherwise each variant stands alone."""
+    genome = tmp_path / "genome.fa"
+    genome.write_text(">1\n" + "A" * 99 + "ATGTGGGCTGCTGCTGCTGCTGCTTAA" + "A" * 9874 + "\n")
+    annotation = tmp_path / "genes.gff3"
+    annotation.write_text(GFF)
+    path = call_set(
         tmp_path,
-        record(100, "0/1:30:99", keys="GT:DP:GQ", info="BCSQ=missense|BRCA2|T|"),
-        record(700, "0/1:5:99", keys="GT:DP:GQ"),
-        name="a.bcf",
-    )
-    second = call_set(tmp_path, record(500, "1/1:30:99", keys="GT:DP:GQ"), name="b.bcf")
-    cohort = call_set(
-        tmp_path,
-        record(900, "0/1", "0/0"),
+        record(103, genotype, "0/0", alleles="T\tA"),
+        record(104, genotype, "0/0", alleles="G\tA"),
         samples=("N1", "N2"),
-        name="cohort.bcf",
+        name="plain.bcf",
     )
-    quantized = tmp_path / "q.bed"
-    quantized.write_text("1\t0\t550\t20:inf\n1\t550\t1000\t0:20\nX\t0\t10000\t20:inf\n")
-    catalogue = tmp_path / "genes.parquet"
-    pl.DataFrame({"gene_id": ["ENSG00000139618"], "gene_name": ["BRCA2"]}).write_parquet(catalogue)
-    call_sets = [(first, {"N1": "a"}), (second, {"N1": "b"}), (cohort, {"N1": "c", "N2": "d"})]
-    table = gather_germline(call_sets, {"a": quantized, "b": quantized}, SETTINGS, catalogue)
-    assert table.schema == GERMLINE_SCHEMA
-    assert table.select("patient", "position", "gene_id", "allele_dosage").rows() == [
-        ("a", 100, "ENSG00000139618", 1),
-        ("b", 100, "ENSG00000139618", 0),
-        ("a", 500, None, 0),
-        ("b", 500, None, 2),
-        ("a", 700, None, None),
-        ("c", 900, None, 1),
-        ("d", 900, None, 0),
-    ]
-    deeper = gather_germline(
-        call_sets, {"a": quantized, "b": quantized}, GermlineFilters(callable_depth=50)
+    # The header of the helper declares BCSQ; csq wants to do so itself.
+    bare, called = tmp_path / "bare.bcf", tmp_path / "called.bcf"
+    subprocess.run(
+        f"bcftools annotate -x INFO/BCSQ -Ob -o {bare} {path} && samtools faidx {genome} &&"
+        f" bcftools csq {consequence_options([path])} -f {genome} -g {annotation} {bare}"
+        f" -Ob -o {called}",
+        shell=True,
+        check=True,
+        capture_output=True,
     )
-    assert deeper.height == 5
-    assert deeper["gene_id"].null_count() == 5
+    table = read_genotypes(called, ["N1"], SETTINGS)
+    assert table["consequence"].to_list() == expected
+    assert table["gene_name"].to_list() == ["GENE1"] * 2
 
 
-def test_gather_germline_of_a_site_without_any():
-    assert gather_germline([], {}, SETTINGS).schema == GERMLINE_SCHEMA
+BCFTOOLS_GOOD = {
+    "DP": 100, "MQ": 60, "MQBZ": 0, "RPBZ": 0, "BQBZ": 0, "SCBZ": 0, "IDV": 20, "IMF": 0.5,
+}  # fmt: skip
+FREEBAYES_GOOD = {"AO": 20, "MQM": 60, "SAF": 9, "SAR": 11, "RPL": 8, "RPR": 12}
+FILTER_CASES = [
+    ("bcftools", {}, {}, "PASS"),
+    ("bcftools", {"QUAL": 29}, {}, "low_quality"),
+    ("bcftools", {"MQ": 39}, {}, "low_mapping_quality"),
+    # With QUAL 100 and DP 100 the limit of z is 3.5 + 4.
+    ("bcftools", {"MQBZ": -7.4, "RPBZ": 7.4, "BQBZ": -7.4, "SCBZ": 7.4}, {}, "PASS"),
+    ("bcftools", {"MQBZ": -7.6}, {}, "mapping_quality_bias"),
+    ("bcftools", {"MQBZ": 9}, {}, "PASS"),
+    ("bcftools", {"BQBZ": -7.6}, {}, "base_quality_bias"),
+    ("bcftools", {"RPBZ": -7.6}, {}, "read_position_bias"),
+    ("bcftools", {"RPBZ": 7.6}, {}, "read_position_bias"),
+    ("bcftools", {"SCBZ": 7.6}, {}, "soft_clip_bias"),
+    ("bcftools", {"INDEL": True, "SCBZ": 99, "RPBZ": 99}, {}, "PASS"),
+    ("bcftools", {"INDEL": True, "IDV": 1}, {}, "low_indel_support"),
+    ("bcftools", {"INDEL": True, "IMF": 0.09}, {}, "low_indel_support"),
+    ("bcftools", {"IMF": 0.01}, {}, "PASS"),
+    ("bcftools", {"SP": [61, 0]}, {}, "PASS"),  # one of two carriers
+    ("bcftools", {"SP": [61, 61]}, {}, "strand_bias"),
+    ("bcftools", {"SP": [60, 60]}, {}, "PASS"),
+    ("bcftools", {"SP": [61, 61]}, {"maximum_strand_bias": 70}, "PASS"),
+    ("bcftools", {"QUAL": 5, "MQ": 1}, {}, "low_quality;low_mapping_quality"),
+    ("bcftools", {"MQBZ": -7.6}, {"maximum_bias": 4}, "PASS"),
+    ("freebayes", {}, {}, "PASS"),
+    ("freebayes", {"QUAL": 29}, {}, "low_quality;low_quality_per_read"),
+    ("freebayes", {"AO": 10.5}, {}, "PASS"),
+    ("freebayes", {"QUAL": 199}, {}, "low_quality_per_read"),
+    ("freebayes", {"MQM": 39.5}, {}, "low_mapping_quality"),
+    ("freebayes", {"SAF": 0}, {}, "strand_bias"),
+    ("freebayes", {"SAR": 0}, {}, "strand_bias"),
+    ("freebayes", {"SAR": 0}, {"minimum_strand_reads": 0}, "PASS"),
+    ("freebayes", {"RPL": 1}, {}, "read_position_bias"),
+    ("freebayes", {"RPR": 1}, {}, "read_position_bias"),
+]  # fmt: skip
+
+
+@need_bcftools
+@pytest.mark.parametrize(("caller", "values", "limits", "expected"), FILTER_CASES)
+def test_hard_filters_say_why(tmp_path, caller, values, limits, expected):
+    """The pipe of the rule on one record whose numbers are all good but those named."""
+    settings = GermlineFilters(caller=caller, **limits)
+    numbers = {**(BCFTOOLS_GOOD if caller == "bcftools" else FREEBAYES_GOOD), **values}
+    quality = numbers.pop("QUAL", 100 if caller == "bcftools" else 1000)
+    bias = numbers.pop("SP", [0, 0])
+    indel = numbers.pop("INDEL", False)
+    header = "".join(
+        f'##INFO=<ID={name},Number=1,Type=Float,Description="x">\n' for name in numbers
+    )
+    information = ";".join(f"{name}={value}" for name, value in numbers.items())
+    path = tmp_path / "one.vcf"
+    path.write_text(
+        "##fileformat=VCFv4.2\n##contig=<ID=1,length=100>\n"
+        f"{header}"
+        '##INFO=<ID=INDEL,Number=0,Type=Flag,Description="x">\n'
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="x">\n'
+        '##FORMAT=<ID=SP,Number=1,Type=Integer,Description="x">\n'
+        "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ta\tb\tc\n"
+        f"1\t5\t.\t{'AT' if indel else 'A'}\t{'A' if indel else 'G'}\t{quality}\t.\t"
+        f"{information}{';INDEL' if indel else ''}\tGT:SP\t0/1:{bias[0]}\t1/1:{bias[1]}\t0/0:99\n"
+    )
+    answer = subprocess.run(
+        f"bcftools view -Ou {path} | {filter_command(settings)} | bcftools query -f '%FILTER\n'",
+        shell=True,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.stdout.strip() == expected
+
+
+def test_each_caller_has_its_filters():
+    assert set(hard_filters(GermlineFilters())) > {"low_quality", "strand_bias"}
+    assert "INFO/AO" in filter_command(GermlineFilters(caller="freebayes"))
+    assert pl.DataFrame(schema=GENOTYPE_SCHEMA).is_empty()
