@@ -60,6 +60,11 @@ def test_rna_counts_equal_a_salmon_run_by_hand(project, shared, tmp_path):
 
 
 def test_a_real_alignment_is_judged_and_called(project, shared):
+    """Joint calling of one normal against the calls that Illumina published with the reads.
+
+    Strelka2 passes three variants in these reads, all homozygous; ours are the same three with the
+    same genotypes, and no other: concordance is 3 of 3 in both directions.
+    """
     need_tools("bcftools", "samtools", "mosdepth")
     project.run(
         "--configfile", "config/na12878_chrm.yaml", "--cores", "2", IHDSI_SHARED=str(shared)
@@ -69,20 +74,26 @@ def test_a_real_alignment_is_judged_and_called(project, shared):
     value = dict(metrics.select("metric", "value").iter_rows())
     assert value["mapped_percent"] > 99.9
     assert 60 < value["mean_target_coverage"] < 75
-    cohort = site / "variants/germline/cohort.bcf"
-    calls = read_genotypes(cohort, ["NA12878"], GermlineFilters()).filter(
-        pl.col("allele_dosage") > 0
+    ours = read_genotypes(
+        site / "variants/germline/cohort.bcf", ["NA12878"], GermlineFilters()
+    ).filter(pl.col("allele_dosage") > 0)
+    called = set(
+        ours.select("position", "reference_allele", "alternate_allele", "allele_dosage").iter_rows()
     )
-    given = set()
-    calls_of_strelka = shared / "realdata/na12878_chrM/genome.vcf.gz"
+    command = ["bcftools", "view", "--no-header", "--include", 'FILTER="PASS" & ALT!="."']
     text = subprocess.run(
-        [*["bcftools", "view", "-H", "--include"], 'FILTER="PASS" & ALT!="."', calls_of_strelka],
+        [*command, shared / "realdata/na12878_chrM/genome.vcf.gz"],
         check=True,
         capture_output=True,
         text=True,
     ).stdout
+    given = set()
     for line in text.splitlines():
-        _, position, _, reference, alternate, *_ = line.split("\t")
-        given.add((int(position), reference, alternate))
-    assert given
-    assert given <= ours, f"Strelka2 gives {given}, called here {ours}"
+        _, position, _, reference, alternate, *_, sample = line.split("\t")
+        given.add((int(position), reference, alternate, sample.partition(":")[0].count("1")))
+    assert given == {(150, "T", "C", 2), (152, "T", "C", 2), (195, "C", "T", 2)}
+    assert called == given
+    # The depth differs by design: Strelka2 saw up to 7,398 reads, the study's maximum_depth is
+    # 2,000 at a position. Both are homozygous throughout, so nothing depends on it.
+    statistics = (site / "quality_control/germline/joint.bcftools_stats.txt").read_text()
+    assert "number of SNPs:\t3" in statistics

@@ -105,7 +105,8 @@ def germline_statistics(tmp_path):
         "# SN\t[2]id\t[3]key\t[4]value\nSN\t0\tnumber of samples:\t3\n"
         "SN\t0\tnumber of records:\t4\n"
         + "".join(
-            f"PSC\t0\t{name}\t{columns}\t{missing}\n" for name, missing in (("a", 1), ("b", 4), ("z", 0))
+            f"PSC\t0\t{name}\t{columns}\t{missing}\n"
+            for name, missing in (("a", 1), ("b", 4), ("z", 0))
         )
     )
     return path

@@ -264,6 +264,11 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
             _null=own.any().over(group)
             | (~is_whole & unsafe_genotypes(*unknown.values()).fill_null(value=True))
         )
+        # Where the cohort has none of a genotype, no stratum has: with allele_count that gives the
+        # strata's genotypes, so the cohort's are withheld with them.
+        .with_columns(
+            _null=pl.col("_null") | (pl.col("_null").any().over(line) & _without_a_genotype())
+        )
         .drop(*(f"_whole_{name}" for name in detail))
     )
     nulled = judged.filter(pl.col("_null") & pl.col("rule").is_null()).drop("_null")
@@ -271,6 +276,16 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
         pl.when(~pl.col("_null")).then(name).alias(name) for name in ("n_carriers", "n_homozygous")
     ).drop("_null")
     return Judged(judged, nulled.with_columns(rule=pl.lit(GENOTYPES)))
+
+
+def _without_a_genotype() -> pl.Expr:
+    """Whether nobody of the whole cohort is a non-carrier, or heterozygous, or homozygous."""
+    called, carriers, homozygous = (
+        pl.col(f"_whole_{name}") for name in ("n_samples_called", "n_carriers", "n_homozygous")
+    )
+    return ((called == carriers) | (carriers == homozygous) | (homozygous == 0)).fill_null(
+        value=False
+    )
 
 
 def _few_haploid(least: int) -> pl.Expr:

@@ -368,7 +368,7 @@ def test_identifiers_in_column_names_and_lists():
 def test_patients_named_like_chromosomes_do_not_block_coordinates():
     frame = empty_table("variant_frequencies")
     row = pl.DataFrame(
-        [("1", 5, "A", "T", None, None, None, "all", "all", 40, 20, 80, 15, 5)],
+        [("1", 5, "A", "T", None, None, None, None, None, "all", "all", 40, 20, 80, 15, 5)],
         schema=frame.schema,
         orient="row",
     )
