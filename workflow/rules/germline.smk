@@ -313,23 +313,25 @@ rule merge_germline:
             if input.annotation
             else "bcftools view --output-type u"
         ),
-        population=lambda wildcards, input: (
-            f"bcftools annotate --annotations {input.population}"
-            " --columns INFO/population_AF:=INFO/AF --output-type u"
-            if input.population
-            else "bcftools view --output-type u"
-        ),
-        clinvar=lambda wildcards, input: (
-            f"bcftools annotate --annotations {input.clinvar} --columns INFO/CLNSIG --output-type u"
-            if input.clinvar
-            else "bcftools view --output-type u"
+        # A resource in VCF is read beside a file with an index, not beside a stream.
+        resources=lambda wildcards, input, output: " ".join(
+            f"bcftools annotate --annotations {resource} --columns {column} --output-type b"
+            f" --output $annotated {output.calls}; cp $annotated {output.calls};"
+            f" bcftools index --force --output {output.index} {output.calls};"
+            for resources, column in (
+                (input.population, "INFO/population_AF:=INFO/AF"),
+                (input.clinvar, "INFO/CLNSIG"),
+            )
+            for resource in ([resources] if isinstance(resources, str) else resources)
         ),
     message:
         "Merge and annotate the germline call sets of {wildcards.site}"
     shell:
         "(ulimit -S -n $(ulimit -H -n);"
+        " annotated=$(mktemp --suffix=.bcf); trap 'rm -f $annotated' EXIT;"
         " {params.merge} --output-type u"
         " | bcftools +fill-tags --output-type u -- --tags AC,AN"
-        " | {params.consequences} | {params.population} | {params.clinvar}"
-        " | bcftools view --output-type b --output {output.calls}"
-        " && bcftools index --output {output.index} {output.calls}) 2> {log}"
+        " | {params.consequences}"
+        " | bcftools view --output-type b --output {output.calls};"
+        " bcftools index --output {output.index} {output.calls};"
+        " {params.resources}) 2> {log}"
