@@ -18,6 +18,7 @@ TRIVIAL = {"site", "meta", "all"}
 BASE = {
     "awk", "bash", "case", "cat", "cp", "done", "echo", "esac", "for", "gzip", "ln", "mktemp",
     "printf", "realpath", "rm", "sed", "set", "sort", "test", "trap",
+    "ulimit",
 }  # fmt: skip
 
 

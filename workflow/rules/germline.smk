@@ -18,6 +18,9 @@ wildcard_constraints:
 
 # Command lines have a limit; thousands of alignments are handed over in a file.
 rule list_germline_samples:
+    input:
+        # Nothing but the parameters, so that a change of the sheet concerns its own call set only.
+        [],
     output:
         f"{GERMLINE_FOLDER}/germline_samples/{{call_set}}.tsv",
     log:
