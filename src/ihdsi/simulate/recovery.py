@@ -34,6 +34,14 @@ Number = float | int | None
 VARIANT = ("patient", "chromosome", "position", "reference_allele", "alternate_allele")
 LEVEL = 0.05
 CLEAR_FRACTION = 0.10
+#: Label, lower and upper edge of the bands of allele fraction.
+FRACTION_BANDS = (
+    ("below_05", 0.0, 0.05),
+    ("05_to_075", 0.05, 0.075),
+    ("075_to_10", 0.075, 0.10),
+    ("10_to_20", 0.10, 0.20),
+    ("from_20", 0.20, 1.01),
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,8 @@ def somatic_recovery(
     truth
         `VARIANT` columns and allele_fraction.
     variants
-        Pooled `somatic_variants` of the sites; rows of one variant in several genes count once.
+        Pooled `somatic_variants` of the sites (`VARIANT` columns, allele_fraction as observed);
+        rows of one variant in several genes count once.
     patients
         Patients to assess (those who entered as FASTQ).
     targets
@@ -137,19 +146,46 @@ def somatic_recovery(
     Returns
     -------
     dict
-        somatic_{snv,indel}_{precision,recall,f1,truth_n,called_n,found_n}, and recall of SNVs at
-        an allele fraction of 10 % and more.
+        somatic_{snv,indel}_{precision,recall,f1,truth_n,called_n,found_n} of all variants; the
+        same with the suffix _af10 from an allele fraction of 10 % on (recall of variants planted
+        there, precision of variants observed there); recall by band of the planted fraction
+        (somatic_recall_af_*); somatic_false_per_megabase, over the patients' target bases.
     """
     called = within_targets(
-        variants.filter(pl.col("patient").is_in(list(patients))).select(VARIANT).unique(), targets
+        variants.filter(pl.col("patient").is_in(list(patients)))
+        .select(*VARIANT, "allele_fraction")
+        .unique(VARIANT),
+        targets,
     )
-    clear = truth.filter(_is_snv() & (pl.col("allele_fraction") >= CLEAR_FRACTION))
-    found = clear.join(called, on=VARIANT, how="semi").height
+    megabases = targets.select((pl.col("end") - pl.col("start")).sum()).item() / 1e6 * len(patients)
+    false = called.join(truth, on=VARIANT, how="anti").height
+    result: dict[str, Number] = {}
+    for name, kind in (("somatic_snv", _is_snv()), ("somatic_indel", ~_is_snv())):
+        own_truth, own_calls = truth.filter(kind), called.filter(kind)
+        result |= _detection(name, own_truth, own_calls)
+        result |= _clear_detection(name, own_truth, own_calls)
+    for label, low, high in FRACTION_BANDS:
+        planted = truth.filter(pl.col("allele_fraction").is_between(low, high, closed="left"))
+        found = planted.join(called, on=VARIANT, how="semi").height
+        result[f"somatic_recall_af_{label}"] = _share(found, planted.height)
+        result[f"somatic_recall_af_{label}_truth_n"] = planted.height
+    return result | {
+        "somatic_false_n": false,
+        "somatic_false_per_megabase": false / megabases if megabases else None,
+    }
+
+
+def _clear_detection(name: str, truth: pl.DataFrame, called: pl.DataFrame) -> dict[str, Number]:
+    """Precision, recall and F1 from `CLEAR_FRACTION` on, as planted (recall) and as seen."""
+    clear = pl.col("allele_fraction") >= CLEAR_FRACTION
+    planted, seen = truth.filter(clear), called.filter(clear)
+    recall = _share(planted.join(called, on=VARIANT, how="semi").height, planted.height)
+    precision = _share(seen.join(truth, on=VARIANT, how="semi").height, seen.height)
     return {
-        **_detection("somatic_snv", truth.filter(_is_snv()), called.filter(_is_snv())),
-        **_detection("somatic_indel", truth.filter(~_is_snv()), called.filter(~_is_snv())),
-        "somatic_snv_recall_af10": _share(found, clear.height),
-        "somatic_snv_recall_af10_truth_n": clear.height,
+        f"{name}_precision_af10": precision,
+        f"{name}_recall_af10": recall,
+        f"{name}_f1_af10": _f1(precision, recall),
+        f"{name}_recall_af10_truth_n": planted.height,
     }
 
 
@@ -343,7 +379,10 @@ def evaluate_recovery(
         pl.col("reference_allele", "alternate_allele").str.to_uppercase(),
     )
     somatic = pl.concat(
-        [table.select(VARIANT).with_columns(*alike) for table in somatic_variants],
+        [
+            table.select(*VARIANT, "allele_fraction").with_columns(*alike)
+            for table in somatic_variants
+        ],
         how="vertical_relaxed",
     )
     germline = pl.concat(

@@ -67,14 +67,14 @@ def test_within_targets_uses_bed_coordinates():
 def test_somatic_counts_by_hand():
     called = variants(
         [
-            ("P1", "chr1", 100, "A", "C", "GENE1"),
-            ("P1", "chr1", 100, "A", "C", "GENE2"),  # the same variant in a second gene
-            ("P1", "chr2", 10, "G", "A", "GENE3"),  # another allele: false
-            ("P2", "chr1", 100, "A", "C", "GENE1"),
-            ("P2", "chr1", 300, "A", "C", "GENE1"),  # outside the targets: not assessed
-            ("P9", "chr1", 120, "A", "C", "GENE1"),  # another patient: not assessed
+            ("P1", "chr1", 100, "A", "C", 0.33),
+            ("P1", "chr1", 100, "A", "C", 0.33),  # the same variant in a second gene
+            ("P1", "chr2", 10, "G", "A", 0.09),  # another allele: false
+            ("P2", "chr1", 100, "A", "C", 0.22),
+            ("P2", "chr1", 300, "A", "C", 0.22),  # outside the targets: not assessed
+            ("P9", "chr1", 120, "A", "C", 0.22),  # another patient: not assessed
         ],
-        ("gene_name", pl.String),
+        ("allele_fraction", pl.Float64),
     )
     result = somatic_recovery(SOMATIC, called, ["P1", "P2"], TARGETS)
     assert result["somatic_snv_truth_n"] == 4
@@ -84,6 +84,15 @@ def test_somatic_counts_by_hand():
     assert result["somatic_snv_recall"] == pytest.approx(1 / 2)
     assert result["somatic_snv_f1"] == pytest.approx(4 / 7)
     assert result["somatic_snv_recall_af10"] == pytest.approx(2 / 3)
+    # The false call is seen at 9 %, so that it does not count from 10 % on.
+    assert result["somatic_snv_precision_af10"] == 1.0
+    assert result["somatic_snv_f1_af10"] == pytest.approx(4 / 5)
+    assert result["somatic_recall_af_05_to_075"] == 0.0
+    assert result["somatic_recall_af_075_to_10"] is None
+    assert result["somatic_recall_af_from_20"] == pytest.approx(2 / 4)
+    assert result["somatic_recall_af_from_20_truth_n"] == 4
+    # 101 + 101 + 50 target bases, two patients.
+    assert result["somatic_false_per_megabase"] == pytest.approx(1 / (2 * 252e-6))
     assert result["somatic_indel_recall"] == 0.0
     assert result["somatic_indel_precision"] is None
     assert result["somatic_indel_f1"] is None
@@ -197,7 +206,7 @@ def test_nothing_called_is_null_and_not_perfect():
         ),
     )
     called = {
-        "somatic_variants": [variants([], ("gene_name", pl.String))],
+        "somatic_variants": [variants([], ("allele_fraction", pl.Float64))],
         "germline_genotypes": [variants([], ("allele_dosage", pl.Int64))],
         "gene_counts": [pl.DataFrame(schema={"gene_id": pl.String, "gene_name": pl.String})],
         "expression_effects": pl.DataFrame(
@@ -287,7 +296,7 @@ def test_the_truth_itself_scores_one():
         endpoint="os",
     )
     shares = ("precision", "recall", "f1", "concordance", "af10", "power_at_fdr5", "agreement")
-    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 13
+    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 18
     assert result["expression_spearman_minimum"] == pytest.approx(1.0)
     assert result["de_false_discovery"] == 0.0
     assert result["survival_genes_found"] == result["survival_genes_planted"] == 2
