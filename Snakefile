@@ -38,7 +38,7 @@ wildcard_constraints:
     study=STUDY,
     site="|".join(PARTICIPANTS),
     sample="[A-Za-z0-9_-]+",
-    lane="[A-Za-z0-9_-]+",
+    lane=r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?",
     patient="[A-Za-z0-9_-]+",
 
 
