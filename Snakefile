@@ -38,7 +38,6 @@ wildcard_constraints:
     study=STUDY,
     site="|".join(PARTICIPANTS),
     sample="[A-Za-z0-9_-]+",
-    lane=r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?",
     patient="[A-Za-z0-9_-]+",
 
 
@@ -57,3 +56,4 @@ rule all:
 
 onstart:
     logger.info(plan.outline())
+    refuse_absent_aligner()

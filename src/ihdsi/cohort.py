@@ -147,7 +147,7 @@ class Patient:
 
     @property
     def cautions(self) -> tuple[tuple[Sample, str], ...]:
-        """Samples whose results say less than usual, with the reason."""
+        """Tumours that are called without a normal, with the reason."""
         if self.tumour_dna is None or not self.tumour_only_calling:
             return ()
         reason = (
@@ -158,7 +158,7 @@ class Patient:
         return (
             (
                 self.tumour_dna,
-                f"called without a normal: {reason}; variants that are likely germline are marked",
+                f"{reason}; variants that are likely germline are marked",
             ),
         )
 
@@ -211,6 +211,11 @@ class Cohort:
     def aligned(self) -> list[Sample]:
         """DNA samples that have (or get) an alignment and therefore alignment QC."""
         return self.with_entry("dna", "fastq", "bam")
+
+    @cached_property
+    def newly_aligned(self) -> list[Sample]:
+        """DNA samples whose reads the study's aligner sees."""
+        return [s for s in self.aligned if s.entry == "fastq" or s.realigned]
 
     @cached_property
     def somatic_pairs(self) -> dict[str, Patient]:

@@ -365,7 +365,7 @@ class Site(_Document):
     samples: LocalPath = Field(description="Sample sheet (TSV).")
     alignments: Literal["reuse", "realign"] = Field(
         "reuse",
-        description="Whether given BAM and CRAM files are used as aligned, or aligned anew.",
+        description="Whether given BAM and CRAM files are used as they are or aligned anew.",
     )
     clinical: LocalPath | None = Field(None, description="Clinical table in local codes.")
     codebook: LocalPath | None = Field(None, description="How local codes map to the study's.")

@@ -18,9 +18,9 @@ LOCATIONS = {
 }
 #: Places that single-end reads do not have.
 LOCATIONS_OF_PAIRS = frozenset({"read2", "per_read", "index2", "per_index"})
-#: The barcode that fastp appends to a read's name, as ``samtools markdup --barcode-rgx`` is told: its
-#: first subexpression. The ``--barcode-name`` of samtools would need the seven fields of Illumina's
-#: names before it, which names of archives lack.
+#: The barcode that fastp appends to a read's name, as ``samtools markdup --barcode-rgx`` is told:
+#: its first subexpression. The ``--barcode-name`` of samtools would need the seven fields of
+#: Illumina's names before it, which names of archives lack.
 BARCODE_IN_NAME = ":([ACGTN]+(_[ACGTN]+)?)$"
 
 _NOTATION = re.compile(r"([a-z_0-9]+)(?::([0-9]+))?(?::([0-9]+))?")

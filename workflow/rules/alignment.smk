@@ -6,10 +6,6 @@ from ihdsi.umi import BARCODE_IN_NAME
 ALIGNER = ALIGNERS[study.alignment.aligner]
 
 
-wildcard_constraints:
-    library="[A-Za-z0-9_-]+",
-
-
 rule align_reads:
     input:
         reads=lambda wildcards: [

@@ -1,3 +1,12 @@
+"""Site: reads of FASTQ files, trimmed, with molecular barcodes moved into their names."""
+
+
+wildcard_constraints:
+    # Where the sheet names the library, the lane's name holds it; see ihdsi.cohort.Lane.
+    lane=r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?",
+    library="[A-Za-z0-9_-]+",
+
+
 rule trim_reads:
     input:
         fastq_1=lambda wildcards: cohorts[wildcards.site]

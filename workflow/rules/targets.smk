@@ -28,6 +28,13 @@ RECOVERY = (
 )
 
 
+def refuse_absent_aligner():
+    """End a run before its first job where this machine runs the jobs itself and cannot align."""
+    by_itself = workflow.local_exec and not workflow.deployment_settings.deployment_method
+    if by_itself and plan.absent_aligner:
+        raise WorkflowError(plan.absent_aligner)
+
+
 localrules:
     all,
     site,

@@ -1,9 +1,9 @@
 """Take over alignments that a site already has, so that their read groups name the sheet's sample.
 
-A read group's SM is what callers name a sample by (SAM 1.6, section 1.3, @RG). Hospitals' files carry
-all kinds of names there, so it is corrected once, here, and whatever reads the alignment later can
-rely on it. The other fields of a read group stay as they are; its library (LB), by which duplicates
-are told, is added where it is absent.
+A read group's SM is what callers name a sample by (SAM 1.6, section 1.3, @RG). Hospitals' files
+carry all kinds of names there, so it is corrected once, here, and whatever reads the alignment
+later can rely on it. The other fields of a read group stay as they are; its library (LB), by which
+duplicates are told, is added where it is absent.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pysam
+from pysam.utils import SamtoolsError
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.files import atomic_output, write_text
@@ -85,7 +86,7 @@ def adopt_alignment(
     """
     try:
         return _adopt(Path(given), Path(genome), sample, Path(output), Path(index), threads)
-    except (OSError, ValueError, pysam.SamtoolsError) as error:
+    except (OSError, ValueError, SamtoolsError) as error:
         raise InputError(
             Problem(
                 f"the alignment of {sample} cannot be used ({str(error).strip()})",
@@ -111,10 +112,8 @@ def _adopt(
     done: Adoption
     with atomic_output(output) as bam, atomic_output(index) as bai:
         if not groups:
-            line = _header_line(corrected[0])
-            pysam.addreplacerg(
-                "-r", line, "-m", "overwrite_all", *to_bam, "-o", str(bam), str(given)
-            )
+            add = ["-r", _header_line(corrected[0]), "-m", "overwrite_all"]
+            pysam.addreplacerg(*add, *to_bam, "-o", str(bam), str(given))
             done = "read group added"
         elif not named:
             _replace_header(given, _with_read_groups(text, corrected), bam, is_cram, to_bam)
@@ -149,7 +148,8 @@ def _replace_header(
     with tempfile.TemporaryDirectory(dir=bam.parent, prefix=".partial-") as folder:
         text, copy = Path(folder, "header.sam"), Path(folder, "copy.cram")
         text.write_text(header, encoding="utf-8")
-        pysam.reheader("--no-PG", str(text), str(given), save_stdout=str(copy if is_cram else bam))
+        # The compressed reads are copied as they are (pysam's reheader cannot write to a file).
+        pysam.cat("-h", str(text), "-o", str(copy if is_cram else bam), str(given))
         if is_cram:
             pysam.view(*to_bam, "-o", str(bam), str(copy), catch_stdout=False)
 

@@ -45,7 +45,7 @@ class Aligner:
         return [f"{folder}/{self.name}/genome{suffix}" for suffix in self.index_suffixes]
 
     def index_argument(self, folder: str) -> str:
-        """What the command takes for the index."""
+        """Name of the index as the command takes it."""
         suffix = "" if self.index_is_prefix else self.index_suffixes[0]
         return f"{folder}/{self.name}/genome{suffix}"
 
@@ -59,8 +59,8 @@ class Aligner:
         return (
             f"The study aligns with {self.name} (alignment.aligner), which is not installed here. "
             + ("" if self.in_debian else "Debian has no package of it. ")
-            + "Run with --software-deployment-method conda, which brings it from envs/alignment.yaml,"
-            " or put the command on the PATH."
+            + "Run with --software-deployment-method conda, which brings it from "
+            "envs/alignment.yaml, or put the command on the PATH."
         )
 
 
