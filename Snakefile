@@ -56,4 +56,5 @@ rule all:
 
 onstart:
     logger.info(plan.outline())
-    refuse_absent_aligner()
+    if ABSENT_TOOLS:
+        raise WorkflowError(ABSENT_TOOLS)

@@ -28,11 +28,12 @@ RECOVERY = (
 )
 
 
-def refuse_absent_aligner():
-    """End a run before its first job where this machine runs the jobs itself and cannot align."""
-    by_itself = workflow.local_exec and not workflow.deployment_settings.deployment_method
-    if by_itself and plan.absent_aligner:
-        raise WorkflowError(plan.absent_aligner)
+# What this machine lacks where it runs the jobs itself; elsewhere conda or the cluster brings it.
+ABSENT_TOOLS = (
+    plan.absent_aligner
+    if workflow.local_exec and not workflow.deployment_settings.deployment_method
+    else ""
+)
 
 
 localrules:
