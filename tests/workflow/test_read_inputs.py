@@ -146,8 +146,14 @@ LIBRARIES = [
     *(two := fragments(100, seed=4, library="B", lane="L002")),
     *copies(two[:10], "9", lane="L001"),
 ]
+# Names as of an archive: the barcode is not the eighth field of an Illumina name.
 BARCODED = [
-    *(three := fragments(150, seed=5, umi="ACGTAC")),
+    *(
+        three := [
+            replace(one, name=one.name.replace(":", "."))
+            for one in fragments(150, seed=5, umi="ACGTAC")
+        ]
+    ),
     *copies(three[:40], "6", umi="TTGCAA"),
     *copies(three[20:50], "7"),
     *copies(three[30:40], "8", umi="TTGCAA"),

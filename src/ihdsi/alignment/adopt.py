@@ -108,7 +108,8 @@ def _adopt(
     corrected = corrected_read_groups(groups, sample)
     # A missing library changes no caller's mind, so it alone is no reason to copy a file.
     named = bool(groups) and all(group.get("SM") == sample for group in groups)
-    to_bam = ["-O", "BAM", "--reference", str(genome), "-@", str(threads - 1)]
+    # The lines that samtools adds about itself (@PG) would name files that are gone.
+    to_bam = ["--no-PG", "-O", "BAM", "--reference", str(genome), "-@", str(threads - 1)]
     done: Adoption
     with atomic_output(output) as bam, atomic_output(index) as bai:
         if not groups:
@@ -149,7 +150,7 @@ def _replace_header(
         text, copy = Path(folder, "header.sam"), Path(folder, "copy.cram")
         text.write_text(header, encoding="utf-8")
         # The compressed reads are copied as they are (pysam's reheader cannot write to a file).
-        pysam.cat("-h", str(text), "-o", str(copy if is_cram else bam), str(given))
+        pysam.cat("--no-PG", "-h", str(text), "-o", str(copy if is_cram else bam), str(given))
         if is_cram:
             pysam.view(*to_bam, "-o", str(bam), str(copy), catch_stdout=False)
 
