@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ihdsi.alignment.aligners import ALIGNERS
 from ihdsi.clinical.codebook import load_codebook
 from ihdsi.clinical.harmonise import harmonise_clinical
 from ihdsi.cohort import Cohort
@@ -65,6 +66,13 @@ class Plan:
             "targets",
         )
 
+    @property
+    def absent_aligner(self) -> str:
+        """What to do where reads are aligned and this machine lacks the aligner; else empty."""
+        aligner = ALIGNERS[self.study.alignment.aligner]
+        needed = any(cohort.newly_aligned for cohort in self.cohorts.values())
+        return aligner.remedy if needed and aligner.is_absent() else ""
+
     def describe(self) -> str:
         """Say back what was understood, patient by patient, in plain text."""
         return self._say(describe_cohort)
@@ -79,6 +87,11 @@ class Plan:
             f"Run here: sites {', '.join(self.sites) or 'none'}; "
             f"coordinator {'yes' if self.coordinator else 'no'}"
         )
+        if any(cohort.aligned for cohort in self.cohorts.values()):
+            targets = self.study.reference.targets
+            head += f"\nDNA: aligned with {self.study.alignment.aligner}; " + (
+                f"panel or exome, targets {targets}" if targets else "whole genome, no targets"
+            )
         return "\n".join([head, *(say(c, self.sites[s].title) for s, c in self.cohorts.items())])
 
 

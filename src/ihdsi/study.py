@@ -27,6 +27,7 @@ from ihdsi.yaml_documents import (
 )
 
 __all__ = [
+    "AlignmentSettings",
     "BiomarkerSettings",
     "ClinicalDictionary",
     "ClinicalVariable",
@@ -209,6 +210,14 @@ class QualityMetric(_Document):
         return self
 
 
+class AlignmentSettings(_Document):
+    """How reads are aligned."""
+
+    aligner: Literal["bwa", "bwa-mem2", "minimap2"] = Field(
+        "bwa", description="The program; see ihdsi.alignment.aligners."
+    )
+
+
 class SomaticFilters(_Document):
     """Limits of the tumour–normal filter; see ihdsi.variants.somatic for the model."""
 
@@ -290,6 +299,7 @@ class Study(_Document):
     endpoints: dict[Identifier, Endpoint] = Field(default_factory=dict)
     disclosure: DisclosureSettings
     quality_control: dict[Identifier, QualityMetric] = Field(default_factory=dict)
+    alignment: AlignmentSettings = AlignmentSettings()
     variants: VariantSettings = VariantSettings()
     meta: MetaSettings = MetaSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
@@ -353,6 +363,10 @@ class Site(_Document):
     study: Identifier
     study_version: str = Field(description="The protocol version that the site has agreed to.")
     samples: LocalPath = Field(description="Sample sheet (TSV).")
+    alignments: Literal["reuse", "realign"] = Field(
+        "reuse",
+        description="Whether given BAM and CRAM files are used as they are or aligned anew.",
+    )
     clinical: LocalPath | None = Field(None, description="Clinical table in local codes.")
     codebook: LocalPath | None = Field(None, description="How local codes map to the study's.")
     disclosure: DisclosureOverrides = DisclosureOverrides()

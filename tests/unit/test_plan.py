@@ -93,7 +93,8 @@ def test_a_good_run(project):
         "Study tiny version 1.0: A tiny study",
         "Run here: sites alpha, beta; coordinator no",
     ]
-    assert lines[2].startswith("Site alpha (Alpha): 1 patients, 1 samples, ")
+    assert lines[2] == "DNA: aligned with bwa; whole genome, no targets"
+    assert lines[3].startswith("Site alpha (Alpha): 1 patients, 1 samples, ")
     assert "    B1-T: tumour DNA from VCF calls.vcf → somatic variants taken as given" in lines
 
 

@@ -97,13 +97,21 @@ FAULTS = {
         "the file reads/absent_R1.fastq.gz does not exist",
         "Correct the path",
     ),
-    "R1 without R2": (
-        change_cell(SHEET, 2, "fastq_2", ""),
+    "R2 without R1": (
+        change_cell(SHEET, 2, "fastq_1", ""),
         SHEET,
         2,
+        "fastq_1",
+        "fastq_2 is given without fastq_1",
+        "Give both files of a pair",
+    ),
+    "R1 without R2 among pairs": (
+        change_cell(SHEET, 3, "fastq_2", ""),
+        SHEET,
+        3,
         "fastq_2",
-        "fastq_1 is given without fastq_2",
-        "Give both files of the pair",
+        "has single reads here and pairs of reads in row 2",
+        "Give all lanes of a sample both files",
     ),
     "same FASTQ twice": (
         change_cell(SHEET, 3, "fastq_1", FASTQ),
@@ -223,12 +231,12 @@ def test_one_clear_error_before_any_job(project, name):
 
 
 def test_all_problems_of_a_sheet_are_said_at_once(project):
-    change_cell(SHEET, 2, "fastq_2", "")(project.root)
+    change_cell(SHEET, 2, "fastq_1", "")(project.root)
     change_cell(SHEET, 14, "tissue", "blood")(project.root)
     answer = project.snakemake("--cores", "1")
     assert answer.returncode != 0
     assert "2 problems in the input:" in answer.stdout
-    assert f"1. {SHEET}, row 2, column 'fastq_2'" in answer.stdout
+    assert f"1. {SHEET}, row 2, column 'fastq_1'" in answer.stdout
     assert f"2. {SHEET}, row 14, column 'tissue'" in answer.stdout
 
 

@@ -76,7 +76,7 @@ rule collect_quality_metrics:
 rule multiqc:
     input:
         lambda wildcards: [
-            f"results/{STUDY}/sites/{wildcards.site}/reads/{sample.sample}.{lane.lane}.fastp.json"
+            f"results/{STUDY}/sites/{wildcards.site}/{lane.report}"
             for sample in cohorts[wildcards.site].processed
             for lane in sample.lanes
         ],

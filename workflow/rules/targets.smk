@@ -28,6 +28,14 @@ RECOVERY = (
 )
 
 
+# What this machine lacks where it runs the jobs itself; elsewhere conda or the cluster brings it.
+ABSENT_TOOLS = (
+    plan.absent_aligner
+    if workflow.local_exec and not workflow.deployment_settings.deployment_method
+    else ""
+)
+
+
 localrules:
     all,
     site,
