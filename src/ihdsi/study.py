@@ -40,6 +40,7 @@ __all__ = [
     "Reference",
     "ReferenceFiles",
     "RunConfig",
+    "SignatureSettings",
     "Simulation",
     "Site",
     "SomaticFilters",
@@ -243,11 +244,50 @@ class GermlineFilters(_Document):
     )
 
 
+class SignatureSettings(_Document):
+    """Which mutational signatures tumours are fitted to; see ihdsi.variants.signatures."""
+
+    signatures: tuple[Annotated[str, StringConstraints(pattern=r"^SBS\d+[a-z]?$")], ...] = Field(
+        # Those that were found in urothelial carcinoma (Alexandrov et al. 2020, Nature 578:94,
+        # figure 3, Bladder-TCC); version 3.4 has split SBS40, whose part a is the common one.
+        ("SBS1", "SBS2", "SBS5", "SBS8", "SBS13", "SBS29", "SBS40a"),
+        min_length=1,
+        description="COSMIC signatures that may contribute.",
+    )
+    groups: dict[Identifier, tuple[str, ...]] = Field(
+        default={"apobec": ("SBS2", "SBS13"), "clock_like": ("SBS1", "SBS5")},
+        description="Signatures whose shares are added up and summarised.",
+    )
+    cosmic_version: Literal["3", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6"] = "3.4"
+    build: Literal["GRCh37", "GRCh38"] = Field(
+        "GRCh38", description="Build whose trinucleotides COSMIC's signatures refer to."
+    )
+    opportunities: Literal["targets", "exome", "genome"] = Field(
+        "targets", description="Whose trinucleotides the signatures are rescaled to."
+    )
+    minimum_mutations: PositiveInt = Field(
+        20, description="Single-base substitutions that a patient needs for an estimate."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SignatureSettings:
+        if len(set(self.signatures)) != len(self.signatures):
+            raise ValueError("a signature is listed twice")
+        for name, members in self.groups.items():
+            absent = [member for member in members if member not in self.signatures]
+            if absent:
+                raise ValueError(f"groups.{name} names {absent[0]}, which is not in signatures")
+            if not members or len(set(members)) != len(members):
+                raise ValueError(f"groups.{name} must name signatures, each once")
+        return self
+
+
 class VariantSettings(_Document):
     """How variants are filtered."""
 
     somatic: SomaticFilters = SomaticFilters()
     germline: GermlineFilters = GermlineFilters()
+    signatures: SignatureSettings = SignatureSettings()
 
 
 class MetaSettings(_Document):
