@@ -17,6 +17,7 @@ from ihdsi.given_files import absent_names
 from ihdsi.sheet_description import describe_cohort, outline_cohort
 from ihdsi.sheets import read_cohort
 from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
+from ihdsi.variants.signatures import reference_signatures
 from ihdsi.yaml_documents import line_of_key
 
 __all__ = ["Plan", "load_plan"]
@@ -56,7 +57,8 @@ class Plan:
         """The rule files of ``workflow/rules`` that this run includes, in their order."""
         site = (
             *(("simulate",) if self.study.simulated else ()),
-            *("reference", "reads", "alignment", "germline", "somatic", "expression", "clinical"),
+            *("reference", "reads", "alignment", "germline", "somatic", "signatures"),
+            *("expression", "clinical"),
             *("quality_control", "summaries", "release"),
         )
         return (
@@ -96,7 +98,8 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
     ------
     InputError
         With every problem of the first document that has any: run configuration, study, sites,
-        codebooks, sample sheets, names in given files, clinical tables.
+        codebooks, sample sheets, names in given files, clinical tables, reference files, COSMIC's
+        signatures.
     """
     run = load_run(dict(config), path)
     if not run.sites and not run.coordinator:
@@ -126,6 +129,9 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
             )
     if cohorts:
         _check_references(study, cohorts, run, path)
+    if any(cohort.has_somatic for cohort in cohorts.values()):
+        chosen = study.variants.signatures
+        reference_signatures(chosen.signatures, chosen.cosmic_version, chosen.build)
     return Plan(run, study, sites, cohorts, run.coordinator)
 
 

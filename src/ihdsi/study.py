@@ -182,6 +182,9 @@ class DisclosureSettings(_Document):
     maximum_parameter_share: Share = Field(
         0.2, description="Most model parameters per patient (or per event, for survival)."
     )
+    maximum_contribution: Share = Field(
+        0.5, description="Most that one patient may contribute to a mean of burdens or shares."
+    )
 
 
 class DisclosureOverrides(_Document):
@@ -191,6 +194,7 @@ class DisclosureOverrides(_Document):
     minimum_cell_count: PositiveInt | None = None
     zero_cells_allowed: bool | None = None
     maximum_parameter_share: Share | None = None
+    maximum_contribution: Share | None = None
 
 
 class QualityMetric(_Document):

@@ -165,9 +165,7 @@ def genome_channels(substitutions: pl.DataFrame, genome: Path | str) -> Integers
                     )
                 )
             # A neighbour beyond the chromosome's end is unknown.
-            codes = np.pad(
-                base_codes(fasta.fetch(chromosome)), 1, constant_values=_UNKNOWN
-            )
+            codes = np.pad(base_codes(fasta.fetch(chromosome)), 1, constant_values=_UNKNOWN)
             place = np.minimum(position[rows] + 1, len(codes) - 1)
             differs = codes[place] != reference[rows]
             n_wrong += int(differs.sum())
@@ -321,4 +319,5 @@ def _folded_counts(before: Codes, middle: Codes, after: Codes) -> Floats:
     triple = (before[known] * np.uint8(16)) + (middle[known] * np.uint8(4)) + after[known]
     ordered = np.bincount(triple, minlength=64).reshape(4, 4, 4).astype(float)
     both = ordered + ordered[::-1, ::-1, ::-1].transpose(2, 1, 0)
-    return both[:, [1, 3], :].reshape(-1)
+    folded: Floats = both[:, [1, 3], :].reshape(-1)
+    return folded

@@ -140,7 +140,9 @@ def coding_sites(trinucleotides: Floats) -> pl.DataFrame:
         reference_allele=pl.col("reference").replace_strict(complement),
         alternate_allele=pl.col("alternate").replace_strict(complement),
     )
-    return pl.concat([plus, minus]).select(*CLASS_KEY, "channel", "sites").filter(pl.col("sites") > 0)
+    return (
+        pl.concat([plus, minus]).select(*CLASS_KEY, "channel", "sites").filter(pl.col("sites") > 0)
+    )
 
 
 def _reversed(triple: str) -> str:
@@ -149,17 +151,21 @@ def _reversed(triple: str) -> str:
 
 def _with_amino_acids(substitutions: pl.DataFrame) -> pl.DataFrame:
     """Split protein changes like E545K, L165L, L165= or R213*; others stay null."""
-    return substitutions.with_columns(
-        pl.col("protein_change")
-        .str.extract_groups(r"^(?:p\.)?(?<amino_acid>[A-Z*])\d+(?<changed_to>[A-Z*=])$")
-        .alias("groups")
-    ).with_columns(
-        amino_acid=pl.col("groups").struct.field("amino_acid").replace({"X": "*"}),
-        changed_to=pl.when(pl.col("groups").struct.field("changed_to") == "=")
-        .then(pl.col("groups").struct.field("amino_acid"))
-        .otherwise(pl.col("groups").struct.field("changed_to"))
-        .replace({"X": "*"}),
-    ).drop("groups")
+    return (
+        substitutions.with_columns(
+            pl.col("protein_change")
+            .str.extract_groups(r"^(?:p\.)?(?<amino_acid>[A-Z*])\d+(?<changed_to>[A-Z*=])$")
+            .alias("groups")
+        )
+        .with_columns(
+            amino_acid=pl.col("groups").struct.field("amino_acid").replace({"X": "*"}),
+            changed_to=pl.when(pl.col("groups").struct.field("changed_to") == "=")
+            .then(pl.col("groups").struct.field("amino_acid"))
+            .otherwise(pl.col("groups").struct.field("changed_to"))
+            .replace({"X": "*"}),
+        )
+        .drop("groups")
+    )
 
 
 def gene_strands(substitutions: pl.DataFrame, sites: pl.DataFrame) -> pl.DataFrame:
@@ -193,7 +199,8 @@ def gene_strands(substitutions: pl.DataFrame, sites: pl.DataFrame) -> pl.DataFra
         .agg(balance=balance)
         .filter(pl.col("balance") != 0)
         .select(
-            "gene_name", strand=pl.when(pl.col("balance") > 0).then(pl.lit("+")).otherwise(pl.lit("-"))
+            "gene_name",
+            strand=pl.when(pl.col("balance") > 0).then(pl.lit("+")).otherwise(pl.lit("-")),
         )
         .sort("gene_name")
     )
@@ -223,9 +230,7 @@ def mutation_classes(substitutions: pl.DataFrame, sites: pl.DataFrame) -> pl.Dat
     fitting = pl.concat([by_strand, either])
     fits = pl.col("fits").is_not_null()
     return (
-        keyed.join(
-            fitting, on=list(CLASS_KEY), how="left", nulls_equal=True, maintain_order="left"
-        )
+        keyed.join(fitting, on=list(CLASS_KEY), how="left", nulls_equal=True, maintain_order="left")
         .with_columns(
             pl.when(fits).then(pl.col(name)).alias(name)
             for name in ("strand", "amino_acid", "changed_to")

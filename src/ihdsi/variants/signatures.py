@@ -131,8 +131,11 @@ def reference_signatures(names: Sequence[str], version: str, build: str) -> Floa
             )
         )
     order = pl.DataFrame({"Type": CHANNELS})
-    matrix = order.join(table, on="Type", how="left", maintain_order="left").select(names).to_numpy()
-    return matrix / matrix.sum(axis=0)
+    matrix = (
+        order.join(table, on="Type", how="left", maintain_order="left").select(names).to_numpy()
+    )
+    normalised: Floats = matrix / matrix.sum(axis=0)
+    return normalised
 
 
 def human_trinucleotides(build: str, territory: Literal["genome", "exome"]) -> Floats:
@@ -160,7 +163,13 @@ def human_trinucleotides(build: str, territory: Literal["genome", "exome"]) -> F
     )
     table = pl.read_csv(path)
     nuclear = [name for name in table.columns[1:] if name not in ("M", "MT")]
-    counts = dict(zip(table[table.columns[0]], table.select(pl.sum_horizontal(nuclear)).to_series(), strict=True))
+    counts = dict(
+        zip(
+            table[table.columns[0]],
+            table.select(pl.sum_horizontal(nuclear)).to_series(),
+            strict=True,
+        )
+    )
     return np.array([counts[name] for name in TRINUCLEOTIDES], dtype=np.float64)
 
 
@@ -185,8 +194,9 @@ def rescale_signatures(signatures: Floats, measured_in: Floats, wanted: Floats) 
         96 × s, columns summing to 1.
     """
     ratio = np.divide(wanted, measured_in, out=np.zeros_like(wanted), where=measured_in > 0)
-    scaled = signatures * ratio[TRINUCLEOTIDE_OF_CHANNEL][:, np.newaxis]
-    return scaled / scaled.sum(axis=0)
+    scaled: Floats = signatures * ratio[TRINUCLEOTIDE_OF_CHANNEL][:, np.newaxis]
+    scaled /= scaled.sum(axis=0)
+    return scaled
 
 
 def fit_channel_counts(counts: Floats, signatures: Floats) -> Floats:
@@ -214,7 +224,8 @@ def fit_channel_counts(counts: Floats, signatures: Floats) -> Floats:
 
 def _shares(weights: Floats) -> Floats:
     total = weights.sum(axis=1, keepdims=True)
-    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    shares: Floats = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    return shares
 
 
 def fit_observations(
@@ -377,7 +388,9 @@ def estimate_site_exposures(
     if territory == "targets" and genome is not None and targets is not None:
         wanted = trinucleotide_counts(genome, read_targets(targets))
     else:
-        wanted = human_trinucleotides(settings.build, "genome" if territory == "genome" else "exome")
+        wanted = human_trinucleotides(
+            settings.build, "genome" if territory == "genome" else "exome"
+        )
     exome = human_trinucleotides(settings.build, "exome")
     sites = coding_sites(exome)
     classes, class_signatures = class_probabilities(sites, cosmic, measured_in)
@@ -428,6 +441,8 @@ def _channels(
     if not given:
         return pl.Series([None] * substitutions.height, dtype=pl.Int64)
     known = pl.concat(given).unique(key, keep="first")
-    return substitutions.select(key).join(known, on=key, how="left", maintain_order="left")[
-        "channel"
-    ].replace(-1, None)
+    return (
+        substitutions.select(key)
+        .join(known, on=key, how="left", maintain_order="left")["channel"]
+        .replace(-1, None)
+    )
