@@ -269,6 +269,9 @@ class SignatureSettings(_Document):
     opportunities: Literal["targets", "exome", "genome"] = Field(
         "targets", description="Whose trinucleotides the signatures are rescaled to."
     )
+    estimator: Literal["least_squares", "maximum_likelihood"] = Field(
+        "least_squares", description="How exposures are fitted where every context is known."
+    )
     minimum_mutations: PositiveInt = Field(
         20, description="Single-base substitutions that a patient needs for an estimate."
     )

@@ -5,7 +5,8 @@ CONTEXT), exposures are the non-negative least-squares fit of the tumour's 96 ch
 (Alexandrov et al. 2020, Nature 578:94; Lawson and Hanson 1974, chapter 23). Where it is not, they
 are the maximum-likelihood weights of a mixture over what is observed
 (:mod:`ihdsi.variants.protein_contexts`), by expectation maximisation (Dempster et al. 1977, J R
-Stat Soc B 39:1).
+Stat Soc B 39:1). A study may choose the latter for known contexts too: squared errors weigh all
+channels alike, whereas counting noise grows with the count.
 
 The signatures are read from the Python package SigProfilerAssignment (Díaz-Gay et al. 2023,
 Bioinformatics 39:btad756; BSD 2-Clause), which ships COSMIC's reference signatures
@@ -272,11 +273,10 @@ def fit_observations(
 
 def signature_exposures(
     substitutions: pl.DataFrame,
-    names: Sequence[str],
     signatures: Floats,
     classes: pl.DataFrame,
     class_signatures: Floats,
-    minimum_mutations: int,
+    settings: SignatureSettings,
 ) -> pl.DataFrame:
     """Estimate each patient's exposures.
 
@@ -284,34 +284,37 @@ def signature_exposures(
     ----------
     substitutions
         patient, channel (index into `CHANNELS`, or null) and `CLASS_KEY`; one row a mutation.
-    names, signatures
-        Signatures and their probabilities of channels (96 × s) in the sequenced territory.
+    signatures
+        Probabilities of channels (96 × s) of the study's signatures in the sequenced territory.
     classes, class_signatures
         `class_probabilities`: what is observed where no channel is known.
-    minimum_mutations
-        Patients with fewer substitutions get no row.
+    settings
+        Names of the signatures, estimator, and the number of substitutions below which a patient
+        gets no row.
 
     Returns
     -------
     polars.DataFrame
         Columns of `EXPOSURE_SCHEMA`, one row a patient and signature. `n_mutations` are the
         patient's substitutions, `share` sums to 1 over the signatures, `exposure` is
-        share · n_mutations. Patients whose channels are all known are fitted by least squares, the
-        others by maximum likelihood.
+        share · n_mutations. Patients whose channels are all known are fitted by the study's
+        estimator, the others by maximum likelihood.
     """
+    names = settings.signatures
     patients = (
         substitutions.group_by("patient")
         .agg(n_mutations=pl.len(), n_unknown=pl.col("channel").is_null().sum())
-        .filter(pl.col("n_mutations") >= minimum_mutations)
+        .filter(pl.col("n_mutations") >= settings.minimum_mutations)
         .sort("patient")
         .with_row_index("tumour")
     )
     mine = substitutions.join(patients, on="patient")
-    exact = patients.filter(n_unknown=0)
-    inexact = patients.filter(pl.col("n_unknown") > 0)
+    by_squares = (pl.col("n_unknown") == 0) & (settings.estimator == "least_squares")
+    exact = patients.filter(by_squares)
+    inexact = patients.filter(~by_squares)
     shares = np.zeros((patients.height, len(names)))
     if exact.height:
-        known = mine.filter(n_unknown=0)
+        known = mine.filter(by_squares)
         counts = np.zeros((patients.height, len(CHANNELS)))
         np.add.at(counts, (known["tumour"].to_numpy(), known["channel"].to_numpy()), 1)
         rows = exact["tumour"].to_numpy()
@@ -320,7 +323,7 @@ def signature_exposures(
         # Channels and classes are rows of one table of observations.
         index = classes.with_row_index("observation", offset=len(CHANNELS))
         observed = (
-            mine.filter(pl.col("n_unknown") > 0)
+            mine.filter(~by_squares)
             .join(index, on=list(CLASS_KEY), how="left", nulls_equal=True)
             .with_columns(
                 observation=pl.coalesce(
@@ -408,11 +411,10 @@ def estimate_site_exposures(
     )
     return signature_exposures(
         substitutions,
-        settings.signatures,
         rescale_signatures(cosmic, measured_in, wanted),
         classes,
         class_signatures,
-        settings.minimum_mutations,
+        settings,
     )
 
 
