@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,23 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
     if cohorts:
         _check_references(study, cohorts, run, path)
     if any(cohort.has_somatic for cohort in cohorts.values()):
-        chosen = study.variants.signatures
-        reference_signatures(chosen.signatures, chosen.cosmic_version, chosen.build)
+        _check_signatures(study, run.study)
     return Plan(run, study, sites, cohorts, run.coordinator)
+
+
+def _check_signatures(study: Study, study_path: Path | str) -> None:
+    """Refuse signatures that COSMIC does not have, before any read is aligned."""
+    chosen = study.variants.signatures
+    try:
+        reference_signatures(chosen.signatures, chosen.cosmic_version, chosen.build)
+    except InputError as error:
+        row = line_of_key(study_path, ("variants", "signatures"))
+        raise InputError(
+            [
+                replace(problem, file=study_path, row=row, column="variants.signatures")
+                for problem in error.problems
+            ]
+        ) from None
 
 
 def _check_references(
