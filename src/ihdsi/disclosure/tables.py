@@ -356,9 +356,8 @@ def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
     """Means by n, by what one patient can contribute, and by what the other strata leave over.
 
     A patient with few mutations has no signature share, so that the assessed patients of a
-    stratum minus those with a share are a count of its own.
+    stratum minus those with a share are a count of their own.
     """
-    settings = context.settings
     stratum = ["stratum_variable", "stratum"]
     assessed = context.tables["gene_alterations"].select(*stratum, n="n_assessed")
     sizes = (
@@ -366,19 +365,14 @@ def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
         .group_by(stratum)
         .agg(_assessed=pl.col("n").max())
     )
-    lacking = pl.col("_assessed") - pl.col("n")
+    is_share = pl.col("measure").str.starts_with(SHARE_PREFIX)
     sized = frame.join(sizes, on=stratum, how="left", maintain_order="left").with_columns(
-        _mark(
-            pl.col("measure").str.starts_with(SHARE_PREFIX)
-            & (lacking > 0)
-            & ~safe_count(lacking, settings),
-            ESTIMATED,
-        )
+        _lacking=pl.when(is_share).then(pl.col("_assessed") - pl.col("n")).otherwise(0)
     )
     judged = _control_moments(
-        sized.drop("_assessed"), "measure", pl.col("variance"), settings, dominance=True
+        sized.drop("_assessed"), "measure", pl.col("variance"), context.settings, dominance=True
     )
-    return Judged(judged, _unmarked(frame))
+    return Judged(judged.drop("_lacking"), _unmarked(frame))
 
 
 def _control_moments(
@@ -389,25 +383,46 @@ def _control_moments(
     *,
     dominance: bool = False,
 ) -> pl.DataFrame:
-    """Means and variances, which give away n, sum and sum of squares of what is left over."""
+    """Means and variances, which give away n, sum and sum of squares of what is left over.
+
+    The column ``_lacking``, if there is one, is the number of patients without a value: a count
+    that is known with n, and left over with it.
+    """
+    if "_lacking" not in frame.columns:
+        return _control_moments(
+            frame.with_columns(_lacking=pl.lit(0)), line, variance, settings, dominance=dominance
+        ).drop("_lacking")
+
+    def known(lacking: pl.Expr) -> pl.Expr:
+        return (lacking == 0) | (lacking >= settings.minimum_cell_count)
 
     def spread(total: pl.Expr, squares: pl.Expr) -> pl.Expr:
         return small_contributions(total, squares, settings) if dominance else pl.lit(value=True)
 
-    def safe(n: pl.Expr, total: pl.Expr, squares: pl.Expr) -> pl.Expr:
+    def safe(n: pl.Expr, total: pl.Expr, squares: pl.Expr, lacking: pl.Expr) -> pl.Expr:
         # Sums of squares of equal values differ from zero by rounding.
         varies = squares - total**2 / n > 1e-9 * squares
-        return enough_patients(n, settings) & varies & spread(total, squares)
+        return enough_patients(n, settings) & varies & spread(total, squares) & known(lacking)
 
     n, mean = pl.col("n"), pl.col("mean")
+    total, squares = pl.col("_total"), pl.col("_squares")
     judged = frame.with_columns(
         _mark(~enough_patients(n, settings), MINIMUM_N),
         _total=n * mean,
         _squares=(n - 1) * variance + n * mean**2,
-    ).with_columns(_mark(~(variance > 0), CONSTANT))
-    judged = judged.with_columns(_mark(~spread(pl.col("_total"), pl.col("_squares")), DOMINANCE))
+    )
+    for condition, rule in (
+        (~(variance > 0), CONSTANT),
+        (~known(pl.col("_lacking")), ESTIMATED),
+        (~spread(total, squares), DOMINANCE),
+    ):
+        judged = judged.with_columns(_mark(condition, rule))
     judged = protect_strata(
-        judged, [line], ["n", "_total", "_squares"], safe, pl.col("rule").is_not_null()
+        judged,
+        [line],
+        ["n", "_total", "_squares", "_lacking"],
+        safe,
+        pl.col("rule").is_not_null(),
     )
     return _after_strata(judged).drop("_total", "_squares")
 

@@ -173,7 +173,7 @@ def _mutation_burden(inputs: ReportInputs) -> Figure:
         NONSYNONYMOUS: "protein-altering mutations per Mb",
         ALL_MUTATIONS: "all mutations per Mb",
     } | {
-        f"{SHARE_PREFIX}{name}": f"share of {_words(name)} signatures ({' + '.join(members)})"
+        f"{SHARE_PREFIX}{name}": f"share of {' + '.join(members)} ({_words(name)})"
         for name, members in settings.groups.items()
     }
     title = "Mutation burden and mutational signatures"

@@ -191,6 +191,23 @@ def test_patients_without_a_share_are_a_count(lacking, left):
     assert cleared["mutation_burden"].height == left
 
 
+def test_patients_without_a_share_do_not_follow_from_the_other_strata():
+    shares = {"all": [0.1, 0.5] * 25, "low": [0.1, 0.5] * 15, "high": [0.1, 0.5] * 10}
+    lacking = {"all": 12, "low": 8, "high": 4}
+    table = pl.concat(
+        [of_values(v, "signature_share_apobec", "1", s) for s, v in shares.items()]
+        + [
+            of_values([1.0, 2.0] * (len(v) // 2 + lacking[s] // 2), stratum=s)
+            for s, v in shares.items()
+        ]
+    )
+    cleared, log = clear("mutation_burden", table)
+    left = cleared["mutation_burden"].filter(measure="signature_share_apobec")
+    assert left["stratum"].to_list() == ["all"]
+    assert sorted(log["rule"]) == ["complementary_suppression", "patients_without_estimate"]
+    assert cleared["mutation_burden"].filter(measure="all_mutations").height == 3
+
+
 @pytest.mark.parametrize(
     ("n_altered", "zero", "left"),
     [

@@ -48,10 +48,12 @@ def burden_means(
     if named.is_empty():
         return None
     sites = named["site"].drop_nulls().unique().sort().to_list()
-    if len(sites) == 1:
-        named = named.drop_nulls("site")
-    elif len(sites) > COLOURED_SITES:
-        named = named.filter(pl.col("site").is_null())
+    is_pooled = pl.col("site").is_null()
+    if len(sites) > COLOURED_SITES:
+        named = named.filter(is_pooled)
+    else:
+        # What one site alone released is no result of all.
+        named = named.filter(~is_pooled | (pl.col("n_sites") > 1))
     rows = named.with_columns(
         site=pl.col("site").fill_null(TOGETHER),
         stratum=pl.when(pl.col("stratum_variable") == ALL)
