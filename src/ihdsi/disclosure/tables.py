@@ -359,7 +359,11 @@ def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
     stratum minus those with a share are a count of their own.
     """
     stratum = ["stratum_variable", "stratum"]
-    assessed = context.tables["gene_alterations"].select(*stratum, n="n_assessed")
+    assessed = (
+        context.tables["gene_alterations"]
+        .filter(pl.col("alteration_class") == ANY)
+        .select(*stratum, n="n_assessed")
+    )
     sizes = (
         pl.concat([assessed, frame.select(*stratum, "n")])
         .group_by(stratum)

@@ -72,7 +72,8 @@ def build_mutation_burden(
         patient, chromosome, position, reference_allele, alternate_allele, alteration_class; a
         variant in several genes counts once.
     assessed
-        patient, callable_megabases; patients whose callable territory is unknown have no burden.
+        patient, callable_megabases; patients whose callable territory is unknown have no burden,
+        patients who are not listed have neither burden nor shares.
     clinical, strata
         Patients' clinical variables, and those whose levels are strata.
     exposures
@@ -98,7 +99,9 @@ def build_mutation_burden(
             ),
             _burden(variants, assessed, ALL_MUTATIONS, pl.lit(value=True)),
             *(
-                exposures.group_by("patient").agg(
+                exposures.join(assessed, on="patient", how="semi")
+                .group_by("patient")
+                .agg(
                     value=pl.col("share").filter(pl.col("signature").is_in(list(members))).sum(),
                     measure=pl.lit(SHARE_PREFIX + name),
                     unit=pl.lit("1"),

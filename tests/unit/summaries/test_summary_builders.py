@@ -223,6 +223,10 @@ def test_signature_shares():
     unknown = ASSESSED.with_columns(callable_megabases=pl.lit(None, dtype=pl.Float64))
     only = build_mutation_burden(VARIANTS, unknown, CLINICAL, [], exposures, groups)
     assert only["measure"].to_list() == ["signature_share_apobec", "signature_share_whole"]
+    # A patient who is left out by quality control is no longer among the assessed.
+    without = ASSESSED.filter(pl.col("patient") != "a")
+    fewer = build_mutation_burden(VARIANTS, without, CLINICAL, [], exposures, groups)
+    assert row(fewer, measure="signature_share_apobec")["mean"] == pytest.approx(0.1)
     nobody = build_mutation_burden(
         VARIANTS.clear(), ASSESSED.clear(), None, [], exposures.clear(), groups
     )
