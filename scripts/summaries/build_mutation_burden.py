@@ -13,5 +13,7 @@ burden = build_mutation_burden(
     pl.read_parquet(snakemake.input.assessed),
     clinical=pl.read_parquet(clinical) if clinical else None,
     strata=snakemake.params.strata,
+    exposures=pl.read_parquet(snakemake.input.exposures),
+    groups=snakemake.params.groups,
 )
 write_table(burden, "mutation_burden", snakemake.output[0])

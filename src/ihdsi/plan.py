@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ihdsi.given_files import absent_names
 from ihdsi.sheet_description import describe_cohort, outline_cohort
 from ihdsi.sheets import read_cohort
 from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
+from ihdsi.variants.signatures import reference_signatures
 from ihdsi.yaml_documents import line_of_key
 
 __all__ = ["Plan", "load_plan"]
@@ -57,7 +58,8 @@ class Plan:
         """The rule files of ``workflow/rules`` that this run includes, in their order."""
         site = (
             *(("simulate",) if self.study.simulated else ()),
-            *("reference", "reads", "alignment", "germline", "somatic", "expression", "clinical"),
+            *("reference", "reads", "alignment", "germline", "somatic", "signatures"),
+            *("expression", "clinical"),
             *("quality_control", "summaries", "release"),
         )
         return (
@@ -109,7 +111,8 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
     ------
     InputError
         With every problem of the first document that has any: run configuration, study, sites,
-        codebooks, sample sheets, names in given files, clinical tables.
+        codebooks, sample sheets, names in given files, clinical tables, reference files, COSMIC's
+        signatures.
     """
     run = load_run(dict(config), path)
     if not run.sites and not run.coordinator:
@@ -139,7 +142,24 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
             )
     if cohorts:
         _check_references(study, cohorts, run, path)
+    if any(cohort.has_somatic for cohort in cohorts.values()):
+        _check_signatures(study, run.study)
     return Plan(run, study, sites, cohorts, run.coordinator)
+
+
+def _check_signatures(study: Study, study_path: Path | str) -> None:
+    """Refuse signatures that COSMIC does not have, before any read is aligned."""
+    chosen = study.variants.signatures
+    try:
+        reference_signatures(chosen.signatures, chosen.cosmic_version, chosen.build)
+    except InputError as error:
+        row = line_of_key(study_path, ("variants", "signatures"))
+        raise InputError(
+            [
+                replace(problem, file=study_path, row=row, column="variants.signatures")
+                for problem in error.problems
+            ]
+        ) from None
 
 
 def _check_references(

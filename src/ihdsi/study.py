@@ -41,6 +41,7 @@ __all__ = [
     "Reference",
     "ReferenceFiles",
     "RunConfig",
+    "SignatureSettings",
     "Simulation",
     "Site",
     "SomaticFilters",
@@ -182,6 +183,9 @@ class DisclosureSettings(_Document):
     maximum_parameter_share: Share = Field(
         0.2, description="Most model parameters per patient (or per event, for survival)."
     )
+    maximum_contribution: Share = Field(
+        0.5, description="Most that one patient may contribute to a mean of burdens or shares."
+    )
 
 
 class DisclosureOverrides(_Document):
@@ -191,6 +195,7 @@ class DisclosureOverrides(_Document):
     minimum_cell_count: PositiveInt | None = None
     zero_cells_allowed: bool | None = None
     maximum_parameter_share: Share | None = None
+    maximum_contribution: Share | None = None
 
 
 class QualityMetric(_Document):
@@ -252,11 +257,53 @@ class GermlineFilters(_Document):
     )
 
 
+class SignatureSettings(_Document):
+    """Which mutational signatures tumours are fitted to; see ihdsi.variants.signatures."""
+
+    signatures: tuple[Annotated[str, StringConstraints(pattern=r"^SBS\d+[a-z]?$")], ...] = Field(
+        # Those that were found in urothelial carcinoma (Alexandrov et al. 2020, Nature 578:94,
+        # figure 3, Bladder-TCC); version 3.4 has split SBS40, whose part a is the common one.
+        ("SBS1", "SBS2", "SBS5", "SBS8", "SBS13", "SBS29", "SBS40a"),
+        min_length=1,
+        description="COSMIC signatures that may contribute.",
+    )
+    groups: dict[Identifier, tuple[str, ...]] = Field(
+        default={"apobec": ("SBS2", "SBS13"), "clock_like": ("SBS1", "SBS5")},
+        description="Signatures whose shares are added up and summarised.",
+    )
+    cosmic_version: Literal["3", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6"] = "3.4"
+    build: Literal["GRCh37", "GRCh38"] = Field(
+        "GRCh38", description="Build whose trinucleotides COSMIC's signatures refer to."
+    )
+    opportunities: Literal["targets", "exome", "genome"] = Field(
+        "targets", description="Whose trinucleotides the signatures are rescaled to."
+    )
+    estimator: Literal["least_squares", "maximum_likelihood"] = Field(
+        "least_squares", description="How exposures are fitted where every context is known."
+    )
+    minimum_mutations: PositiveInt = Field(
+        20, description="Single-base substitutions that a patient needs for an estimate."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SignatureSettings:
+        if len(set(self.signatures)) != len(self.signatures):
+            raise ValueError("a signature is listed twice")
+        for name, members in self.groups.items():
+            absent = [member for member in members if member not in self.signatures]
+            if absent:
+                raise ValueError(f"groups.{name} names {absent[0]}, which is not in signatures")
+            if not members or len(set(members)) != len(members):
+                raise ValueError(f"groups.{name} must name signatures, each once")
+        return self
+
+
 class VariantSettings(_Document):
     """How variants are filtered."""
 
     somatic: SomaticFilters = SomaticFilters()
     germline: GermlineFilters = GermlineFilters()
+    signatures: SignatureSettings = SignatureSettings()
 
 
 class MetaSettings(_Document):

@@ -93,3 +93,17 @@ def test_strata_of_the_federation_add_up(federation, shared):
     assert both.height == everyone.height
     assert (both["n_assessed"] == both["n_assessed_by_sex"]).all()
     assert (both["n_altered"] == both["n_altered_by_sex"]).all()
+
+
+def test_the_federation_sees_apobec_mutagenesis_without_a_genome(federation):
+    burden = pl.read_parquet(federation / "results/tcga_blca/meta/mutation_burden.parquet")
+    pooled = burden.filter(
+        pl.col("site").is_null(), measure="signature_share_apobec", stratum_variable="all"
+    )
+    # Hospitals with a single patient have no variance, and so no row.
+    assert pooled["n"].item() > 350
+    assert pooled["n_sites"].item() > 20
+    assert pooled["confidence_low"].item() > 0.45
+    assert pooled["confidence_high"].item() < 0.65
+    # Without targets nothing is known of the sequenced megabases.
+    assert burden.filter(unit="1/Mb").is_empty()

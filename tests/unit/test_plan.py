@@ -277,3 +277,14 @@ def test_reference_files_that_are_enough(project, sheet, reference):
     project.config["sites"] = ["beta/site.yaml"]
     project.study["reference"] = {"name": "build-1"} | reference
     assert project.load().study.reference.paths == reference
+
+
+def test_a_signature_that_cosmic_lacks(project, refused_plan):
+    project.study["variants"] = {"signatures": {"signatures": ["SBS2", "SBS400"], "groups": {}}}
+    project.write_yaml(project.study, "study.yaml")
+    refused_plan(
+        file="study.yaml",
+        row=line_of("study.yaml", "  signatures:"),
+        column="variants.signatures",
+        text="COSMIC version 3.4 has no signature SBS400",
+    )

@@ -112,6 +112,7 @@ rule build_mutation_burden:
     input:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
+        exposures=f"{SITE}/variants/signature_exposures.parquet",
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -129,6 +130,7 @@ rule build_mutation_burden:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         strata=list(study.strata),
+        groups=study.variants.signatures.groups,
     message:
         "Summarise the mutation burden of {wildcards.site}"
     script:

@@ -20,9 +20,11 @@ from ihdsi.disclosure.rules import (
     group_size,
     safe_count,
     safe_part,
+    small_contributions,
 )
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.gene_alterations import ANY
+from ihdsi.summaries.mutation_burden import SHARE_PREFIX
 from ihdsi.summaries.strata import ALL
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
@@ -38,6 +40,8 @@ CONSTANT = "no_variation"
 GROUPS = "model_groups"
 PARAMETERS = "maximum_parameter_share"
 DESIGN = "design_withheld"
+ESTIMATED = "patients_without_estimate"
+DOMINANCE = "dominance"
 
 #: What each rule means, for the site's log.
 REASONS: Mapping[str, str] = {
@@ -52,6 +56,8 @@ REASONS: Mapping[str, str] = {
     GROUPS: "a group of the design, or a cell of two groups, is too small",
     PARAMETERS: "more model parameters than maximum_parameter_share of the patients (or events)",
     DESIGN: "the design of this contrast is withheld",
+    ESTIMATED: "the patients without an estimate are too small a number",
+    DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
 }
 
 
@@ -347,28 +353,80 @@ def _bound_classes(judged: pl.DataFrame, least: int) -> pl.DataFrame:
 
 
 def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
-    """Means by n, and by what the other strata leave over."""
-    judged = _control_moments(frame, "measure", pl.col("variance"), context.settings)
-    return Judged(judged, _unmarked(frame))
+    """Means by n, by what one patient can contribute, and by what the other strata leave over.
+
+    A patient with few mutations has no signature share, so that the assessed patients of a
+    stratum minus those with a share are a count of their own.
+    """
+    stratum = ["stratum_variable", "stratum"]
+    assessed = (
+        context.tables["gene_alterations"]
+        .filter(pl.col("alteration_class") == ANY)
+        .select(*stratum, n="n_assessed")
+    )
+    sizes = (
+        pl.concat([assessed, frame.select(*stratum, "n")])
+        .group_by(stratum)
+        .agg(_assessed=pl.col("n").max())
+    )
+    is_share = pl.col("measure").str.starts_with(SHARE_PREFIX)
+    sized = frame.join(sizes, on=stratum, how="left", maintain_order="left").with_columns(
+        _lacking=pl.when(is_share).then(pl.col("_assessed") - pl.col("n")).otherwise(0)
+    )
+    judged = _control_moments(
+        sized.drop("_assessed"), "measure", pl.col("variance"), context.settings, dominance=True
+    )
+    return Judged(judged.drop("_lacking"), _unmarked(frame))
 
 
 def _control_moments(
-    frame: pl.DataFrame, line: str, variance: pl.Expr, settings: DisclosureSettings
+    frame: pl.DataFrame,
+    line: str,
+    variance: pl.Expr,
+    settings: DisclosureSettings,
+    *,
+    dominance: bool = False,
 ) -> pl.DataFrame:
-    """Means and variances, which give away n, sum and sum of squares of what is left over."""
+    """Means and variances, which give away n, sum and sum of squares of what is left over.
 
-    def safe(n: pl.Expr, total: pl.Expr, squares: pl.Expr) -> pl.Expr:
+    The column ``_lacking``, if there is one, is the number of patients without a value: a count
+    that is known with n, and left over with it.
+    """
+    if "_lacking" not in frame.columns:
+        return _control_moments(
+            frame.with_columns(_lacking=pl.lit(0)), line, variance, settings, dominance=dominance
+        ).drop("_lacking")
+
+    def known(lacking: pl.Expr) -> pl.Expr:
+        return (lacking == 0) | (lacking >= settings.minimum_cell_count)
+
+    def spread(total: pl.Expr, squares: pl.Expr) -> pl.Expr:
+        return small_contributions(total, squares, settings) if dominance else pl.lit(value=True)
+
+    def safe(n: pl.Expr, total: pl.Expr, squares: pl.Expr, lacking: pl.Expr) -> pl.Expr:
         # Sums of squares of equal values differ from zero by rounding.
-        return enough_patients(n, settings) & (squares - total**2 / n > 1e-9 * squares)
+        varies = squares - total**2 / n > 1e-9 * squares
+        return enough_patients(n, settings) & varies & spread(total, squares) & known(lacking)
 
     n, mean = pl.col("n"), pl.col("mean")
+    total, squares = pl.col("_total"), pl.col("_squares")
     judged = frame.with_columns(
         _mark(~enough_patients(n, settings), MINIMUM_N),
         _total=n * mean,
         _squares=(n - 1) * variance + n * mean**2,
-    ).with_columns(_mark(~(variance > 0), CONSTANT))
+    )
+    for condition, rule in (
+        (~(variance > 0), CONSTANT),
+        (~known(pl.col("_lacking")), ESTIMATED),
+        (~spread(total, squares), DOMINANCE),
+    ):
+        judged = judged.with_columns(_mark(condition, rule))
     judged = protect_strata(
-        judged, [line], ["n", "_total", "_squares"], safe, pl.col("rule").is_not_null()
+        judged,
+        [line],
+        ["n", "_total", "_squares", "_lacking"],
+        safe,
+        pl.col("rule").is_not_null(),
     )
     return _after_strata(judged).drop("_total", "_squares")
 

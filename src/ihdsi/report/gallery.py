@@ -10,6 +10,7 @@ import polars as pl
 from ihdsi.report import figures
 from ihdsi.report.inputs import ReportInputs
 from ihdsi.report.tables import unit_suffix
+from ihdsi.summaries.mutation_burden import ALL_MUTATIONS, NONSYNONYMOUS, SHARE_PREFIX
 
 __all__ = ["Figure", "all_figures", "write_figures"]
 
@@ -55,6 +56,7 @@ def all_figures(inputs: ReportInputs) -> dict[str, Figure]:
         _quality_control(inputs),
         _alterations(inputs),
         _drivers(inputs),
+        _mutation_burden(inputs),
         *(
             figure
             for contrast in inputs.study.contrasts
@@ -162,6 +164,31 @@ def _drivers(inputs: ReportInputs) -> Figure:
         figures.driver_recurrence(inputs.drivers, f"{title}. {caption}"),
         "Recurrence could not be tested: the alterations, the mutation burden or the coding "
         "lengths were not released.",
+    )
+
+
+def _mutation_burden(inputs: ReportInputs) -> Figure:
+    settings = inputs.study.variants.signatures
+    titles = {
+        NONSYNONYMOUS: "protein-altering mutations per Mb",
+        ALL_MUTATIONS: "all mutations per Mb",
+    } | {
+        f"{SHARE_PREFIX}{name}": f"share of {' + '.join(members)} ({_words(name)})"
+        for name, members in settings.groups.items()
+    }
+    title = "Mutation burden and mutational signatures"
+    caption = (
+        "Mean over patients with Student's 95 % interval. Burden is per callable megabase; all "
+        "mutations include synonymous and non-coding ones. Shares are of single-base "
+        f"substitutions, in patients with at least {settings.minimum_mutations}, fitted to COSMIC "
+        f"{settings.cosmic_version}."
+    )
+    return Figure(
+        "mutation_burden",
+        title,
+        caption,
+        figures.burden_means(inputs.mutation_burden, titles, f"{title}. {caption}"),
+        "No site released a mutation burden or a signature share.",
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ihdsi.meta.pool import pool_gene_alterations
+from ihdsi.meta.pool import pool_gene_alterations, pool_mutation_burden
 from ihdsi.report import figures
 from ihdsi.report.tables import characteristics, disclosure_rows, format_p, unit_suffix
 
@@ -63,6 +63,37 @@ def test_each_frequency_lies_in_its_own_interval():
             tables[row["site"]].filter(pl.col("gene_name") == row["name"])["n_altered"][0]
             == (row["n_altered"])
         )
+
+
+def _burdens(sites):
+    return pool_mutation_burden(
+        {
+            site: pl.DataFrame(
+                {"measure": ["signature_share_apobec", "all_mutations", "signature_share_other"]}
+                | {"unit": ["1", "1/Mb", "1"], "stratum_variable": "all", "stratum": "all"}
+                | {"n": 20, "mean": [0.6, 8.0 + number, 0.1], "variance": [0.04, 9.0, 0.01]}
+            )
+            for number, site in enumerate(sites)
+        }
+    )
+
+
+@pytest.mark.parametrize(("n_sites", "shown"), [(1, 1), (2, 3), (7, 8), (8, 1)])
+def test_burdens_are_drawn_by_site_and_together(n_sites, shown):
+    titles = {"all_mutations": "mutations per Mb", "signature_share_apobec": "share"}
+    burden = _burdens([f"site_{number}" for number in range(n_sites)])
+    chart = figures.burden_means(burden, titles, "d")
+    rows = _values(chart)
+    assert len({row["site"] for row in rows}) == shown
+    assert ("all sites" in {row["site"] for row in rows}) == (n_sites > 1)
+    assert all(row["confidence_low"] < row["mean"] < row["confidence_high"] for row in rows)
+    assert {row["mean"] for row in rows} >= {0.6}  # the measure that has no title keeps out
+    assert 0.1 not in {row["mean"] for row in rows}
+    panels = chart.to_dict()["concat"]
+    assert [panel["layer"][0]["encoding"]["x"]["title"] for panel in panels] == list(
+        titles.values()
+    )
+    assert figures.burden_means(burden.clear(), titles, "d") is None
 
 
 def test_a_withheld_bin_stays_on_the_axis_and_is_marked():

@@ -15,6 +15,7 @@ from ihdsi.meta.pool import (
     pool_alteration_contrasts,
     pool_expression_effects,
     pool_gene_alterations,
+    pool_mutation_burden,
     pool_survival_effects,
 )
 from ihdsi.report.gallery import all_figures, write_figures
@@ -103,9 +104,21 @@ def _site(seed, rna=True, dna=True, clinical=True, genes=30):
         for stratum, n in counts.items()
         for kind in ("any", "missense")
     )
+    measures = {"all_mutations": 7.0, "nonsynonymous_mutations": 5.0, "signature_share_apobec": 0.6}
     burden = pl.DataFrame(
-        {"measure": ["nonsynonymous_mutations"], "unit": ["1/Mb"], "stratum_variable": ["all"]}
-        | {"stratum": ["all"], "n": [40], "mean": [5.0], "variance": [2.0]}
+        [
+            {
+                "measure": measure,
+                "unit": "1" if mean < 1 else "1/Mb",
+                "stratum_variable": "all" if stratum == "all" else "stage_group",
+                "stratum": stratum,
+                "n": n,
+                "mean": mean,
+                "variance": 0.1 * mean,
+            }
+            for measure, mean in measures.items()
+            for stratum, n in counts.items()
+        ]
     )
     profile = pl.DataFrame(
         [
@@ -162,6 +175,7 @@ def _inputs(sites=("lih", "ncck"), simulated=True, **released):
         pooled_alterations=pool_gene_alterations(by_site("alterations")),
         alteration_contrasts=contrasts,
         drivers=drivers,
+        mutation_burden=pool_mutation_burden(by_site("burden")),
         biomarkers=rank_biomarkers(
             evidence_table(expression, survival, contrasts, drivers), study.biomarkers.tiers
         ),
@@ -208,6 +222,7 @@ def test_an_empty_study_says_so():
     for words in (
         "No site released a cohort profile",
         "No site released somatic alterations",
+        "No site released a mutation burden or a signature share",
         "No site released expression effects",
         "No site released survival effects",
         "no gene could be ranked",

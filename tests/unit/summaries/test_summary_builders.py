@@ -178,12 +178,79 @@ def test_a_patient_with_variants_must_be_assessed():
 def test_mutation_burden():
     table = build_mutation_burden(VARIANTS, ASSESSED, CLINICAL, ["stage"])
     validate_table(table, "mutation_burden")
-    whole = row(table, stratum="all")
+    whole = row(table, stratum="all", measure="nonsynonymous_mutations")
     burden = [2.0, 0.5, 0.0, 0.0]  # a: two variants (one in two genes); d: territory unknown
     assert whole["n"] == 4
     assert whole["mean"] == pytest.approx(np.mean(burden))
     assert whole["variance"] == pytest.approx(np.var(burden, ddof=1))
     assert table.filter(stratum="high").is_empty()  # one patient has no variance
+    # With the non-coding and the synonymous one.
+    every = row(table, stratum="all", measure="all_mutations")
+    counts = VARIANTS.unique(["patient", "position"]).group_by("patient").len()
+    values = ASSESSED.drop_nulls().join(counts, on="patient", how="left")
+    expected = (values["len"].fill_null(0) / values["callable_megabases"]).to_numpy()
+    assert (every["n"], every["unit"]) == (4, "1/Mb")
+    assert every["mean"] == pytest.approx(expected.mean())
+    assert every["mean"] > whole["mean"]
+    assert every["variance"] == pytest.approx(expected.var(ddof=1))
+
+
+def test_signature_shares():
+    shares = {"a": (0.5, 0.3, 0.2), "b": (0.1, 0.1, 0.8), "c": (0.0, 0.0, 1.0)}
+    exposures = pl.DataFrame(
+        [
+            (patient, signature, share * 50, share, 50)
+            for patient, row in shares.items()
+            for signature, share in zip(("SBS2", "SBS13", "SBS5"), row, strict=True)
+        ],
+        schema=["patient", "signature", "exposure", "share", "n_mutations"],
+        orient="row",
+    )
+    groups = {"apobec": ("SBS2", "SBS13"), "whole": ("SBS2", "SBS13", "SBS5")}
+    table = build_mutation_burden(VARIANTS, ASSESSED, CLINICAL, ["stage"], exposures, groups)
+    validate_table(table, "mutation_burden")
+    apobec = row(table, stratum="all", measure="signature_share_apobec")
+    assert (apobec["n"], apobec["unit"]) == (3, "1")
+    assert apobec["mean"] == pytest.approx(np.mean([0.8, 0.2, 0.0]))
+    assert apobec["variance"] == pytest.approx(np.var([0.8, 0.2, 0.0], ddof=1))
+    low = row(table, stratum="low", measure="signature_share_apobec")
+    assert (low["n"], low["mean"]) == (2, pytest.approx(0.5))
+    assert row(table, stratum="all", measure="signature_share_whole")["mean"] == pytest.approx(1)
+    # The burdens are those without signatures.
+    alone = build_mutation_burden(VARIANTS, ASSESSED, CLINICAL, ["stage"])
+    assert table.filter(unit="1/Mb").equals(alone)
+    # Patients of unknown territory (a MAF without targets) have shares and no burden.
+    unknown = ASSESSED.with_columns(callable_megabases=pl.lit(None, dtype=pl.Float64))
+    only = build_mutation_burden(VARIANTS, unknown, CLINICAL, [], exposures, groups)
+    assert only["measure"].to_list() == ["signature_share_apobec", "signature_share_whole"]
+    # A patient who is left out by quality control is no longer among the assessed.
+    without = ASSESSED.filter(pl.col("patient") != "a")
+    fewer = build_mutation_burden(VARIANTS, without, CLINICAL, [], exposures, groups)
+    assert row(fewer, measure="signature_share_apobec")["mean"] == pytest.approx(0.1)
+    nobody = build_mutation_burden(
+        VARIANTS.clear(), ASSESSED.clear(), None, [], exposures.clear(), groups
+    )
+    validate_table(nobody, "mutation_burden")
+    assert nobody.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("measure", "unit", "mean", "message"),
+    [
+        ("signature_share_apobec", "1/Mb", 0.5, "have the unit 1"),
+        ("all_mutations", "1", 5.0, "have the unit 1"),
+        ("signature_share_apobec", "1", 1.5, "at most 1"),
+        ("signature_SBS2", "1", 0.5, "does not match"),
+        ("mutations", "1/Mb", 0.5, "does not match"),
+    ],
+)
+def test_a_burden_that_breaks_its_contract(measure, unit, mean, message):
+    table = pl.DataFrame(
+        {"measure": [measure], "unit": [unit], "stratum_variable": ["all"], "stratum": ["all"]}
+        | {"n": [10], "mean": [mean], "variance": [1.0]}
+    )
+    with pytest.raises(InputError, match=message):
+        validate_table(table, "mutation_burden")
 
 
 @pytest.fixture(scope="module")
