@@ -56,8 +56,8 @@ class Plan:
         """The rule files of ``workflow/rules`` that this run includes, in their order."""
         site = (
             *(("simulate",) if self.study.simulated else ()),
-            *("reference", "reads", "alignment", "germline", "somatic", "expression", "clinical"),
-            *("quality_control", "summaries", "release"),
+            *("reference", "reads", "alignment", "germline", "somatic", "copy_number"),
+            *("expression", "clinical", "quality_control", "summaries", "release"),
         )
         return (
             *(site if self.sites else ()),
