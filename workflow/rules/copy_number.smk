@@ -3,6 +3,14 @@
 COPY_NUMBER = study.variants.copy_number
 COPY_NUMBER_BINS = "results/{study}/reference/copy_number"
 COPY_NUMBER_SITE = "results/{study}/sites/{site}/copy_number"
+# As `cnvkit.py batch` does: the edges of targets bias the coverage of hybrid capture only, and a
+# genome, with its many bins, takes a stricter threshold for breakpoints (of the methods that have one).
+EDGE_CORRECTION = "" if study.reference.targets and COPY_NUMBER.off_target_bin_size else "--no-edge"
+SEGMENTATION = f"--method {COPY_NUMBER.segmentation}" + (
+    " --threshold 1e-6"
+    if not study.reference.targets and COPY_NUMBER.segmentation in ("haar", "cbs")
+    else ""
+)
 
 
 rule design_copy_number_bins:
@@ -129,10 +137,12 @@ rule pool_normal_coverage:
             if input.normals
             else f"--targets {input.targets} --antitargets {input.antitargets}"
         ),
+        edges=EDGE_CORRECTION,
     message:
         "Pool the coverage of the normals of {wildcards.site}"
     shell:
-        "cnvkit.py reference {params.coverage} --fasta {input.genome} --output {output} 2> {log}"
+        "cnvkit.py reference {params.coverage} --fasta {input.genome} {params.edges}"
+        " --output {output} 2> {log}"
 
 
 rule segment_copy_number:
@@ -162,13 +172,14 @@ rule segment_copy_number:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        method=COPY_NUMBER.segmentation,
+        edges=EDGE_CORRECTION,
+        segmentation=SEGMENTATION,
     message:
         "Segment the copy number of {wildcards.patient} of {wildcards.site}"
     shell:
         "(cnvkit.py fix {input.targets} {input.antitargets} --reference {input.reference}"
-        " --sample-id {wildcards.patient} --output {output.bins}"
-        " && cnvkit.py segment {output.bins} --method {params.method}"
+        " --sample-id {wildcards.patient} {params.edges} --output {output.bins}"
+        " && cnvkit.py segment {output.bins} {params.segmentation}"
         " --output {output.segments}) > {log} 2>&1"
 
 
