@@ -14,6 +14,7 @@ recovery = evaluate_recovery(
     load_truth(Path(snakemake.input.truth[0]).parent, snakemake.input.targets),
     somatic_variants=[pl.read_parquet(path) for path in snakemake.input.somatic_variants],
     germline_genotypes=[pl.read_parquet(path) for path in snakemake.input.germline_genotypes],
+    copy_number_genes=[pl.read_parquet(path) for path in snakemake.input.copy_number_genes],
     gene_counts=[pl.read_parquet(path) for path in snakemake.input.gene_counts],
     expression_effects=pl.read_parquet(snakemake.input.expression_effects),
     survival_effects=pl.read_parquet(snakemake.input.survival_effects),

@@ -11,6 +11,7 @@ from ihdsi.errors import InputError, Problem
 
 __all__ = [
     "gene_catalogue",
+    "gene_locations",
     "load_transcript_to_gene",
     "read_gene_catalogue",
     "transcript_to_gene",
@@ -89,6 +90,24 @@ def gene_catalogue(annotation: Path | str) -> pl.DataFrame:
     return genes.join(coding, on="gene_id", how="left", maintain_order="left").with_columns(
         pl.col("gene_name").fill_null(pl.col("gene_id"))
     )
+
+
+def gene_locations(annotation: Path | str) -> pl.DataFrame:
+    """Where the genes of an annotation lie.
+
+    Returns
+    -------
+    polars.DataFrame
+        gene_id (no version), gene_name?, chromosome, start, end (0-based, half-open).
+    """
+    features = _read_features(annotation).filter(pl.col("type").is_in(_GENE_TYPES))
+    return features.select(
+        gene_id=_bare(_attribute("gene_id", "ID")),
+        gene_name=_attribute("gene_name", "Name"),
+        chromosome="chromosome",
+        start=pl.col("start") - 1,
+        end="end",
+    ).unique("gene_id", keep="first", maintain_order=True)
 
 
 def _transcripts(features: pl.DataFrame) -> pl.DataFrame:

@@ -237,6 +237,20 @@ class Cohort:
         """Patients whose germline variants are called from reads."""
         return {p.patient: p for p in self.patients.values() if p.germline_calling}
 
+    @cached_property
+    def copy_number_patients(self) -> dict[str, Patient]:
+        """Patients whose tumour DNA reads are there, so that their copy number is measured."""
+        return {
+            p.patient: p
+            for p in self.patients.values()
+            if p.tumour_dna is not None and p.tumour_dna.has_reads
+        }
+
+    @cached_property
+    def copy_number_normals(self) -> list[Sample]:
+        """Normals that a tumour's coverage is compared with; without any, a flat reference is."""
+        return [s for s in self.aligned if s.tissue == "normal"]
+
     def _files(self, entry: Entry, tissue: Tissue, assay: Assay = "dna") -> dict[str, list[Sample]]:
         files: dict[str, list[Sample]] = defaultdict(list)
         for sample in self.samples.values():
@@ -282,6 +296,11 @@ class Cohort:
     def has_somatic(self) -> bool:
         """Whether any patient has a somatic call set."""
         return bool(self.somatic_called or self.somatic_vcfs or self.mafs)
+
+    @property
+    def has_copy_number(self) -> bool:
+        """Whether the copy number of any tumour is measured."""
+        return bool(self.copy_number_patients)
 
     @property
     def has_germline(self) -> bool:

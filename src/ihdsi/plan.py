@@ -59,8 +59,8 @@ class Plan:
         site = (
             *(("simulate",) if self.study.simulated else ()),
             *("reference", "reads", "alignment", "germline", "somatic", "signatures"),
-            *("expression", "clinical"),
-            *("quality_control", "summaries", "release"),
+            "copy_number",
+            *("expression", "clinical", "quality_control", "summaries", "release"),
         )
         return (
             *(site if self.sites else ()),

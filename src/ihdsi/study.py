@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveInt,
     StringConstraints,
     model_validator,
@@ -32,6 +33,7 @@ __all__ = [
     "ClinicalDictionary",
     "ClinicalVariable",
     "Contrast",
+    "CopyNumberSettings",
     "DisclosureOverrides",
     "DisclosureSettings",
     "Endpoint",
@@ -298,12 +300,60 @@ class SignatureSettings(_Document):
         return self
 
 
+class CopyNumberSettings(_Document):
+    """How copy number is measured and called; see ihdsi.variants.copy_number.
+
+    The defaults are those of CNVkit 0.9 (Talevich et al. 2016), where it has one.
+    """
+
+    target_bin_size: PositiveInt = Field(
+        267, description="Mean size in bp of the bins that targets are split into."
+    )
+    off_target_bin_size: NonNegativeInt = Field(
+        150_000,
+        description="Mean size in bp of the bins between targets; 0 for amplicons, which have no "
+        "reads there.",
+    )
+    genome_bin_size: PositiveInt = Field(
+        2000, description="Size in bp of the bins of a genome, where there are no targets."
+    )
+    segmentation: Literal["haar", "cbs", "hmm-tumor", "none"] = Field(
+        "haar", description="How bins are joined to segments; cbs needs R with DNAcopy."
+    )
+    minimum_bins: PositiveInt = Field(3, description="Bins without which a gene is not assessed.")
+    focal_p_value: Share = Field(
+        0.001,
+        description="p-value up to which a gene differs from its segments and is called from its "
+        "own bins.",
+    )
+    deletion_threshold: float = Field(-1.1, description="log2 ratio up to which: deletion.")
+    loss_threshold: float = Field(-0.25, description="log2 ratio up to which: loss.")
+    gain_threshold: float = Field(0.2, description="log2 ratio above which: gain.")
+    amplification_threshold: float = Field(
+        0.7, description="log2 ratio above which: amplification."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CopyNumberSettings:
+        thresholds = (
+            self.deletion_threshold,
+            self.loss_threshold,
+            0.0,
+            self.gain_threshold,
+            self.amplification_threshold,
+        )
+        if any(left >= right for left, right in pairwise(thresholds)):
+            raise ValueError("thresholds must increase: deletion, loss, 0, gain, amplification")
+        return self
+
+
 class VariantSettings(_Document):
     """How variants are filtered."""
 
     somatic: SomaticFilters = SomaticFilters()
     germline: GermlineFilters = GermlineFilters()
     signatures: SignatureSettings = SignatureSettings()
+    copy_number: CopyNumberSettings = CopyNumberSettings()
 
 
 class MetaSettings(_Document):

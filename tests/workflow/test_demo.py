@@ -65,6 +65,8 @@ def test_it_finds_the_planted_truth(root):
     assert recovery["somatic_indel_f1"] >= 0.9
     assert recovery["germline_f1"] >= 0.99
     assert recovery["germline_genotype_concordance"] >= 0.99
+    assert recovery["copy_number_truth_n"] >= 8
+    assert recovery["copy_number_f1"] >= 0.9
     assert recovery["expression_spearman"] >= 0.98
     assert recovery["expression_count_spearman"] >= 0.99
     assert recovery["de_power_at_fdr5"] >= 0.9

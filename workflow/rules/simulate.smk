@@ -68,6 +68,9 @@ rule evaluate_recovery:
         germline_genotypes=[
             f"results/{STUDY}/sites/{site}/variants/germline_genotypes.parquet" for site in sites
         ],
+        copy_number_genes=[
+            f"results/{STUDY}/sites/{site}/variants/copy_number_genes.parquet" for site in sites
+        ],
         gene_counts=[
             f"results/{STUDY}/sites/{site}/expression/gene_counts.parquet" for site in sites
         ],

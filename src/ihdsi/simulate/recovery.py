@@ -18,6 +18,7 @@ from ihdsi.simulate.genome import read_targets
 
 __all__ = [
     "Truth",
+    "copy_number_recovery",
     "driver_recovery",
     "evaluate_recovery",
     "expression_effect_recovery",
@@ -53,6 +54,7 @@ class Truth:
     genes: pl.DataFrame
     somatic: pl.DataFrame
     germline: pl.DataFrame
+    copy_number: pl.DataFrame
     expression: pl.DataFrame
 
 
@@ -69,6 +71,7 @@ def load_truth(folder: Path | str, targets: Path | str) -> Truth:
         genes=pl.read_csv(folder / "genes.tsv", separator="\t", infer_schema_length=None),
         somatic=pl.read_parquet(folder / "somatic.parquet").filter(own),
         germline=within_targets(pl.read_parquet(folder / "germline.parquet").filter(own), bed),
+        copy_number=pl.read_parquet(folder / "copy_number.parquet").filter(own),
         expression=pl.read_parquet(folder / "expression.parquet").filter(own),
     )
 
@@ -112,9 +115,11 @@ def _is_snv() -> pl.Expr:
     )
 
 
-def _detection(name: str, truth: pl.DataFrame, called: pl.DataFrame) -> dict[str, Number]:
+def _detection(
+    name: str, truth: pl.DataFrame, called: pl.DataFrame, keys: Sequence[str] = VARIANT
+) -> dict[str, Number]:
     """Precision, recall and F1 of called variants, with the numbers behind them."""
-    found = called.join(truth, on=VARIANT, how="semi").height
+    found = called.join(truth, on=list(keys), how="semi").height
     precision, recall = _share(found, called.height), _share(found, truth.height)
     return {
         f"{name}_precision": precision,
@@ -219,6 +224,43 @@ def germline_recovery(
         **_detection("germline", truth, carried),
         "germline_genotype_concordance": _share(same, both.height),
     }
+
+
+def copy_number_recovery(
+    truth: pl.DataFrame, genes: pl.DataFrame, patients: Sequence[str]
+) -> dict[str, Number]:
+    """Compare genes called gained or lost with the planted ones, patient by patient.
+
+    A gain and an amplification are alike here, and a loss and a deletion: without the purity, a
+    ratio does not tell one copy in all cells from several in some.
+
+    Parameters
+    ----------
+    truth
+        patient, gene_id, copy_number_class of the altered genes.
+    genes
+        Pooled `copy_number_genes` of the sites: patient, gene_id, copy_number_class.
+
+    Returns
+    -------
+    dict
+        copy_number_{precision,recall,f1,truth_n,called_n,found_n}. A planted gene that was not
+        assessed is not found.
+    """
+    direction = {"gain": "gained", "amplification": "gained", "loss": "lost", "deletion": "lost"}
+    planted, called = (
+        table.select(
+            "patient",
+            "gene_id",
+            direction=pl.col("copy_number_class").replace_strict(
+                direction, default=None, return_dtype=pl.String
+            ),
+        )
+        .drop_nulls("direction")
+        .filter(pl.col("patient").is_in(list(patients)))
+        for table in (truth, genes)
+    )
+    return _detection("copy_number", planted, called, ("patient", "gene_id", "direction"))
 
 
 def expression_recovery(
@@ -349,6 +391,7 @@ def evaluate_recovery(
     *,
     somatic_variants: Sequence[pl.DataFrame],
     germline_genotypes: Sequence[pl.DataFrame],
+    copy_number_genes: Sequence[pl.DataFrame],
     gene_counts: Sequence[pl.DataFrame],
     expression_effects: pl.DataFrame,
     survival_effects: pl.DataFrame,
@@ -362,7 +405,7 @@ def evaluate_recovery(
     ----------
     truth
         Result of `load_truth`.
-    somatic_variants, germline_genotypes, gene_counts
+    somatic_variants, germline_genotypes, copy_number_genes, gene_counts
         Patient-level tables, one of each site.
     expression_effects, survival_effects, driver_genes
         Pooled tables.
@@ -396,6 +439,7 @@ def evaluate_recovery(
         "patients_fastq": len(truth.patients),
         **somatic_recovery(truth.somatic, somatic, truth.patients, truth.targets),
         **germline_recovery(truth.germline, germline, truth.patients, truth.targets),
+        **copy_number_recovery(truth.copy_number, pl.concat(copy_number_genes), truth.patients),
         **expression_recovery(truth.expression, gene_counts, truth.patients),
         **expression_effect_recovery(truth.genes, expression_effects, contrast),
         **survival_recovery(truth.genes, survival_effects, endpoint),
