@@ -10,7 +10,7 @@ from typing import Any
 
 from ihdsi.errors import InputError, Problem
 
-__all__ = ["is_spelled_out", "passing_records", "require_genotypes"]
+__all__ = ["passing_records", "require_genotypes"]
 
 logger = logging.getLogger(__name__)
 _BASES = re.compile(r"[ACGTN]+", flags=re.IGNORECASE)
@@ -59,11 +59,6 @@ def require_genotypes(header: Any, samples: Iterable[str], path: Path | str) -> 
         raise InputError(problems)
 
 
-def is_spelled_out(allele: str) -> bool:
-    """Whether an alternate allele is a sequence, and not ``*``, ``<DEL>`` or a breakend."""
-    return _BASES.fullmatch(allele) is not None
-
-
 def passing_records(source: Any) -> Iterator[Any]:  # noqa: ANN401 - pysam
     """Yield the records of a ``pysam.VariantFile`` that pass and have a spelled-out allele.
 
@@ -75,7 +70,7 @@ def passing_records(source: Any) -> Iterator[Any]:  # noqa: ANN401 - pysam
     for record in source:
         if any(name != "PASS" for name in record.filter):
             continue
-        if not record.alts or not is_spelled_out(record.alts[0]):
+        if not record.alts or not _BASES.fullmatch(record.alts[0]):
             skipped += 1
             continue
         yield record

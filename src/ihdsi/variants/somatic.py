@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,13 @@ import numpy as np
 import polars as pl
 import pysam
 from cyvcf2 import VCF
-from numpy.typing import NDArray
 from scipy.stats import fisher_exact
 
 from ihdsi.alignment.quality import callable_intervals
 from ihdsi.errors import InputError, Problem
 from ihdsi.files import atomic_output
 from ihdsi.study import SomaticFilters
-from ihdsi.variants.call_sets import is_spelled_out, require_genotypes
+from ihdsi.variants.call_sets import require_genotypes
 from ihdsi.variants.consequences import CLASS_OF_MAF, consequence_entries, protein_changes
 from ihdsi.variants.hotspots import (
     KnownAlterations,
@@ -284,9 +284,8 @@ def read_somatic_calls(
     """
     with pysam.VariantFile(str(path)) as source:
         require_genotypes(source.header, patients, path)
-        info, formats = set(source.header.info), set(source.header.formats)
-    carried = _carried_alleles(path, patients, info, formats)
-    has_phase = {"BCSQ", "LOCAL_BCSQ"} <= info
+        has_phase = {"BCSQ", "LOCAL_BCSQ"} <= set(source.header.info)
+    carried = _carried_alleles(path, patients)
     unphased = pl.col("mask").is_null() | pl.col("mask").str.contains(r"^[0,.]*$")
     carried = carried.with_columns(
         bcsq=pl.when(unphased).then("local").otherwise("bcsq") if has_phase else pl.col("bcsq"),
@@ -312,122 +311,118 @@ def _somatic_columns() -> list[pl.Expr]:
     return [pl.col(name).cast(dtype) for name, dtype in SOMATIC_SCHEMA.items()]
 
 
+_SITE_COLUMNS = (
+    *("chromosome", "position", "id", "reference_allele", "alternate_allele", "quality"),
+    *("filter", "info", "format"),
+)
 _INFO_COLUMNS = {
     "bcsq": "BCSQ",
     "local": "LOCAL_BCSQ",
     "population_frequency": "POPULATION_AF",
     "clinical_significance": "CLINVAR_CLNSIG",
 }
-#: Records that are read before their columns are packed; bounds what is held as Python objects.
-_BLOCK = 20_000
+#: Genotypes whose text is held at a time.
+_BLOCK = 500_000
 
 
-def _carried_alleles(
-    path: Path | str,
-    patients: Mapping[str, str],
-    info: Collection[str],
-    formats: Collection[str],
-) -> pl.DataFrame:
-    """Read the passing alleles that the tumours carry, one row per tumour and allele."""
-    names = {column: name for column, name in _INFO_COLUMNS.items() if name in info}
-    has_mask = "LOCAL_BCSQ" in info and "BCSQ" in formats
+def _carried_alleles(path: Path | str, patients: Mapping[str, str]) -> pl.DataFrame:
+    """Read the passing alleles that the tumours carry, one row per tumour and allele.
+
+    htslib hands over the lines of the tumours' columns, and polars takes them apart, block by
+    block: no field of a record becomes a Python object.
+    """
     calls = VCF(str(path), samples=list(patients))
-    tumours = np.array([patients[name] for name in calls.samples])
-    blocks: list[pl.DataFrame] = []
-    sites: list[tuple[Any, ...]] = []
-    carriers: list[NDArray[np.intp]] = []
-    depths: list[NDArray[np.int32]] = []
-    masks: list[NDArray[np.int32]] = []
-    n_others = 0
-    for record in calls:
-        if record.FILTER is not None or "GT" not in record.FORMAT:
-            continue
-        carrier = np.flatnonzero((record.genotype.array()[:, :-1] == 1).any(axis=1))
-        if not carrier.size:
-            continue
-        if not record.ALT or not is_spelled_out(record.ALT[0]):
-            n_others += 1
-            continue
-        values = (record.INFO.get(name) for name in names.values())
-        sites.append((record.CHROM, record.POS, record.REF, record.ALT[0], *values))
-        carriers.append(carrier)
-        depths.append(_depths(record, formats)[carrier])
-        if has_mask:
-            masks += list(_integers(record, "BCSQ")[carrier])
-        if len(sites) == _BLOCK:
-            blocks.append(_packed(sites, list(names), carriers, depths, masks, tumours))
-            sites, carriers, depths, masks = [], [], [], []
-    blocks.append(_packed(sites, list(names), carriers, depths, masks, tumours))
+    samples = list(calls.samples)
+    tumours = [patients[name] for name in samples]
+    blocks, n_others = [], 0
+    while lines := [str(record) for record in islice(calls, max(1, _BLOCK // len(samples)))]:
+        block, skipped = _carried_of_lines("".join(lines), tumours)
+        blocks.append(block)
+        n_others += skipped
     if n_others:
-        logger.info("%d records without a spelled-out alternate allele are left out", n_others)
-    return pl.concat(blocks)
+        logger.info("%d alleles without a spelled-out sequence are left out", n_others)
+    return pl.concat(blocks) if blocks else _carried_of_lines("", tumours)[0]
 
 
-def _integers(record: Any, name: str) -> NDArray[np.int32]:  # noqa: ANN401 - cyvcf2
-    """Values of a FORMAT field as samples x values; negative where missing."""
-    values = record.format(name)
-    if values is None:
-        return np.full((record.genotype.array().shape[0], 1), -1, dtype=np.int32)
-    return np.asarray(values, dtype=np.int32)
-
-
-def _depths(record: Any, formats: Collection[str]) -> NDArray[np.int32]:  # noqa: ANN401 - cyvcf2
-    """Depth and alternate depth of each sample (samples x 2), negative where missing."""
-    found = np.full((record.genotype.array().shape[0], 2), -1, dtype=np.int32)
-    if "DP" in formats:
-        found[:, 0] = _integers(record, "DP")[:, 0]
-    if "AD" in formats and (depths := _integers(record, "AD")).shape[1] > 1:
-        found[:, 1] = depths[:, 1]
-    return found
-
-
-def _packed(
-    sites: list[tuple[Any, ...]],
-    names: list[str],
-    carriers: list[NDArray[np.intp]],
-    depths: list[NDArray[np.int32]],
-    masks: list[NDArray[np.int32]],
-    tumours: NDArray[np.str_],
-) -> pl.DataFrame:
-    """Columns of a block of records: each record's fields beside each of its carriers."""
-    key = ["chromosome", "position", "reference_allele", "alternate_allele"]
-    schema: dict[str, Any] = dict.fromkeys([*key, *names], pl.String) | {"position": pl.Int64}
-    if "population_frequency" in names:
-        schema["population_frequency"] = pl.Float64
-    frame = pl.DataFrame(sites, schema=schema, orient="row", strict=False)
-    owner = np.repeat(np.arange(len(sites)), [carrier.size for carrier in carriers])
-    depth = np.concatenate(depths) if depths else np.empty((0, 2), dtype=np.int32)
-    who = np.concatenate(carriers) if carriers else np.empty(0, dtype=np.intp)
-    absent = [name for name in _INFO_COLUMNS if name not in names]
-    words = [",".join(str(word) for word in mask if word > 0 or mask.size > 1) for mask in masks]
-    return (
-        frame[owner]
+def _carried_of_lines(text: str, tumours: Sequence[str]) -> tuple[pl.DataFrame, int]:
+    """Alleles of some lines of a VCF whose sample columns are `tumours`, and how many are odd."""
+    names = [*_SITE_COLUMNS, *(str(index) for index in range(len(tumours)))]
+    schema = dict.fromkeys(names, pl.String)
+    lines = (
+        pl.read_csv(
+            text.encode(),
+            separator="\t",
+            has_header=False,
+            schema=schema,
+            null_values=".",
+            quote_char=None,
+        )
+        if text
+        else pl.DataFrame(schema=schema)
+    )
+    passing = lines.filter(
+        (pl.col("filter").is_null() | (pl.col("filter") == "PASS"))
+        & pl.col("format").str.contains(r"^GT(?:$|:)")
+    ).with_row_index("line")
+    # GT comes first where it is present (VCF 4.3, section 1.6.2); most cells are done with here.
+    cells = (
+        passing.unpivot(
+            on=names[len(_SITE_COLUMNS) :],
+            index="line",
+            variable_name="tumour",
+            value_name="cell",
+        )
+        .filter(pl.col("cell").str.contains(r"^(?:[^:]*[/|])?1(?:$|[:/|])"))
+        .join(passing.select("line", *_SITE_COLUMNS), on="line")
+        .with_columns(pl.col("cell").str.split(":"), patient=pl.col("tumour").cast(pl.Int64))
+    )
+    # Records of a file have few different FORMATs; within one, a field has a fixed place.
+    fields = {"dp": "DP", "ad": "AD", "mask": "BCSQ"}
+    parts = [
+        part.with_columns(
+            _cell_value(name, part["format"][0]).alias(column) for column, name in fields.items()
+        )
+        for part in cells.partition_by("format")
+    ] or [cells.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in fields)]
+    carried = pl.concat(parts)
+    is_allele = pl.col("alternate_allele").str.contains(r"^(?i)[ACGTN]+$").fill_null(value=False)
+    alternate = pl.col("ad").str.split(",").list.get(1, null_on_oob=True)
+    wanted = (
+        carried.filter(is_allele)
+        .sort("line", "patient")
         .with_columns(
-            patient=pl.Series(tumours[who], dtype=pl.String),
-            tumour_depth=pl.Series(depth[:, 0], dtype=pl.Int64),
-            tumour_alternate_depth=pl.Series(depth[:, 1], dtype=pl.Int64),
-            mask=pl.Series(words or [None] * who.size, dtype=pl.String),
+            pl.col("position").cast(pl.Int64),
+            patient=pl.col("patient").replace_strict(
+                dict(enumerate(tumours)), return_dtype=pl.String
+            ),
+            tumour_depth=pl.col("dp").cast(pl.Int64, strict=False),
+            tumour_alternate_depth=alternate.cast(pl.Int64, strict=False),
             **{
-                name: pl.lit(
-                    None, dtype=pl.Float64 if name == "population_frequency" else pl.String
-                )
-                for name in absent
+                column: pl.col("info").str.extract(rf"(?:^|;){name}=([^;]+)")
+                for column, name in _INFO_COLUMNS.items()
             },
         )
         .with_columns(
-            pl.when(pl.col(name) >= 0).then(name).alias(name)
-            for name in ("tumour_depth", "tumour_alternate_depth")
-        )
-        .with_columns(
+            pl.col("population_frequency").cast(pl.Float64, strict=False),
             allele_fraction=pl.when(pl.col("tumour_depth") > 0).then(
                 pl.col("tumour_alternate_depth") / pl.col("tumour_depth")
-            )
+            ),
         )
         .select(
-            *("patient", *key, *_INFO_COLUMNS, "mask"),
+            *("patient", "chromosome", "position", "reference_allele", "alternate_allele"),
+            *(*_INFO_COLUMNS, "mask"),
             *("tumour_depth", "tumour_alternate_depth", "allele_fraction"),
         )
     )
+    return wanted, carried.height - wanted.height
+
+
+def _cell_value(field: str, layout: str) -> pl.Expr:
+    """Value of a FORMAT field in cells that are split at colons, null where it is absent."""
+    names = layout.split(":")
+    if field not in names:
+        return pl.lit(None, dtype=pl.String)
+    return pl.col("cell").list.get(names.index(field), null_on_oob=True)
 
 
 #: Consequences of one haplotype pair that an integer of FORMAT/BCSQ holds (bcftools csq manual).
