@@ -18,6 +18,7 @@ __all__ = [
     "PROMOTER_SCHEMA",
     "KnownAlterations",
     "hotspot_changes",
+    "load_known_alterations",
     "mark_promoters",
     "promoter_positions",
     "read_hotspots",
@@ -269,6 +270,28 @@ class KnownAlterations:
     tiers: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TIER_SCHEMA))
     transcripts: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(schema=TRANSCRIPT_SCHEMA)
+    )
+
+
+def load_known_alterations(
+    hotspots: Path | str,
+    tiers: Path | str,
+    promoters: Path | str | None = None,
+    transcripts: Path | str | None = None,
+) -> KnownAlterations:
+    """Read the tables of hotspots and tiers, and what the annotation gave (Parquet), if anything.
+
+    Raises
+    ------
+    InputError
+        As `read_hotspots` and `read_tiers`.
+    """
+    nothing = KnownAlterations()
+    return KnownAlterations(
+        read_hotspots(hotspots),
+        pl.read_parquet(promoters) if promoters else nothing.promoters,
+        read_tiers(tiers),
+        pl.read_parquet(transcripts) if transcripts else nothing.transcripts,
     )
 
 
