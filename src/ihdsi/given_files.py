@@ -11,7 +11,7 @@ import pysam
 from ihdsi.cohort import Cohort, Sample
 from ihdsi.errors import Problem
 
-__all__ = ["absent_names"]
+__all__ = ["absent_names", "known_variants_problem"]
 
 
 def absent_names(cohort: Cohort, simulated: str | None = None) -> list[Problem]:
@@ -77,3 +77,30 @@ def _columns(path: str) -> list[str]:
     with opener(path, "rt", encoding="utf-8") as lines:
         header = next((line for line in lines if not line.startswith("#")), "")
     return header.rstrip("\n").split("\t")
+
+
+def known_variants_problem(path: Path | str, field: str) -> tuple[str, str] | None:
+    """Say what keeps a VCF of known variants from annotating others, and what to do about it.
+
+    Parameters
+    ----------
+    path
+        VCF or BCF, for example of gnomAD or ClinVar. Only its head is read.
+    field
+        INFO field that is taken over.
+
+    Returns
+    -------
+    tuple of str, or None
+        Fault and remedy; None of a good file.
+    """
+    try:
+        with pysam.VariantFile(str(path)) as source:
+            fields, compression = set(source.header.info), source.compression
+    except (OSError, ValueError) as error:
+        return f"the file {path} cannot be read ({error})", "Give a VCF compressed by bgzip."
+    if compression != "BGZF":
+        return f"the file {path} is not compressed by bgzip", "Compress it: bgzip FILE."
+    if field not in fields:
+        return f"the file {path} holds no INFO/{field}", f"Give a VCF whose header has {field}."
+    return None

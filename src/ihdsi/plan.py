@@ -14,10 +14,11 @@ from ihdsi.clinical.harmonise import harmonise_clinical
 from ihdsi.cohort import Cohort
 from ihdsi.disclosure.settings import stricter_of
 from ihdsi.errors import InputError, Problem
-from ihdsi.given_files import absent_names
+from ihdsi.given_files import absent_names, known_variants_problem
 from ihdsi.sheet_description import describe_cohort, outline_cohort
 from ihdsi.sheets import read_cohort
 from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
+from ihdsi.variants.hotspots import read_hotspots
 from ihdsi.variants.signatures import reference_signatures
 from ihdsi.yaml_documents import line_of_key
 
@@ -184,6 +185,14 @@ def _check_references(
                 f"the file {name} does not exist",
                 f"Correct the path, or give this machine's under 'reference' in {run_path}.",
             )
+    present = {
+        key: name
+        for key, name in study.reference.paths.items()
+        if not (simulated and name.startswith(simulated)) and Path(name).is_file()
+    }
+    for key, field in (("germline_resource", "AF"), ("clinvar", "CLNSIG")):
+        if key in present and (fault := known_variants_problem(present[key], field)):
+            problem(key, *fault)
     needs_genome = any(c.aligned or c.somatic_vcfs or c.germline_vcfs for c in cohorts.values())
     needs_transcripts = any(c.quantified for c in cohorts.values())
     given = study.reference.paths
@@ -205,3 +214,5 @@ def _check_references(
         need("gene_catalogue", "somatic variants are summarised by gene")
     if problems:
         raise InputError(problems)
+    if "hotspots" in present:
+        read_hotspots(present["hotspots"])

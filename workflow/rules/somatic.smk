@@ -89,6 +89,50 @@ rule filter_somatic:
         "../../scripts/variants/filter_somatic.py"
 
 
+# What is taken over from the study's known variants, under names of its own: a call set may have
+# an INFO/AF already.
+KNOWN_FIELDS = {
+    resource: field
+    for resource, field in (
+        ("germline_resource", "INFO/POPULATION_AF:=INFO/AF"),
+        ("clinvar", "INFO/CLINVAR_CLNSIG:=INFO/CLNSIG"),
+    )
+    if resource in study.reference.paths
+}
+
+
+rule index_known_variants:
+    input:
+        calls=lambda wildcards: study.reference.paths[wildcards.resource],
+        index="results/{study}/reference/genome.fa.fai",
+    output:
+        calls="results/{study}/reference/known/{resource}.vcf.gz",
+        index="results/{study}/reference/known/{resource}.vcf.gz.csi",
+    log:
+        "results/{study}/logs/index_known_variants/{resource}.log",
+    benchmark:
+        "results/{study}/benchmarks/index_known_variants/{resource}.tsv"
+    wildcard_constraints:
+        resource="germline_resource|clinvar",
+    conda:
+        "../../envs/variants.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    message:
+        "Index the known variants of {wildcards.resource}"
+    shell:
+        # The hospital's copy may be read-only, so the index is made beside a link. Known variants
+        # under other chromosome names (1 against chr1) would silently annotate nothing.
+        "(ln -sf $(realpath {input.calls}) {output.calls};"
+        " bcftools index --force --csi --output {output.index} {output.calls};"
+        " bcftools index --stats {output.calls}"
+        " | awk 'NR == FNR {{ genome[$1]; next }} $1 in genome {{ shared++ }}"
+        ' END {{ if (!shared) {{ print "{input.calls} shares no chromosome name with the genome" ;'
+        " exit 1 }} }}' {input.index} - >&2) 2> {log}"
+
+
 rule annotate_somatic:
     input:
         calls=lambda wildcards: (
@@ -99,6 +143,12 @@ rule annotate_somatic:
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
         annotation=[study.reference.annotation] if study.reference.annotation else [],
+        known=expand(
+            "results/{study}/reference/known/{resource}.vcf.gz{suffix}",
+            study=STUDY,
+            resource=KNOWN_FIELDS,
+            suffix=["", ".csi"],
+        ),
     output:
         "results/{study}/sites/{site}/variants/somatic/{patient}.bcf",
     log:
@@ -109,21 +159,92 @@ rule annotate_somatic:
         "../../envs/variants.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        # The phase of somatic variants is unknown, so each is predicted on its own (local).
-        consequences=lambda wildcards, input: (
-            f"bcftools csq --local-csq --phase a --fasta-ref {input.genome}"
-            f" --gff-annot {input.annotation} --output-type b"
+        # Genotypes called here are unphased, and what lies on the same reads is one record: each
+        # record is predicted on its own (local), so that no compound effect is invented. A given
+        # call set may be phased; there, haplotypes of passing variants are predicted as a whole
+        # (BCSQ; unphased heterozygous genotypes are skipped), and LOCAL_BCSQ holds each record's
+        # own prediction for the rest. bcftools csq does not read phase sets (PS).
+        haplotypes=lambda wildcards, input: (
+            f' | bcftools csq --phase s --ncsq 150 --include \'FILTER="PASS" || FILTER="."\''
+            f" --fasta-ref {input.genome} --gff-annot {input.annotation} --output-type u -"
+            if input.annotation and wildcards.patient in cohorts[wildcards.site].somatic_vcfs
+            else ""
+        ),
+        local=lambda wildcards, input: (
+            " | bcftools csq --local-csq --phase a"
+            + (
+                " --custom-tag LOCAL_BCSQ"
+                if wildcards.patient in cohorts[wildcards.site].somatic_vcfs
+                else ""
+            )
+            + f" --fasta-ref {input.genome} --gff-annot {input.annotation} --output-type u -"
             if input.annotation
-            else "bcftools view --output-type b"
+            else ""
+        ),
+        known=expand(
+            "results/{study}/reference/known/{resource_and_field}",
+            study=STUDY,
+            resource_and_field=[f"{r}.vcf.gz,{field}" for r, field in KNOWN_FIELDS.items()],
         ),
     message:
         "Normalise and annotate somatic call set {wildcards.patient} of {wildcards.site}"
     shell:
-        "(bcftools norm --fasta-ref {input.genome} --check-ref e --multiallelics -any"
-        " --output-type u {input.calls} | {params.consequences} --output {output} -) 2> {log}"
+        "(work=$(mktemp -d); trap 'rm -rf $work' EXIT;"
+        " bcftools norm --fasta-ref {input.genome} --check-ref e --multiallelics -any"
+        " --output-type b --output $work/calls.bcf {input.calls};"
+        " for known in {params.known}; do bcftools index --force $work/calls.bcf;"
+        " bcftools annotate --annotations ${{known%,*}} --columns ${{known#*,}}"
+        " --output-type b --output $work/known.bcf $work/calls.bcf;"
+        " cp $work/known.bcf $work/calls.bcf; done;"
+        " bcftools view --output-type u $work/calls.bcf{params.haplotypes}{params.local}"
+        " | bcftools view --output-type b --output {output} -) 2> {log}"
+
+
+rule list_coding_transcripts:
+    input:
+        lambda wildcards: study.reference.annotation,
+    output:
+        "results/{study}/reference/coding_transcripts.parquet",
+    log:
+        "results/{study}/logs/list_coding_transcripts.log",
+    benchmark:
+        "results/{study}/benchmarks/list_coding_transcripts.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    message:
+        "List coding transcripts and their start codons"
+    script:
+        "../../scripts/variants/list_coding_transcripts.py"
+
+
+rule locate_promoter_hotspots:
+    input:
+        hotspots=study.reference.hotspots or "resources/hotspots.tsv",
+        transcripts="results/{study}/reference/coding_transcripts.parquet",
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
+    output:
+        "results/{study}/reference/promoter_hotspots.parquet",
+    log:
+        "results/{study}/logs/locate_promoter_hotspots.log",
+    benchmark:
+        "results/{study}/benchmarks/locate_promoter_hotspots.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 500 * attempt,
+        runtime=lambda wildcards, attempt: 5 * attempt,
+    message:
+        "Locate promoter hotspots on the study's genome"
+    script:
+        "../../scripts/variants/locate_promoter_hotspots.py"
 
 
 rule collect_somatic_variants:
@@ -146,6 +267,19 @@ rule collect_somatic_variants:
         ],
         catalogue="results/{study}/reference/gene_catalogue.parquet",
         targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
+        hotspots=study.reference.hotspots or "resources/hotspots.tsv",
+        tiers="resources/alteration_tiers.tsv",
+        # Coordinates and isoforms can be told where the study has an annotation.
+        transcripts=(
+            ["results/{study}/reference/coding_transcripts.parquet"]
+            if study.reference.annotation
+            else []
+        ),
+        promoters=(
+            ["results/{study}/reference/promoter_hotspots.parquet"]
+            if study.reference.annotation
+            else []
+        ),
     output:
         variants="results/{study}/sites/{site}/variants/somatic_variants.parquet",
         assessed="results/{study}/sites/{site}/variants/somatic_assessed.parquet",

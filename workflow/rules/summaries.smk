@@ -85,6 +85,17 @@ rule build_gene_alterations:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
         catalogue="results/{study}/reference/gene_catalogue.parquet",
+        # Promoter positions are known where the study has an annotation.
+        promoters=(
+            ["results/{study}/reference/promoter_hotspots.parquet"]
+            if study.reference.annotation
+            else []
+        ),
+        copy_number=lambda wildcards: (
+            [f"{SITE}/variants/copy_number_genes.parquet"]
+            if getattr(cohorts[wildcards.site], "has_copy_number", False)
+            else []
+        ),
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),

@@ -23,7 +23,7 @@ from ihdsi.disclosure.rules import (
     small_contributions,
 )
 from ihdsi.study import DisclosureSettings
-from ihdsi.summaries.gene_alterations import ANY
+from ihdsi.summaries.gene_alterations import ANY, COPY_NUMBER, PROTEIN_ALTERING
 from ihdsi.summaries.mutation_burden import SHARE_PREFIX
 from ihdsi.summaries.strata import ALL
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
@@ -278,9 +278,13 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
 def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
     """Altered and unaltered patients by stratum and by class.
 
-    The class "any" is the union of the others, so it bounds them from both sides:
-    no class leaves without it; the released classes of the whole cohort must not leave a withheld
-    one too little room; and classes leave by stratum only for genes all of whose cells are safe.
+    Three groups of classes, each with its own ties. The class "any" is the union of the
+    protein-altering ones, so it bounds them from both sides: no class leaves without it; the
+    released classes of the whole cohort must not leave a withheld one too little room. The
+    copy-number classes exclude each other, so what they leave over of the assessed patients (those
+    without a change, and the withheld classes) is as good as released, and has to be safe. Classes
+    of either group leave by stratum only for genes all of whose cells are safe. Promoter variants
+    stand alone.
     """
     settings = context.settings
     assessed, altered = pl.col("n_assessed"), pl.col("n_altered")
@@ -299,31 +303,81 @@ def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
             pl.col("rule").is_not_null(),
         )
     )
-    is_any, is_whole = pl.col("alteration_class") == ANY, pl.col("stratum_variable") == ALL
+    is_protein = pl.col("alteration_class").is_in(PROTEIN_ALTERING)
+    is_copy_number = pl.col("alteration_class").is_in(COPY_NUMBER)
+    is_whole = pl.col("stratum_variable") == ALL
     cell = ["gene_id", "stratum_variable", "stratum"]
-    any_row = judged.filter(is_any).select(
+    any_row = judged.filter(pl.col("alteration_class") == ANY).select(
         *cell, any_altered="n_altered", any_open=pl.col("rule").is_null()
     )
     judged = (
         judged.join(any_row, on=cell, how="left", maintain_order="left")
-        .with_columns(_mark(~is_any & ~pl.col("any_open").fill_null(value=False), CLASSES))
+        .with_columns(_mark(is_protein & ~pl.col("any_open").fill_null(value=False), CLASSES))
         .with_row_index("_row")
     )
     judged = _bound_classes(judged, settings.minimum_cell_count)
-    withheld = pl.col("rule").is_not_null()
-    gene = ["gene_id", "stratum_variable"]
-    judged = judged.with_columns(
-        _whole_classes=(~is_any & is_whole & withheld).any().over("gene_id"),
-        _stratum_classes=(~is_any & withheld).any().over(gene),
-    )
-    judged = judged.with_columns(
-        _mark(
-            ~is_any & ~is_whole & (pl.col("_whole_classes") | pl.col("_stratum_classes")), CLASSES
-        )
-    )
+    judged = _protect_remainder(judged, cell, safe)
+    for member in (is_protein, is_copy_number):
+        withheld = member & pl.col("rule").is_not_null()
+        judged = judged.with_columns(
+            _whole=(withheld & is_whole).any().over("gene_id"),
+            _strata=withheld.any().over("gene_id", "stratum_variable"),
+        ).with_columns(_mark(member & ~is_whole & (pl.col("_whole") | pl.col("_strata")), CLASSES))
+    judged = _unknown_remainder(judged, is_copy_number, safe)
     return Judged(
-        judged.drop("_row", "any_altered", "any_open", "_whole_classes", "_stratum_classes"),
-        _unmarked(frame),
+        judged.drop("_row", "any_altered", "any_open", "_whole", "_strata"), _unmarked(frame)
+    )
+
+
+def _protect_remainder(
+    judged: pl.DataFrame, cell: list[str], safe: Callable[..., pl.Expr]
+) -> pl.DataFrame:
+    """Withhold copy-number classes until the patients in none of the released ones are safe."""
+    is_open = pl.col("alteration_class").is_in(COPY_NUMBER) & pl.col("rule").is_null()
+    released = pl.when(is_open).then("n_altered").otherwise(0).sum().over(cell)
+    exposed = is_open.any().over(cell) & ~safe(pl.col("n_assessed"), released)
+    while True:
+        candidates = judged.with_columns(_exposed=exposed).filter(
+            pl.col("_exposed").fill_null(value=True) & is_open
+        )
+        if candidates.is_empty():
+            return judged
+        # An empty class hides nothing, so it is the last to be withheld.
+        chosen = (
+            candidates.with_columns(_empty=pl.col("n_altered") == 0)
+            .sort("_empty", "n_altered", "_row")
+            .unique(cell, keep="first", maintain_order=True)
+        )
+        judged = judged.with_columns(_mark(pl.col("_row").is_in(chosen["_row"].implode()), CLASSES))
+
+
+def _unknown_remainder(
+    judged: pl.DataFrame, is_copy_number: pl.Expr, safe: Callable[..., pl.Expr]
+) -> pl.DataFrame:
+    """Withhold copy-number strata whose difference to the whole exposes who is in no stratum."""
+    is_whole = pl.col("stratum_variable") == ALL
+    groups = judged.filter(is_copy_number & pl.col("rule").is_null()).group_by(
+        "gene_id", "stratum_variable", "stratum"
+    )
+    sums = groups.agg(pl.col("n_assessed").first(), pl.col("n_altered").sum())
+    whole = sums.filter(is_whole).select("gene_id", whole="n_assessed", whole_altered="n_altered")
+    unknown = (
+        sums.filter(~is_whole)
+        .group_by("gene_id", "stratum_variable")
+        .agg(pl.col("n_assessed", "n_altered").sum())
+        .join(whole, on="gene_id")
+    )
+    rest, altered = (
+        pl.col("whole") - pl.col("n_assessed"),
+        pl.col("whole_altered") - pl.col("n_altered"),
+    )
+    exposed = unknown.filter((rest > 0) & ~safe(rest, altered)).select(
+        "gene_id", "stratum_variable", _exposed=pl.lit(value=True)
+    )
+    return (
+        judged.join(exposed, on=["gene_id", "stratum_variable"], how="left", maintain_order="left")
+        .with_columns(_mark(is_copy_number & pl.col("_exposed").is_not_null(), CLASSES))
+        .drop("_exposed")
     )
 
 
@@ -334,7 +388,9 @@ def _bound_classes(judged: pl.DataFrame, least: int) -> pl.DataFrame:
     if it is not positive, or if it is a safe count that two or more altered classes share.
     """
     open_row = pl.col("rule").is_null()
-    is_class = (pl.col("alteration_class") != ANY) & (pl.col("stratum_variable") == ALL)
+    is_class = pl.col("alteration_class").is_in(PROTEIN_ALTERING) & (
+        pl.col("stratum_variable") == ALL
+    )
     positive = is_class & (pl.col("n_altered") > 0)
     uncovered = pl.col("any_altered") - (
         pl.when(is_class & open_row).then("n_altered").otherwise(0).sum().over("gene_id")

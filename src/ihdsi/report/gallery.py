@@ -10,6 +10,7 @@ import polars as pl
 from ihdsi.report import figures
 from ihdsi.report.inputs import ReportInputs
 from ihdsi.report.tables import unit_suffix
+from ihdsi.summaries.gene_alterations import COPY_NUMBER, PROMOTER
 from ihdsi.summaries.mutation_burden import ALL_MUTATIONS, NONSYNONYMOUS, SHARE_PREFIX
 
 __all__ = ["Figure", "all_figures", "write_figures"]
@@ -131,13 +132,28 @@ def _alterations(inputs: ReportInputs) -> Figure:
     )
     tested = inputs.drivers.filter(pl.col("p_value").is_not_null() & (pl.col("n_altered") > 0))
     ranked = tested if tested.height else anywhere.sort("frequency", descending=True)
-    genes = ranked["gene_id"].head(15).to_list()
+    # Genes that are altered mainly otherwise: TERT in its promoter, CCND1 in its copy number.
+    otherwise = (
+        inputs.pooled_alterations.filter(
+            pl.col("alteration_class").is_in([PROMOTER, *COPY_NUMBER])
+            & (pl.col("stratum") == "all")
+            & (pl.col("n_altered") > 0)
+        )
+        .sort("frequency", descending=True)["gene_id"]
+        .unique(maintain_order=True)
+        .head(8)
+    )
+    genes = list(dict.fromkeys([*ranked["gene_id"].head(15), *otherwise]))
     title = "Somatic alterations by gene"
     caption = (
         f"Patients with a nonsynonymous alteration at {_sites(inputs)}, with Wilson 95 % "
-        "intervals, and the mix of alteration classes (a patient with two classes counts in both). "
+        "intervals, and the mix of classes of small variants (a patient with two classes counts in "
+        "both; hotspot: a recurrent change of the study's table; promoter variants are in the mix, "
+        "not in the share of altered patients). Copy numbers, where released, are shares of the "
+        "patients in whom they were measured. "
         "Genes in the order of "
-        + ("their recurrence p-value." if tested.height else "their pooled frequency.")
+        + ("their recurrence p-value" if tested.height else "their pooled frequency")
+        + ", then those with other alterations."
     )
     return Figure(
         "alterations",
