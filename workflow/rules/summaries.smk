@@ -34,6 +34,7 @@ rule build_cohort_profile:
 rule build_qc_profile:
     input:
         metrics=f"{SITE}/quality_control/qc_metrics.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/qc_profile.parquet",
     log:
@@ -57,6 +58,7 @@ rule build_qc_profile:
 rule build_variant_frequencies:
     input:
         genotypes=f"{SITE}/variants/germline_genotypes.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -84,6 +86,7 @@ rule build_gene_alterations:
     input:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         catalogue="results/{study}/reference/gene_catalogue.parquet",
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
@@ -112,6 +115,7 @@ rule build_mutation_burden:
     input:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -139,6 +143,7 @@ rule estimate_expression_effects:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/expression_effects.parquet",
     log:
@@ -165,6 +170,7 @@ rule build_expression_moments:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         design=f"{SITE}/summaries/expression_design.parquet",
         moments=f"{SITE}/summaries/expression_moments.parquet",
@@ -192,6 +198,7 @@ rule estimate_survival_effects:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/survival_effects.parquet",
     log:
