@@ -7,7 +7,7 @@ from ihdsi.study import SampleChecks
 
 log_to(snakemake.log[0])
 sites = choose_common_sites(
-    snakemake.input.calls,
+    next(iter(snakemake.input.calls), None),
     SampleChecks(**snakemake.params.settings),
     next(iter(snakemake.input.targets), None),
     snakemake.params.counted_here,

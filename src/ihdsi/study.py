@@ -269,7 +269,7 @@ class SampleChecks(_Document):
         90, ge=0, le=100, description="Concordance from which two samples are of one person."
     )
     artefact_reads: PositiveInt = Field(
-        200_000, description="Most reads that are looked at for oxidation and deamination."
+        100_000, description="Most reads that are looked at for oxidation and deamination."
     )
 
 

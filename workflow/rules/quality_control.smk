@@ -6,8 +6,13 @@ from ihdsi.quality_control import KINDS
 rule choose_common_sites:
     input:
         # Without sites of the population, those at which the site's own patients differ.
-        calls=lambda wildcards: study.reference.common_sites
-        or "results/{study}/sites/{site}/variants/germline/cohort.bcf",
+        calls=lambda wildcards: (
+            [study.reference.common_sites]
+            if study.reference.common_sites
+            else ["results/{study}/sites/{site}/variants/germline/cohort.bcf"]
+            if cohorts[wildcards.site].has_germline
+            else []
+        ),
         targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:
         "results/{study}/sites/{site}/quality_control/common_sites.parquet",

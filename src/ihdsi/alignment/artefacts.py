@@ -123,15 +123,15 @@ def _count_window(
     starts: list[int] = []
     complemented: list[bool] = []
     for read in reads.fetch(chromosome, start, end):
-        sequence, quality_array = read.query_alignment_sequence, read.query_alignment_qualities
         if (
             read.reference_start < start
             or read.flag & LEFT_OUT
             or read.mapping_quality < settings.minimum_mapping_quality
-            or not sequence
-            or quality_array is None
             or [op for op, _ in read.cigartuples or () if op not in CLIPS] != [MATCH]
         ):
+            continue
+        sequence, quality_array = read.query_alignment_sequence, read.query_alignment_qualities
+        if not sequence or quality_array is None:
             continue
         bases.append(sequence.encode())
         qualities.append(bytes(quality_array))

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_common_sites(
-    path: Path | str,
+    path: Path | str | None,
     settings: SampleChecks,
     targets: Path | str | None = None,
     counted_here: bool = False,
@@ -50,7 +50,8 @@ def choose_common_sites(
     ----------
     path
         VCF or BCF whose records have the alternate allele's population frequency in INFO/AF, or,
-        with `counted_here`, the site's own calls with INFO/AC and AN.
+        with `counted_here`, the site's own calls with INFO/AC and AN. Without any there are no
+        sites, and what needs them stays undefined.
     settings
         Range of frequencies and largest number of sites.
     targets
@@ -69,6 +70,8 @@ def choose_common_sites(
     InputError
         If the file's header lacks the fields.
     """
+    if path is None:
+        return pl.DataFrame(schema=SITES_SCHEMA)
     needed = ("AC", "AN") if counted_here else ("AF",)
     rows: list[tuple[str, int, str, str, float, int | None]] = []
     with pysam.VariantFile(str(path), drop_samples=True) as source:
@@ -85,6 +88,7 @@ def choose_common_sites(
             alleles = record.alleles or ()
             if [len(allele) for allele in alleles] != [1, 1]:
                 continue
+            reference, alternate = alleles
             if any(name not in ("PASS", ".") for name in record.filter):
                 continue
             if any(name not in record.info for name in needed):
@@ -93,7 +97,7 @@ def choose_common_sites(
             if number == 0:
                 continue
             frequency = record.info["AC"][0] / number if number else _first(record.info["AF"])
-            rows.append((record.chrom, record.pos, *alleles, float(frequency), number))
+            rows.append((record.chrom, record.pos, reference, alternate, float(frequency), number))
     found = pl.DataFrame(rows, schema=SITES_SCHEMA, orient="row").filter(
         pl.col("reference_allele").is_in(list("ACGT")),
         pl.col("alternate_allele").is_in(list("ACGT")),
@@ -130,7 +134,7 @@ def _within(sites: pl.DataFrame, regions: pl.DataFrame) -> pl.DataFrame:
         )
         .filter(pl.col("position") <= pl.col("end"))
         .sort("order")
-        .select(SITES_SCHEMA)
+        .select(*SITES_SCHEMA)
     )
 
 
