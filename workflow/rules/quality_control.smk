@@ -9,9 +9,11 @@ rule choose_common_sites:
         calls=lambda wildcards: (
             [study.reference.common_sites]
             if study.reference.common_sites
-            else ["results/{study}/sites/{site}/variants/germline/cohort.bcf"]
-            if cohorts[wildcards.site].has_germline
-            else []
+            else (
+                ["results/{study}/sites/{site}/variants/germline/cohort.bcf"]
+                if cohorts[wildcards.site].has_germline
+                else []
+            )
         ),
         targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:

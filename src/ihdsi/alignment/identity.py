@@ -75,7 +75,7 @@ def pairwise_concordance(
     al. 2016, Bioinformatics 32:3196, Conpair). Of a tumour and a normal, the normal's homozygous
     sites count; of two samples of the same kind, those of either.
     Two samples of one person agree at nearly all of these sites, a parent and a child, or
-    siblings, at about 3 of 4, strangers at about 6 of 10 (for frequencies around 0.3).
+    siblings, at 50 to 80 %, strangers at 35 to 65 % (the less, the more both sides count).
 
     Parameters
     ----------
