@@ -1,8 +1,9 @@
-"""One table of quality metrics per site, judged by the study's limits."""
+"""Quality metrics of a site's samples, judged by the study's limits, and what follows from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from ihdsi.expression.counts import salmon_metrics
 from ihdsi.study import QualityMetric
 
 __all__ = [
+    "DECISIONS_SCHEMA",
+    "KINDS",
     "METRICS_SCHEMA",
     "alignment_quality",
+    "decide_samples",
+    "excluded_patients",
     "expression_quality",
     "gather_quality",
     "germline_quality",
@@ -22,7 +27,11 @@ __all__ = [
     "mapping_quality",
     "metric_rows",
     "somatic_quality",
+    "without_patients",
 ]
+
+#: Kinds of samples that reach a summary.
+KINDS = ("tumour_dna", "normal_dna", "tumour_rna")
 
 METRICS_SCHEMA: dict[str, Any] = {
     "patient": pl.String,
@@ -30,13 +39,24 @@ METRICS_SCHEMA: dict[str, Any] = {
     "assay": pl.String,
     "metric": pl.String,
     "value": pl.Float64,
+    "note": pl.String,
 }
+
+DECISIONS_SCHEMA: dict[str, Any] = {
+    "patient": pl.String,
+    "sample": pl.String,
+    "kind": pl.String,
+    "decision": pl.String,
+    "reasons": pl.String,
+}
+
+logger = logging.getLogger(__name__)
 
 
 def metric_rows(patient: str, sample: str, assay: str, values: Mapping[str, float]) -> pl.DataFrame:
     """Lay out the metrics of one sample as rows of `METRICS_SCHEMA`."""
     return pl.DataFrame(
-        [(patient, sample, assay, metric, value) for metric, value in values.items()],
+        [(patient, sample, assay, metric, value, None) for metric, value in values.items()],
         schema=METRICS_SCHEMA,
         orient="row",
     )
@@ -78,8 +98,9 @@ def gather_quality(
     samples: Mapping[str, Mapping[str, str]],
     somatic_variants: pl.DataFrame | None = None,
     somatic_assessed: pl.DataFrame | None = None,
-    germline_genotypes: pl.DataFrame | None = None,
+    germline_calls: Sequence[tuple[Path | str, Mapping[str, str]]] = (),
     gene_counts: pl.DataFrame | None = None,
+    sample_checks: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Gather the metrics of all assays of a site.
 
@@ -89,8 +110,12 @@ def gather_quality(
         As in `alignment_quality` and `mapping_quality`.
     samples
         Patient to sample, by kind (tumour_dna, normal_dna, tumour_rna).
-    somatic_variants, somatic_assessed, germline_genotypes, gene_counts
+    somatic_variants, somatic_assessed, gene_counts
         Patient-level tables of the site, where it has them.
+    germline_calls
+        As in `germline_quality`.
+    sample_checks
+        Metrics of `ihdsi.sample_checks`, where the site has samples with reads.
 
     Returns
     -------
@@ -100,10 +125,11 @@ def gather_quality(
     frames = [alignment_quality(alignments), mapping_quality(quantifications)]
     if somatic_variants is not None and somatic_assessed is not None:
         frames.append(somatic_quality(somatic_variants, somatic_assessed, samples["tumour_dna"]))
-    if germline_genotypes is not None:
-        frames.append(germline_quality(germline_genotypes, samples["normal_dna"]))
+    frames.append(germline_quality(germline_calls, samples["normal_dna"]))
     if gene_counts is not None:
         frames.append(expression_quality(gene_counts, samples["tumour_rna"]))
+    if sample_checks is not None:
+        frames.append(sample_checks)
     return pl.concat(frames)
 
 
@@ -126,19 +152,56 @@ def somatic_quality(
     )
 
 
-def germline_quality(genotypes: pl.DataFrame, samples: Mapping[str, str]) -> pl.DataFrame:
-    """Share of a site's germline variants that each patient has a genotype for, in percent.
+def germline_quality(
+    calls: Sequence[tuple[Path | str, Mapping[str, str]]], samples: Mapping[str, str]
+) -> pl.DataFrame:
+    """Share of a call set's germline variants that each patient has a genotype for, in percent.
 
-    Only variants that the patient's own call set could have spoken of count (rows that are
-    present, called or not). `samples` maps patient to normal sample.
+    Parameters
+    ----------
+    calls
+        Output of ``bcftools stats --samples -`` of each call set, and the patient of each name
+        that a sample may have in it. Other samples of the file are left out.
+    samples
+        Patient to normal sample.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `METRICS_SCHEMA` (metric germline_call_rate); a call set without records gives
+        no row.
     """
+    rows = []
+    for path, patients in calls:
+        n_records, missing = _genotype_numbers(path)
+        rows += [
+            (patients[name], 100.0 * (1 - n_missing / n_records))
+            for name, n_missing in missing.items()
+            if name in patients and n_records
+        ]
+    frame = pl.DataFrame(rows, schema={"patient": pl.String, "value": pl.Float64}, orient="row")
     return _as_metrics(
-        genotypes.group_by("patient")
-        .agg(value=100.0 * pl.col("allele_dosage").is_not_null().mean())
-        .with_columns(metric=pl.lit("germline_call_rate")),
+        frame.with_columns(metric=pl.lit("germline_call_rate")),
         samples,
         "dna",
     )
+
+
+def _genotype_numbers(path: Path | str) -> tuple[int, dict[str, int]]:
+    """Count a call set's records (section SN) and each sample's missing genotypes (PSC).
+
+    The other counts of PSC do not add up to the records: they leave out reference genotypes at
+    indels. A record without genotypes of a sample counts in nMissing, whatever its type.
+    """
+    n_records, missing = 0, {}
+    with Path(path).open(encoding="utf-8") as lines:
+        for line in lines:
+            fields = line.rstrip("\n").split("\t")
+            if fields[0] == "SN" and fields[2] == "number of records:":
+                n_records = int(fields[3])
+            elif fields[0] == "PSC":
+                missing[fields[2]] = int(fields[13])
+    return n_records, missing
 
 
 def expression_quality(counts: pl.DataFrame, samples: Mapping[str, str]) -> pl.DataFrame:
@@ -165,6 +228,7 @@ def _as_metrics(frame: pl.DataFrame, samples: Mapping[str, str], assay: str) -> 
             dict(samples), default=None, return_dtype=pl.String
         ),
         assay=pl.lit(assay),
+        note=pl.lit(None, dtype=pl.String),
     ).select(pl.col(name).cast(kind) for name, kind in METRICS_SCHEMA.items())
 
 
@@ -174,15 +238,22 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
     Returns
     -------
     polars.DataFrame
-        `metrics` with unit, status (``pass``, ``fail``, or ``unlimited`` where the study sets no
-        limit for the metric) and limit in words.
+        `metrics` with unit, status (``pass``, ``warn``, ``fail``, or ``unlimited`` where the study
+        sets no limit for the metric) and limit in words. A value that is not there fails.
     """
+
+    def bound(limit: float | None, absent: float) -> float:
+        return absent if limit is None else limit
+
+    low, high = float("-inf"), float("inf")
     rows = [
         (
             name,
             limit.unit,
-            limit.minimum if limit.minimum is not None else float("-inf"),
-            limit.maximum if limit.maximum is not None else float("inf"),
+            bound(limit.minimum, low),
+            bound(limit.maximum, high),
+            bound(limit.warn_minimum, low),
+            bound(limit.warn_maximum, high),
             _limit_text(limit),
         )
         for name, limit in limits.items()
@@ -194,6 +265,8 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
             "unit": pl.String,
             "low": pl.Float64,
             "high": pl.Float64,
+            "warn_low": pl.Float64,
+            "warn_high": pl.Float64,
             "limit": pl.String,
         },
         orient="row",
@@ -203,19 +276,120 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
         .with_columns(
             status=pl.when(pl.col("limit").is_null())
             .then(pl.lit("unlimited"))
-            .when(pl.col("value").is_between("low", "high"))
-            .then(pl.lit("pass"))
-            .otherwise(pl.lit("fail"))
+            .when(~pl.col("value").is_between("low", "high").fill_null(value=False))
+            .then(pl.lit("fail"))
+            .when(~pl.col("value").is_between("warn_low", "warn_high"))
+            .then(pl.lit("warn"))
+            .otherwise(pl.lit("pass"))
         )
-        .drop("low", "high")
+        .drop("low", "high", "warn_low", "warn_high")
         .sort("assay", "metric", "sample")
     )
 
 
 def _limit_text(limit: QualityMetric) -> str | None:
-    parts = []
-    if limit.minimum is not None:
-        parts.append(f"at least {limit.minimum:g}")
-    if limit.maximum is not None:
-        parts.append(f"at most {limit.maximum:g}")
+    words = {
+        "minimum": "at least",
+        "maximum": "at most",
+        "warn_minimum": "warning below",
+        "warn_maximum": "warning above",
+    }
+    parts = [
+        f"{word} {value:g}"
+        for name, word in words.items()
+        if (value := getattr(limit, name)) is not None
+    ]
     return ", ".join(parts) or None
+
+
+def decide_samples(judged: pl.DataFrame, samples: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+    """Decide for each sample: it fails with its worst metric, and every reason is said.
+
+    Parameters
+    ----------
+    judged
+        As of `judge_metrics`.
+    samples
+        Patient to sample, by kind; other samples (normal RNA) reach no summary.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `DECISIONS_SCHEMA`, a row for every sample that has a metric: decision is
+        ``pass``, ``warn`` or ``fail``; reasons holds the metrics that fail, then those that warn,
+        each with its value, its limits and what else is known; empty for ``pass``.
+    """
+    known = pl.DataFrame(
+        [
+            (patient, sample, kind)
+            for kind in KINDS
+            for patient, sample in samples.get(kind, {}).items()
+        ],
+        schema={name: DECISIONS_SCHEMA[name] for name in ("patient", "sample", "kind")},
+        orient="row",
+    )
+    percent = pl.when(pl.col("unit") == "%").then(pl.lit(" %")).otherwise(pl.lit(""))
+    reason = pl.format(
+        "{}: {} {}{} ({}){}",
+        "status",
+        pl.col("metric").str.replace("_percent$", "").str.replace_all("_", " "),
+        pl.col("value").round_sig_figs(4).cast(pl.String).fill_null("not there"),
+        percent,
+        "limit",
+        pl.format(", {}", "note").fill_null(""),
+    )
+    decided = (
+        judged.with_columns(reason=reason, fails=pl.col("status") == "fail")
+        .sort("fails", "metric", descending=[True, False])
+        .group_by("sample", maintain_order=True)
+        .agg(
+            decision=pl.when(pl.col("fails").any())
+            .then(pl.lit("fail"))
+            .when((pl.col("status") == "warn").any())
+            .then(pl.lit("warn"))
+            .otherwise(pl.lit("pass")),
+            reasons=pl.col("reason")
+            .filter(pl.col("status").is_in(["fail", "warn"]))
+            .str.join("; "),
+        )
+    )
+    decisions = (
+        known.join(decided, on="sample", how="inner", maintain_order="left")
+        .select(pl.col(name).cast(kind) for name, kind in DECISIONS_SCHEMA.items())
+        .sort("patient", "sample")
+    )
+    for row in decisions.filter(pl.col("decision") != "pass").iter_rows(named=True):
+        logger.warning("%s of %s: %s", row["sample"], row["patient"], row["reasons"])
+    return decisions
+
+
+def excluded_patients(decisions: pl.DataFrame, kinds: Collection[str]) -> list[str]:
+    """Patients of whom a sample of one of the kinds failed, and whom a summary therefore leaves.
+
+    Parameters
+    ----------
+    decisions
+        Columns of `DECISIONS_SCHEMA`.
+    kinds
+        Of ``tumour_dna``, ``normal_dna``, ``tumour_rna``: what the summary is made from.
+
+    Raises
+    ------
+    ValueError
+        If a kind is none of these, because nobody would be left out.
+    """
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: not among {', '.join(KINDS)}")
+    failed = decisions.filter(pl.col("decision") == "fail", pl.col("kind").is_in(list(kinds)))
+    return sorted(set(failed["patient"]))
+
+
+def without_patients(frame: pl.DataFrame, excluded: Collection[str]) -> pl.DataFrame:
+    """Leave patients out of a patient-level table.
+
+    `frame` has a column ``patient``, or (a matrix of counts) a column for each patient.
+    """
+    if "patient" in frame.columns:
+        return frame.filter(~pl.col("patient").is_in(list(excluded)))
+    return frame.drop(*excluded, strict=False)

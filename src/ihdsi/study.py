@@ -43,6 +43,8 @@ __all__ = [
     "Reference",
     "ReferenceFiles",
     "RunConfig",
+    "SampleChecks",
+    "SexCheck",
     "SignatureSettings",
     "Simulation",
     "Site",
@@ -205,15 +207,35 @@ class QualityMetric(_Document):
 
     assay: Literal["dna", "rna"]
     unit: str
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: float | None = Field(None, description="A sample below fails.")
+    maximum: float | None = Field(None, description="A sample above fails.")
+    warn_minimum: float | None = Field(None, description="A sample below gets a warning.")
+    warn_maximum: float | None = Field(None, description="A sample above gets a warning.")
     bins: tuple[float, ...] = Field(min_length=2)
     label: str = ""
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether the study judges the metric at all."""
+        return any(
+            limit is not None
+            for limit in (self.minimum, self.maximum, self.warn_minimum, self.warn_maximum)
+        )
+
+    @property
+    def warns(self) -> bool:
+        """Whether a value can get a warning."""
+        return self.warn_minimum is not None or self.warn_maximum is not None
 
     @model_validator(mode="after")
     def _increasing(self) -> QualityMetric:
         if any(left >= right for left, right in pairwise(self.bins)):
             raise ValueError("bins must increase")
+        names = ("minimum", "warn_minimum", "warn_maximum", "maximum")
+        given = [(name, limit) for name in names if (limit := getattr(self, name)) is not None]
+        for (low_name, low), (high_name, high) in pairwise(given):
+            if low > high:
+                raise ValueError(f"{low_name} must not exceed {high_name}")
         return self
 
 
@@ -222,6 +244,48 @@ class AlignmentSettings(_Document):
 
     aligner: Literal["bwa", "bwa-mem2", "minimap2"] = Field(
         "bwa", description="The program; see ihdsi.alignment.aligners."
+    )
+
+
+class SexCheck(_Document):
+    """How the sex seen in the coverage is compared with the clinical table."""
+
+    variable: str = Field(description="Categorical clinical variable of the sex at birth.")
+    female: str = Field(description="Its level for two X chromosomes.")
+    male: str = Field(description="Its level for X and Y.")
+    minimum_female_x_ratio: float = Field(
+        0.75, gt=0, description="Least coverage of X relative to the autosomes with two X."
+    )
+    maximum_male_x_ratio: float = Field(
+        0.7, gt=0, description="Most coverage of X relative to the autosomes with one X."
+    )
+    minimum_male_y_ratio: float = Field(
+        0.1, gt=0, description="Least coverage of Y relative to the autosomes with a Y."
+    )
+
+
+class SampleChecks(_Document):
+    """How samples are compared with each other and with the clinical table."""
+
+    sex: SexCheck | None = Field(None, description="Without it the sex is not judged.")
+    minimum_site_frequency: float = Field(
+        0.1, ge=0, le=1, description="Least allele frequency of a common site."
+    )
+    maximum_site_frequency: float = Field(
+        0.9, ge=0, le=1, description="Largest allele frequency of a common site."
+    )
+    maximum_sites: PositiveInt = Field(5000, description="Most common sites, evenly spread.")
+    minimum_sites: PositiveInt = Field(
+        20, description="Fewest homozygous sites behind a concordance or a contamination."
+    )
+    minimum_depth: PositiveInt = Field(8, description="Fewest reads behind a genotype.")
+    minimum_base_quality: int = Field(20, ge=0, description="Phred of a base that counts.")
+    minimum_mapping_quality: int = Field(20, ge=0, description="Of a read that counts.")
+    same_person_percent: float = Field(
+        90, ge=0, le=100, description="Concordance from which two samples are of one person."
+    )
+    artefact_reads: PositiveInt = Field(
+        100_000, description="Most reads that are looked at for oxidation and deamination."
     )
 
 
@@ -397,6 +461,7 @@ class Study(_Document):
     disclosure: DisclosureSettings
     quality_control: dict[Identifier, QualityMetric] = Field(default_factory=dict)
     alignment: AlignmentSettings = AlignmentSettings()
+    sample_checks: SampleChecks = SampleChecks()
     variants: VariantSettings = VariantSettings()
     meta: MetaSettings = MetaSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
@@ -430,6 +495,8 @@ class Study(_Document):
             if endpoint.time not in variables or variables[endpoint.time].type != "number":
                 raise ValueError(f"{where}.time must be a numeric clinical variable")
             self._known(endpoint.covariates, where)
+        if (sex := self.sample_checks.sex) is not None:
+            categorical(sex.variable, "sample_checks.sex", (sex.female, sex.male))
         if self.simulated and self.simulation is None:
             raise ValueError("a simulated study needs the key 'simulation' with a seed")
         if self.simulated and not (self.contrasts and self.endpoints):

@@ -250,10 +250,11 @@ rule coverage:
     input:
         bam="results/{study}/sites/{site}/alignment/{alignment}.bam",
         index="results/{study}/sites/{site}/alignment/{alignment}.bam.bai",
-        targets=lambda wildcards: ([study.reference.targets] if study.reference.targets else []),
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:
         summary="results/{study}/sites/{site}/quality_control/{alignment}.mosdepth.summary.txt",
         distribution="results/{study}/sites/{site}/quality_control/{alignment}.mosdepth.global.dist.txt",
+        region_distribution="results/{study}/sites/{site}/quality_control/{alignment}.mosdepth.region.dist.txt",
         regions="results/{study}/sites/{site}/quality_control/{alignment}.regions.bed.gz",
         thresholds="results/{study}/sites/{site}/quality_control/{alignment}.thresholds.bed.gz",
         quantized="results/{study}/sites/{site}/quality_control/{alignment}.quantized.bed.gz",
@@ -275,5 +276,6 @@ rule coverage:
     message:
         "Coverage of {wildcards.alignment} of {wildcards.site}"
     shell:
-        "mosdepth --threads {threads} --no-per-base --by {params.by} --thresholds 20,100"
+        # Two decimals are too few for the share of bases at a depth.
+        "MOSDEPTH_PRECISION=6 mosdepth --threads {threads} --no-per-base --by {params.by} --thresholds 20,100"
         " --quantize 0:{params.depth}: {params.prefix} {input.bam} 2> {log}"

@@ -34,6 +34,7 @@ rule build_cohort_profile:
 rule build_qc_profile:
     input:
         metrics=f"{SITE}/quality_control/qc_metrics.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/qc_profile.parquet",
     log:
@@ -57,6 +58,7 @@ rule build_qc_profile:
 rule build_variant_frequencies:
     input:
         genotypes=f"{SITE}/variants/germline_genotypes.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -84,6 +86,7 @@ rule build_gene_alterations:
     input:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         catalogue="results/{study}/reference/gene_catalogue.parquet",
         # Promoter positions are known where the study has an annotation.
         promoters=(
@@ -124,6 +127,7 @@ rule build_mutation_burden:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
         exposures=f"{SITE}/variants/signature_exposures.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -152,6 +156,7 @@ rule estimate_expression_effects:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/expression_effects.parquet",
     log:
@@ -178,6 +183,7 @@ rule build_expression_moments:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         design=f"{SITE}/summaries/expression_design.parquet",
         moments=f"{SITE}/summaries/expression_moments.parquet",
@@ -205,6 +211,7 @@ rule estimate_survival_effects:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/survival_effects.parquet",
     log:

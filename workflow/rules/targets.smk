@@ -6,7 +6,11 @@ SITE_RESULTS = [
     for result in (
         *(f"cleared/{table}.parquet" for table in TABLES),
         "cleared/disclosure_log.parquet",
-        *(["quality_control/qc_metrics.tsv"] if cohorts[site].is_measured else []),
+        *(
+            ["quality_control/qc_metrics.tsv", "quality_control/sample_decisions.tsv"]
+            if cohorts[site].is_measured
+            else []
+        ),
         *(["multiqc/multiqc_report.html"] if cohorts[site].processed else []),
     )
 ]

@@ -6,8 +6,9 @@ withholds a row, and, where cells rather than rows are withheld, with these set 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 import polars as pl
@@ -43,6 +44,9 @@ DESIGN = "design_withheld"
 ESTIMATED = "patients_without_estimate"
 DOMINANCE = "dominance"
 
+#: Columns that count samples by what was decided on them.
+DECIDED = ("n_passed", "n_warned", "n_failed")
+
 #: What each rule means, for the site's log.
 REASONS: Mapping[str, str] = {
     MINIMUM_N: "fewer patients than minimum_n",
@@ -51,7 +55,8 @@ REASONS: Mapping[str, str] = {
     GENOTYPES: "n_carriers and n_homozygous would tell too small a number of homozygotes or "
     "heterozygotes; the row stays without them",
     CLASSES: "a withheld count could be bounded or computed from the classes of this gene",
-    PASSED: "n_passed and n_failed would tell too small a number; the row stays without them",
+    PASSED: "n_passed, n_warned and n_failed would tell too small a number; the row stays without "
+    "them",
     CONSTANT: "without variation the statistic equals the value of every patient",
     GROUPS: "a group of the design, or a cell of two groups, is too small",
     PARAMETERS: "more model parameters than maximum_parameter_share of the patients (or events)",
@@ -171,7 +176,7 @@ def _with_status(rows: pl.DataFrame, status: NDArray[np.int64], small: bool) -> 
 
 
 def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
-    """Bins of each metric as one column, then passes and fails against the bins."""
+    """Bins of each metric as one column, then passes, warnings and fails against the bins."""
     settings = context.settings
     rows, nulled = [_unmarked(frame)], [_unmarked(frame)]
     for metric in frame.partition_by("metric", "assay", maintain_order=True):
@@ -186,44 +191,54 @@ def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
             withheld_columns=small,
         )[:, 0]
         judged = _with_status(bins, status, bool(small[0]))
-        failed = bins["n_failed"][0]
-        if failed is not None and not _releasable(counts, status, int(failed), settings):
+        parts = [None if (n := bins[name][0]) is None else int(n) for name in DECIDED]
+        if parts[0] is not None and not _releasable(counts, status, parts, settings):
             nulled.append(judged.filter(pl.col("rule").is_null()))
             judged = judged.with_columns(
-                pl.lit(None, dtype=pl.Int64).alias(name) for name in ("n_passed", "n_failed")
+                pl.lit(None, dtype=pl.Int64).alias(name) for name in DECIDED
             )
         rows.append(judged)
     return Judged(pl.concat(rows), pl.concat(nulled).with_columns(rule=pl.lit(PASSED)))
 
 
 def _releasable(
-    counts: NDArray[np.int64], status: NDArray[np.int64], failed: int, settings: DisclosureSettings
+    counts: NDArray[np.int64],
+    status: NDArray[np.int64],
+    parts: Sequence[int | None],
+    settings: DisclosureSettings,
 ) -> bool:
-    """Whether the numbers of passes and fails may stand beside the released bins.
+    """Whether the numbers of passes, warnings and fails may stand beside the released bins.
 
-    Limits are edges of bins as a rule, so the fails are the sum of some first and some last bins.
-    For every such choice that fits, what is withheld within it has to be safe in sum.
+    Limits are edges of bins as a rule, so that what does not fail, and what passes, are bins next
+    to each other. For every such choice that fits, what is withheld within it, outside it and
+    between the two has to be safe in sum. A part that the study does not have (None) is no count.
     """
     unsafe = _unsafe(settings)
-    total = int(counts.sum())
-    if unsafe(failed) or unsafe(total - failed):
+    if any(part is not None and unsafe(part) for part in parts):
         return False
     hidden = status != RELEASED
     if not hidden.any():
         return True
+    passed, warned, _ = (part or 0 for part in parts)
+    before = np.concatenate([[0], np.cumsum(counts)])
     index = np.arange(counts.size)
-    for first in range(counts.size + 1):
-        for last in range(first, counts.size + 1):
-            outside = (index < first) | (index >= last)
-            if int(counts[outside].sum()) != failed:
-                continue
-            for side in (outside, ~outside):
-                part = side & hidden
-                if part.any() and (
-                    unsafe(int(counts[part].sum())) or (part.sum() < 2 and status[part][0])
-                ):
-                    return False
-    return True
+
+    def runs(total: int) -> list[NDArray[np.bool_]]:
+        return [
+            (index >= first) & (index < last)
+            for first, last in combinations_with_replacement(range(counts.size + 1), 2)
+            if before[last] - before[first] == total
+        ]
+
+    unfailed, passes = runs(passed + warned), runs(passed)
+    between = [
+        outer & ~inner for outer in unfailed for inner in passes if not (inner & ~outer).any()
+    ]
+    sides = [*unfailed, *(~run for run in unfailed), *passes, *(~run for run in passes), *between]
+    return not any(
+        part.any() and (unsafe(int(counts[part].sum())) or (part.sum() < 2 and status[part][0]))
+        for part in (side & hidden for side in sides)
+    )
 
 
 def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged:

@@ -12,6 +12,7 @@ from ihdsi.report.inputs import ReportInputs
 from ihdsi.report.tables import unit_suffix
 from ihdsi.summaries.gene_alterations import COPY_NUMBER, PROMOTER
 from ihdsi.summaries.mutation_burden import ALL_MUTATIONS, NONSYNONYMOUS, SHARE_PREFIX
+from ihdsi.summaries.qc_profile import FAILED_LIMITS
 
 __all__ = ["Figure", "all_figures", "write_figures"]
 
@@ -103,9 +104,19 @@ def _cohort(inputs: ReportInputs) -> Figure:
 def _quality_control(inputs: ReportInputs) -> Figure:
     metrics = inputs.study.quality_control
     titles = {name: f"{_words(name, m.label)}{unit_suffix(m.unit)}" for name, m in metrics.items()}
+    # A panel holds one assay.
+    failed = pl.col("metric") == FAILED_LIMITS
     profiles = {
-        site: profile.filter(pl.col("n").is_not_null())
+        site: profile.filter(pl.col("n").is_not_null()).with_columns(
+            metric=pl.when(failed)
+            .then(pl.concat_str("assay", pl.lit("_"), "metric"))
+            .otherwise("metric")
+        )
         for site, profile in inputs.qc_profile.items()
+    }
+    titles |= {
+        f"{assay}_{FAILED_LIMITS}": f"Limits that a sample of {assay.upper()} fails (last: 3 on)"
+        for assay in ("dna", "rna")
     }
     title = "Quality control by site"
     shown = {name for profile in profiles.values() for name in profile["metric"]}
