@@ -263,6 +263,7 @@ def aligned(tmp_path_factory):
         return pysam.AlignmentFile(path)
 
     open_alignment.project = project
+    open_alignment.files = targets
     return open_alignment
 
 
@@ -379,6 +380,12 @@ def test_a_cram_without_read_groups_is_aligned_anew(aligned, study):
     with aligned("C-N", study) as alignment:
         check_reads(alignment, NO_GROUP, "C-N")
         assert list(read_groups(alignment)) == ["C-N"]
+
+
+def test_nothing_is_done_twice(aligned):
+    files = [file for (study, _), file in aligned.files.items() if study == "mini"]
+    text = aligned.project.run(*files, "--configfile", "given/mini.run.yaml", "--dry-run")
+    assert "Nothing to be done" in text
 
 
 def test_only_the_chosen_aligner_is_indexed(aligned):

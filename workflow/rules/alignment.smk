@@ -184,6 +184,7 @@ rule realign:
         alignment=lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].path,
         read_groups="results/{study}/sites/{site}/alignment/{sample}.read_groups.sam",
         libraries="results/{study}/sites/{site}/alignment/{sample}.libraries.tsv",
+        label_reads="scripts/alignment/label_reads.awk",
         genome="results/{study}/reference/genome.fa",
         genome_index="results/{study}/reference/genome.fa.fai",
         index=ALIGNER.index_files("results/{study}/reference"),
@@ -204,7 +205,6 @@ rule realign:
     params:
         aligner=f"{ALIGNER.command} {ALIGNER.stream_options}",
         index=lambda wildcards: ALIGNER.index_argument(f"results/{wildcards.study}/reference"),
-        label_reads=workflow.source_path("../../scripts/alignment/label_reads.awk"),
         sort_memory="400M",
     message:
         "Align the reads of the given alignment of {wildcards.sample} of {wildcards.site} anew"
@@ -216,7 +216,7 @@ rule realign:
         "(export REF_PATH=:;"
         " samtools collate -@ {threads} -u -O --reference {input.genome} {input.alignment} {output.bam}.collate"
         " | samtools fastq -n -F 0xB00 -T RG,BC,QT,RX,QX -"
-        " | awk -f {params.label_reads} {input.libraries} -"
+        " | awk -f {input.label_reads} {input.libraries} -"
         " | (cat {input.read_groups}; {params.aligner} -t {threads} {params.index} -)"
         " | samtools fixmate -u -m - -"
         " | samtools sort -@ {threads} -u -m {params.sort_memory} -T {output.bam}.part -"
