@@ -95,6 +95,9 @@ def test_the_hash_changes_with_every_threshold(tiny_study):
         (("endpoints", "survival", "covariates"), []),
         (("strata",), []),
         (("meta", "model"), "fixed"),
+        (("variants", "signatures", "signatures"), ["SBS1", "SBS2", "SBS5", "SBS13"]),
+        (("variants", "signatures", "groups"), {"apobec": ["SBS2"]}),
+        (("variants", "signatures", "opportunities"), "genome"),
         (("quality_control", "mapped_percent", "maximum"), 99),
     ],
     ids=lambda v: ".".join(v) if isinstance(v, tuple) else "",
@@ -327,3 +330,23 @@ def test_the_demo_is_read():
     assert {load_site(root.parent / path, study).site for path in run.sites} == set(
         study.participants
     )
+
+
+@pytest.mark.parametrize(
+    ("signatures", "message"),
+    [
+        ({"groups": {"apobec": ["SBS2", "SBS99"]}}, "groups.apobec names SBS99, which is not"),
+        ({"groups": {"apobec": []}}, "groups.apobec must name signatures"),
+        ({"groups": {"apobec": ["SBS2", "SBS2"]}}, "groups.apobec must name signatures, each once"),
+        ({"signatures": ["SBS2", "SBS2"], "groups": {}}, "a signature is listed twice"),
+        ({"signatures": [], "groups": {}}, "at least 1 item"),
+        ({"signatures": ["APOBEC"], "groups": {}}, "should match pattern"),
+        ({"groups": {"APOBEC": ["SBS2"]}}, "should match pattern"),
+        ({"cosmic_version": "4"}, "Input should be"),
+        ({"minimum_mutations": 0}, "greater than 0"),
+    ],
+)
+def test_signatures_that_contradict_themselves(study_document, signatures, message):
+    study_document["variants"] = {"signatures": signatures}
+    with pytest.raises(ValueError, match=message):
+        Study.model_validate(study_document)

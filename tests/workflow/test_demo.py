@@ -246,6 +246,7 @@ def test_the_report_is_self_contained_and_says_that_it_is_simulated(root):
         "volcano_expression_muscle_invasion",
         "forest_expression_muscle_invasion",
         "alterations",
+        "mutation_burden",
         "quality_control",
     ):
         assert name in page
