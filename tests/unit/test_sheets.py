@@ -715,6 +715,10 @@ def test_look_up_tables(read):
     assert [s.name_in_file for s in cohort.germline_vcfs["P2"]] == ["P2_blood", "P3-N"]
     assert [s.sample for s in cohort.aligned] == ["P1-T", "P1-N", "P4-T", "P5-T", "P7-N"]
     assert [s.sample for s in cohort.quantified] == ["P1-R"]
+    # Copy number needs a tumour's reads; any normal with reads joins the pool.
+    assert list(cohort.copy_number_patients) == ["P1", "P4", "P5"]
+    assert [s.sample for s in cohort.copy_number_normals] == ["P1-N", "P7-N"]
+    assert cohort.has_copy_number
     assert cohort.sample_of("tumour_rna") == {"P1": "P1-R", "P2": "P2-R", "P3": "P3-R"}
     assert cohort.sample_of("normal_rna") == {"P5": "P5-NR"}
     assert [s.sample for s in cohort.with_entry("dna", "bam", "maf")] == [

@@ -116,6 +116,7 @@ rule pool_normal_coverage:
             for kind in ("target", "antitarget")
         ],
         genome="results/{study}/reference/genome.fa",
+        index="results/{study}/reference/genome.fa.fai",
         targets=f"{COPY_NUMBER_BINS}/target_bins.bed",
         antitargets=f"{COPY_NUMBER_BINS}/off_target_bins.bed",
     output:
