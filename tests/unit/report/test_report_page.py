@@ -121,7 +121,8 @@ def _site(seed, rna=True, dna=True, clinical=True, genes=30):
     )
     quality = pl.DataFrame(
         {"metric": "depth", "assay": "dna", "unit": "1", "bin_lower": [0.0, 30.0]}
-        | {"bin_upper": [30.0, 60.0], "n": [10, 30], "n_total": 40, "n_passed": 40, "n_failed": 0}
+        | {"bin_upper": [30.0, 60.0], "n": [10, 30], "n_total": 40, "n_passed": 37}
+        | {"n_warned": 3, "n_failed": 0}
     )
     return {
         "expression": expression if rna else expression.clear(),

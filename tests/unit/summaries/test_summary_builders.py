@@ -61,7 +61,9 @@ def test_cohort_profile():
 
 def test_qc_profile_has_open_outer_bins():
     limits = {
-        "mapped": QualityMetric(assay="dna", unit="%", minimum=90, bins=(80, 90, 100)),
+        "mapped": QualityMetric(
+            assay="dna", unit="%", minimum=90, warn_minimum=95, bins=(80, 90, 100)
+        ),
         "depth": QualityMetric(assay="dna", unit="1", bins=(0, 10)),
     }
     metrics = pl.DataFrame(
@@ -72,16 +74,62 @@ def test_qc_profile_has_open_outer_bins():
             "metric": ["mapped"] * 4 + ["depth"],
             "value": [10.0, 90.0, 95.0, 100.0, 3.0],
             "unit": "%",
-            "status": ["fail", "pass", "pass", "pass", "unlimited"],
+            "status": ["fail", "warn", "pass", "pass", "unlimited"],
         }
     )
-    profile = build_qc_profile(metrics, limits)
+    decisions = pl.DataFrame(
+        {
+            "sample": list("abcdef"),
+            "kind": ["tumour_dna", "normal_dna"] * 2 + ["tumour_dna", "tumour_rna"],
+            "decision": ["fail", "warn", "pass", "pass", "pass", "pass"],
+        }
+    )
+    profile = build_qc_profile(metrics, limits, decisions)
     validate_table(profile, "qc_profile")
     mapped = profile.filter(metric="mapped")
     assert mapped["n"].to_list() == [1, 3]
-    assert mapped.select("n_total", "n_passed", "n_failed").row(0) == (4, 3, 1)
+    numbers = ("n_total", "n_passed", "n_warned", "n_failed")
+    assert mapped.select(numbers).row(0) == (4, 2, 1, 1)
     depth = row(profile, metric="depth")
     assert (depth["n"], depth["n_passed"], depth["n_failed"]) == (1, None, None)
+    # Samples by the number of limits that they fail, and by decision.
+    failed = profile.filter(metric="failed_limits", assay="dna")
+    assert failed["n"].to_list() == [4, 1, 0, 0]
+    assert failed.select(numbers).unique().row(0) == (5, 3, 1, 1)
+    assert profile.filter(metric="failed_limits", assay="rna")["n"].to_list() == [1, 0, 0, 0]
+
+
+def test_a_sample_that_fails_many_limits_is_in_the_last_bin():
+    metrics = pl.DataFrame(
+        {
+            "patient": "a",
+            "sample": "a",
+            "assay": "dna",
+            "metric": [f"m{number}" for number in range(9)],
+            "value": 1.0,
+            "unit": "1",
+            "status": "fail",
+        }
+    )
+    decisions = pl.DataFrame({"sample": ["a"], "kind": ["normal_dna"], "decision": ["fail"]})
+    profile = build_qc_profile(metrics, {}, decisions)
+    validate_table(profile, "qc_profile")
+    assert profile["n"].to_list() == [0, 0, 0, 1]
+    assert set(profile["n_failed"]) == {1}
+
+
+def test_qc_profile_without_warning_limits_and_without_samples():
+    limits = {"mapped": QualityMetric(assay="dna", unit="%", minimum=90, bins=(80, 90, 100))}
+    metrics = pl.DataFrame(
+        {"patient": "a", "sample": "a", "assay": "dna", "metric": ["mapped"], "value": 99.0}
+        | {"unit": "%", "status": "pass"}
+    )
+    decisions = pl.DataFrame({"sample": ["a"], "kind": ["normal_dna"], "decision": ["pass"]})
+    profile = build_qc_profile(metrics, limits, decisions).filter(metric="mapped")
+    assert profile.select("n_passed", "n_warned", "n_failed").row(0) == (1, None, 0)
+    nothing = build_qc_profile(metrics.clear(), limits, decisions.clear())
+    validate_table(nothing, "qc_profile")
+    assert nothing.is_empty()
 
 
 def test_variant_frequencies():
