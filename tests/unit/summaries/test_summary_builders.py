@@ -7,10 +7,13 @@ import pytest
 
 from ihdsi.errors import InputError
 from ihdsi.expression.normalisation import log2_cpm
+from ihdsi.quality_control import without_patients
 from ihdsi.study import ClinicalVariable, Contrast, Endpoint, QualityMetric, load_study
 from ihdsi.summaries import validate_table
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.design import contrast_design, model_parameters
+from ihdsi.summaries.expression_effects import estimate_expression_effects
+from ihdsi.summaries.expression_moments import build_expression_moments
 from ihdsi.summaries.gene_alterations import build_gene_alterations
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.qc_profile import build_qc_profile
@@ -300,6 +303,34 @@ def test_without_events_there_is_no_estimate(survival_data, caplog):
     validate_table(table, "survival_effects")
     assert table["log_hazard_ratio"].null_count() == table.height == 30
     assert "no events" in caplog.text
+
+
+def test_nobody_is_left_after_quality_control(survival_data):
+    counts, clinical = survival_data[:2]
+    everyone = [name for name in counts.columns if name not in ("gene_id", "gene_name")]
+    left = without_patients(counts, everyone)
+    assert left.columns == ["gene_id", "gene_name"]
+    effects = estimate_survival_effects(left, clinical, ENDPOINTS, VARIABLES, 10)
+    validate_table(effects, "survival_effects")
+    contrasts = {"c": Contrast(variable="sex", case="male", control="female")}
+    design, moments = build_expression_moments(left, clinical, contrasts, VARIABLES, 10)
+    validate_table(design, "expression_design")
+    validate_table(moments, "expression_moments")
+    differences = estimate_expression_effects(left, clinical, contrasts, VARIABLES, 10, n_cpus=1)
+    validate_table(differences, "expression_effects")
+    variants = pl.DataFrame(
+        {"patient": ["a"], "gene_id": ["ENSG00000000001"], "alteration_class": ["missense"]}
+        | {"chromosome": "1", "position": 1, "reference_allele": "A", "alternate_allele": "G"}
+    )
+    assessed = pl.DataFrame({"patient": ["a"], "callable_megabases": [1.0]})
+    catalogue = pl.DataFrame({"gene_id": ["ENSG00000000001"], "gene_name": ["G1"]})
+    variants, assessed = (without_patients(table, ["a"]) for table in (variants, assessed))
+    alterations = build_gene_alterations(variants, assessed, catalogue, CLINICAL, ["stage"])
+    validate_table(alterations, "gene_alterations")
+    burden = build_mutation_burden(variants, assessed, CLINICAL, ["stage"])
+    validate_table(burden, "mutation_burden")
+    tables = (effects, design, moments, differences, alterations, burden)
+    assert all(table.is_empty() for table in tables)
 
 
 def test_an_endpoint_with_few_patients_is_skipped(survival_data, caplog):
