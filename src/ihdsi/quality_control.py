@@ -328,13 +328,13 @@ def decide_samples(judged: pl.DataFrame, samples: Mapping[str, Mapping[str, str]
         schema={name: DECISIONS_SCHEMA[name] for name in ("patient", "sample", "kind")},
         orient="row",
     )
-    percent = pl.when(pl.col("unit") == "%").then(pl.lit(" %")).otherwise(pl.lit(""))
+    value = pl.col("value").round_sig_figs(4).cast(pl.String)
+    with_unit = pl.when(pl.col("unit") == "%").then(pl.format("{} %", value)).otherwise(value)
     reason = pl.format(
-        "{}: {} {}{} ({}){}",
+        "{}: {} {} ({}){}",
         "status",
         pl.col("metric").str.replace("_percent$", "").str.replace_all("_", " "),
-        pl.col("value").round_sig_figs(4).cast(pl.String).fill_null("not there"),
-        percent,
+        with_unit.fill_null("not there"),
         "limit",
         pl.format(", {}", "note").fill_null(""),
     )

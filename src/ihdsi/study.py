@@ -215,14 +215,6 @@ class QualityMetric(_Document):
     label: str = ""
 
     @property
-    def has_limits(self) -> bool:
-        """Whether the study judges the metric at all."""
-        return any(
-            limit is not None
-            for limit in (self.minimum, self.maximum, self.warn_minimum, self.warn_maximum)
-        )
-
-    @property
     def warns(self) -> bool:
         """Whether a value can get a warning."""
         return self.warn_minimum is not None or self.warn_maximum is not None

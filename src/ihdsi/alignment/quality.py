@@ -30,7 +30,8 @@ def alignment_metrics(stats: Path | str, thresholds: Path | str) -> dict[str, fl
         mapped_percent, duplicate_percent (of primary reads), insert_size_mean (bp),
         mean_target_coverage (reads per base), target_20x_percent, target_100x_percent and
         coverage_uniformity_percent (target bases covered at least 0.2 times the mean). Shares of
-        nothing are 0, so that an empty alignment fails its limits instead of vanishing.
+        nothing are 0, so that an empty alignment fails its limits instead of vanishing; single-end
+        reads have no insert size.
     """
     summary = _summary_numbers(stats)
     reads = summary.get("raw total sequences", 0.0)
@@ -40,7 +41,7 @@ def alignment_metrics(stats: Path | str, thresholds: Path | str) -> dict[str, fl
     bases = float(depth.select(pl.col("end") - pl.col("start")).sum().item())
     covered = float(regions.select((pl.col("end") - pl.col("start")) * pl.col("mean")).sum().item())
     mean = covered / bases if bases else 0.0
-    return {
+    metrics = {
         "mapped_percent": _percent(summary.get("reads mapped", 0.0), reads),
         "duplicate_percent": _percent(summary.get("reads duplicated", 0.0), reads),
         "insert_size_mean": summary.get("insert size average", 0.0),
@@ -51,6 +52,9 @@ def alignment_metrics(stats: Path | str, thresholds: Path | str) -> dict[str, fl
             f"{prefix}.mosdepth.region.dist.txt", UNIFORM_SHARE * mean
         ),
     }
+    if reads and summary.get("reads paired") == 0:
+        del metrics["insert_size_mean"]
+    return metrics
 
 
 def region_coverage(regions: Path | str) -> pl.DataFrame:

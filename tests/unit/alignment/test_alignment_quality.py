@@ -194,6 +194,14 @@ def test_shares_of_nothing_are_zero(tmp_path):
     assert set(metrics.values()) == {0.0}
 
 
+def test_single_end_reads_have_no_insert_size(tmp_path):
+    arguments = ("1\t0\t9\tx\t9\t9\n", "1\t0\t9\tx\t200.00\n")
+    single = STATS + "SN\treads paired:\t0\t# paired-end technology bit set\n"
+    assert "insert_size_mean" not in written(tmp_path, *arguments, stats=single)
+    paired = STATS + "SN\treads paired:\t2\t# paired-end technology bit set\n"
+    assert written(tmp_path, *arguments, stats=paired)["insert_size_mean"] == 312.5
+
+
 def test_callable_intervals_by_depth(tmp_path):
     quantized = tmp_path / "a.quantized.bed"
     quantized.write_text("1\t0\t10\t0:30\n1\t10\t20\t30:inf\n2\t5\t9\t30:inf\n")

@@ -287,7 +287,7 @@ def test_moments_without_their_design_stay():
     assert cleared["expression_moments"].is_empty()
 
 
-def qc(counts, n_failed):
+def qc(counts, n_failed, n_warned=None):
     total = sum(counts)
     return pl.DataFrame(
         {
@@ -298,7 +298,8 @@ def qc(counts, n_failed):
             "bin_upper": [float(i + 1) for i in range(len(counts))],
             "n": counts,
             "n_total": total,
-            "n_passed": total - n_failed,
+            "n_passed": total - n_failed - (n_warned or 0),
+            "n_warned": n_warned,
             "n_failed": n_failed,
         },
         schema=TABLES["qc_profile"].schema,
@@ -322,6 +323,27 @@ def test_quality(counts, n_failed, bins, numbers):
     if numbers is not None:
         assert left["n_failed"].null_count() == (0 if numbers else left.height)
         assert left["n_passed"].null_count() == (0 if numbers else left.height)
+
+
+@pytest.mark.parametrize(
+    ("counts", "warned", "failed", "bins", "numbers"),
+    [
+        ([10, 10, 20], 10, 10, [10, 10, 20], True),
+        ([0, 10, 20], 10, 0, [0, 10, 20], True),
+        ([10, 10, 20], 3, 10, [10, 10, 20], False),  # three warnings are too few
+        ([10, 3, 20], 13, 0, [20], True),  # just the two withheld bins
+        ([10, 3, 20], 3, 10, [20], False),  # the warnings are the small bin
+        # Warnings within a bin: 43 failed, 40 of them in a bin that is released.
+        ([10, 40, 3, 0], 5, 43, [40, 0], False),
+        ([40, 10, 3, 0], 10, 13, [40, 0], True),
+    ],
+)
+def test_warnings_are_held_back_with_passes_and_fails(counts, warned, failed, bins, numbers):
+    cleared, _ = clear("qc_profile", qc(counts, failed, warned))
+    left = cleared["qc_profile"]
+    assert left["n"].to_list() == bins
+    for name in ("n_passed", "n_warned", "n_failed"):
+        assert left[name].null_count() == (0 if numbers else left.height)
 
 
 def test_descriptive_moments_are_rounded_and_model_moments_are_not():

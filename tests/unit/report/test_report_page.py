@@ -132,9 +132,20 @@ def _site(seed, rna=True, dna=True, clinical=True, genes=30):
         ],
         schema=PROFILE,
     )
+    # The study sets no limit of depth that warns.
     quality = pl.DataFrame(
-        {"metric": "depth", "assay": "dna", "unit": "1", "bin_lower": [0.0, 30.0]}
-        | {"bin_upper": [30.0, 60.0], "n": [10, 30], "n_total": 40, "n_passed": 40, "n_failed": 0}
+        {
+            "metric": ["depth", "depth", "failed_limits", "failed_limits"],
+            "assay": "dna",
+            "unit": "1",
+            "bin_lower": [0.0, 30.0, 0.0, 1.0],
+            "bin_upper": [30.0, 60.0, 1.0, 2.0],
+            "n": [10, 30, 33, 7],
+            "n_total": 40,
+            "n_passed": [30, 30, 27, 27],
+            "n_warned": [None, None, 6, 6],
+            "n_failed": [10, 10, 7, 7],
+        }
     )
     return {
         "expression": expression if rna else expression.clear(),
@@ -215,6 +226,18 @@ def test_every_figure_is_a_chart_or_a_sentence(name, options):
         key for key, figure in all_figures(inputs).items() if figure.chart is not None
     }
     assert len(page.encode()) < 10_000_000
+
+
+def test_samples_by_decision_are_shown():
+    inputs = _inputs(sites=("lih",))
+    page = render_report(inputs)
+    cells = re.findall(r"<td>dna</td><td>(.*?)</td><td>lih</td>(.*?)</tr>", page)
+    numbers = {metric: re.findall(r'<td class="n">(.*?)</td>', text) for metric, text in cells}
+    assert numbers == {
+        "depth": ["40", "30", "–", "10"],
+        "failed limits": ["40", "27", "6", "7"],
+    }
+    assert "Limits that a sample of DNA fails" in page
 
 
 def test_an_empty_study_says_so():

@@ -7,10 +7,13 @@ import pytest
 
 from ihdsi.errors import InputError
 from ihdsi.expression.normalisation import log2_cpm
+from ihdsi.quality_control import without_patients
 from ihdsi.study import ClinicalVariable, Contrast, Endpoint, QualityMetric, load_study
 from ihdsi.summaries import validate_table
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.design import contrast_design, model_parameters
+from ihdsi.summaries.expression_effects import estimate_expression_effects
+from ihdsi.summaries.expression_moments import build_expression_moments
 from ihdsi.summaries.gene_alterations import build_gene_alterations
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.qc_profile import build_qc_profile
@@ -61,7 +64,9 @@ def test_cohort_profile():
 
 def test_qc_profile_has_open_outer_bins():
     limits = {
-        "mapped": QualityMetric(assay="dna", unit="%", minimum=90, bins=(80, 90, 100)),
+        "mapped": QualityMetric(
+            assay="dna", unit="%", minimum=90, warn_minimum=95, bins=(80, 90, 100)
+        ),
         "depth": QualityMetric(assay="dna", unit="1", bins=(0, 10)),
     }
     metrics = pl.DataFrame(
@@ -72,16 +77,62 @@ def test_qc_profile_has_open_outer_bins():
             "metric": ["mapped"] * 4 + ["depth"],
             "value": [10.0, 90.0, 95.0, 100.0, 3.0],
             "unit": "%",
-            "status": ["fail", "pass", "pass", "pass", "unlimited"],
+            "status": ["fail", "warn", "pass", "pass", "unlimited"],
         }
     )
-    profile = build_qc_profile(metrics, limits)
+    decisions = pl.DataFrame(
+        {
+            "sample": list("abcdef"),
+            "kind": ["tumour_dna", "normal_dna"] * 2 + ["tumour_dna", "tumour_rna"],
+            "decision": ["fail", "warn", "pass", "pass", "pass", "pass"],
+        }
+    )
+    profile = build_qc_profile(metrics, limits, decisions)
     validate_table(profile, "qc_profile")
     mapped = profile.filter(metric="mapped")
     assert mapped["n"].to_list() == [1, 3]
-    assert mapped.select("n_total", "n_passed", "n_failed").row(0) == (4, 3, 1)
+    numbers = ("n_total", "n_passed", "n_warned", "n_failed")
+    assert mapped.select(numbers).row(0) == (4, 2, 1, 1)
     depth = row(profile, metric="depth")
     assert (depth["n"], depth["n_passed"], depth["n_failed"]) == (1, None, None)
+    # Samples by the number of limits that they fail, and by decision.
+    failed = profile.filter(metric="failed_limits", assay="dna")
+    assert failed["n"].to_list() == [4, 1, 0, 0]
+    assert failed.select(numbers).unique().row(0) == (5, 3, 1, 1)
+    assert profile.filter(metric="failed_limits", assay="rna")["n"].to_list() == [1, 0, 0, 0]
+
+
+def test_a_sample_that_fails_many_limits_is_in_the_last_bin():
+    metrics = pl.DataFrame(
+        {
+            "patient": "a",
+            "sample": "a",
+            "assay": "dna",
+            "metric": [f"m{number}" for number in range(9)],
+            "value": 1.0,
+            "unit": "1",
+            "status": "fail",
+        }
+    )
+    decisions = pl.DataFrame({"sample": ["a"], "kind": ["normal_dna"], "decision": ["fail"]})
+    profile = build_qc_profile(metrics, {}, decisions)
+    validate_table(profile, "qc_profile")
+    assert profile["n"].to_list() == [0, 0, 0, 1]
+    assert set(profile["n_failed"]) == {1}
+
+
+def test_qc_profile_without_warning_limits_and_without_samples():
+    limits = {"mapped": QualityMetric(assay="dna", unit="%", minimum=90, bins=(80, 90, 100))}
+    metrics = pl.DataFrame(
+        {"patient": "a", "sample": "a", "assay": "dna", "metric": ["mapped"], "value": 99.0}
+        | {"unit": "%", "status": "pass"}
+    )
+    decisions = pl.DataFrame({"sample": ["a"], "kind": ["normal_dna"], "decision": ["pass"]})
+    profile = build_qc_profile(metrics, limits, decisions).filter(metric="mapped")
+    assert profile.select("n_passed", "n_warned", "n_failed").row(0) == (1, None, 0)
+    nothing = build_qc_profile(metrics.clear(), limits, decisions.clear())
+    validate_table(nothing, "qc_profile")
+    assert nothing.is_empty()
 
 
 def test_variant_frequencies():
@@ -319,6 +370,34 @@ def test_without_events_there_is_no_estimate(survival_data, caplog):
     validate_table(table, "survival_effects")
     assert table["log_hazard_ratio"].null_count() == table.height == 30
     assert "no events" in caplog.text
+
+
+def test_nobody_is_left_after_quality_control(survival_data):
+    counts, clinical = survival_data[:2]
+    everyone = [name for name in counts.columns if name not in ("gene_id", "gene_name")]
+    left = without_patients(counts, everyone)
+    assert left.columns == ["gene_id", "gene_name"]
+    effects = estimate_survival_effects(left, clinical, ENDPOINTS, VARIABLES, 10)
+    validate_table(effects, "survival_effects")
+    contrasts = {"c": Contrast(variable="sex", case="male", control="female")}
+    design, moments = build_expression_moments(left, clinical, contrasts, VARIABLES, 10)
+    validate_table(design, "expression_design")
+    validate_table(moments, "expression_moments")
+    differences = estimate_expression_effects(left, clinical, contrasts, VARIABLES, 10, n_cpus=1)
+    validate_table(differences, "expression_effects")
+    variants = pl.DataFrame(
+        {"patient": ["a"], "gene_id": ["ENSG00000000001"], "alteration_class": ["missense"]}
+        | {"chromosome": "1", "position": 1, "reference_allele": "A", "alternate_allele": "G"}
+    )
+    assessed = pl.DataFrame({"patient": ["a"], "callable_megabases": [1.0]})
+    catalogue = pl.DataFrame({"gene_id": ["ENSG00000000001"], "gene_name": ["G1"]})
+    variants, assessed = (without_patients(table, ["a"]) for table in (variants, assessed))
+    alterations = build_gene_alterations(variants, assessed, catalogue, CLINICAL, ["stage"])
+    validate_table(alterations, "gene_alterations")
+    burden = build_mutation_burden(variants, assessed, CLINICAL, ["stage"])
+    validate_table(burden, "mutation_burden")
+    tables = (effects, design, moments, differences, alterations, burden)
+    assert all(table.is_empty() for table in tables)
 
 
 def test_an_endpoint_with_few_patients_is_skipped(survival_data, caplog):
