@@ -66,19 +66,49 @@ def test_the_federation_gives_the_real_pooled_counts_exactly(federation, shared)
         infer_schema=False,
         quote_char=None,
     )
-    truth = maf.group_by("Hugo_Symbol").agg(
-        n=pl.col("Tumor_Sample_Barcode").n_unique(),
-        missense=pl.col("Tumor_Sample_Barcode")
-        .filter(pl.col("Variant_Classification") == "Missense_Mutation")
-        .n_unique(),
-    )
+    truth = maf.group_by("Hugo_Symbol").agg(n=pl.col("Tumor_Sample_Barcode").n_unique())
     both = anywhere.join(truth, left_on="gene_name", right_on="Hugo_Symbol", how="left")
     assert both.height >= 50
     assert both.filter(pl.col("n_altered") != pl.col("n").fill_null(0)).is_empty()
-    missense = pooled.filter(alteration_class="missense", stratum="all").join(
-        truth, left_on="gene_name", right_on="Hugo_Symbol", how="left"
+
+    # Hotspots by a look-up written for this test: single residues, spelt as the file spells them.
+    listed = pl.read_csv(
+        federation / "resources/hotspots.tsv", separator="\t", infer_schema=False
+    ).filter(pl.col("kind") == "protein")
+    spelt = {
+        (gene, reference, position, alternate or amino_acid)
+        for gene, reference, position, alternate in listed.select(
+            "gene_name", "reference", "position", "alternate"
+        ).iter_rows()
+        for amino_acid in "ACDEFGHIKLMNPQRSTVWY"
+    }
+    single = maf["Protein_Change"].str.extract_groups(r"^p\.([A-Z])(\d+)([A-Z])$").struct.unnest()
+    rows = zip(maf["Hugo_Symbol"], *(single[name] for name in "123"), strict=True)
+    is_hotspot = [(gene, ref, pos, alt) in spelt for gene, ref, pos, alt in rows]
+    missense = maf.with_columns(
+        alteration_class=pl.when(pl.Series(is_hotspot))
+        .then(pl.lit("hotspot"))
+        .otherwise(pl.lit("missense"))
+    ).filter(pl.col("Variant_Classification") == "Missense_Mutation")
+    by_class = missense.group_by("Hugo_Symbol", "alteration_class").agg(
+        n=pl.col("Tumor_Sample_Barcode").n_unique()
     )
-    assert missense.filter(pl.col("n_altered") != pl.col("missense").fill_null(0)).is_empty()
+    classes = pooled.filter(
+        pl.col("alteration_class").is_in(["missense", "hotspot"]), stratum="all"
+    ).join(
+        by_class,
+        left_on=["gene_name", "alteration_class"],
+        right_on=["Hugo_Symbol", "alteration_class"],
+        how="left",
+    )
+    assert classes.filter(pl.col("n_altered") != pl.col("n").fill_null(0)).is_empty()
+    hotspots = dict(
+        classes.filter(alteration_class="hotspot").select("gene_name", "n_altered").iter_rows()
+    )
+    # S249C 29, Y373C 8, G370C 5, R248C 3, S371C 2, K650E 2, G380R 2 and combinations.
+    assert hotspots["FGFR3"] >= 45
+    assert hotspots["PIK3CA"] >= 50
+    assert hotspots["KDM6A"] == 0
 
 
 def test_strata_of_the_federation_add_up(federation, shared):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pysam
 import pytest
 
 from ihdsi.plan import load_plan
@@ -288,3 +289,58 @@ def test_a_signature_that_cosmic_lacks(project, refused_plan):
         column="variants.signatures",
         text="COSMIC version 3.4 has no signature SBS400",
     )
+
+
+def known_variants(path, field, compress=True):
+    header = pysam.VariantHeader()
+    header.contigs.add("1", length=100)
+    header.info.add(field, "A", "Float", "x")
+    with pysam.VariantFile(str(path), "wz" if compress else "w", header=header):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "compress", "text"),
+    [
+        ("germline_resource", "AC", True, "holds no INFO/AF"),
+        ("germline_resource", "AF", False, "is not compressed by bgzip"),
+        ("clinvar", "CLNDN", True, "holds no INFO/CLNSIG"),
+    ],
+)
+def test_known_variants_are_looked_into(project, refused_plan, key, field, compress, text):
+    name = "known.vcf.gz" if compress else "known.vcf"
+    path = project.folder / name
+    known_variants(path, field, compress)
+    project.study["reference"][key] = name
+    project.write_yaml(project.study, "study.yaml")
+    refused_plan(
+        file="study.yaml",
+        row=line_of("study.yaml", f"  {key}: {name}"),
+        column=f"reference.{key}",
+        text=text,
+    )
+    known_variants(path.with_suffix(".gz"), "AF" if key == "germline_resource" else "CLNSIG")
+    project.study["reference"][key] = path.with_suffix(".gz").name
+    project.load()
+
+
+def test_no_variants_at_all(project, refused_plan):
+    (project.folder / "known.vcf.gz").write_text("no VCF")
+    project.study["reference"]["clinvar"] = "known.vcf.gz"
+    project.write_yaml(project.study, "study.yaml")
+    refused_plan(
+        file="study.yaml",
+        row=line_of("study.yaml", "  clinvar: known.vcf.gz"),
+        column="reference.clinvar",
+        text="cannot be read",
+    )
+
+
+def test_a_studys_own_hotspots_are_read_before_the_run(project, refused_plan):
+    path = project.folder / "hotspots.tsv"
+    header = "gene_name\tkind\tposition\treference\talternate\tsource\n"
+    path.write_text(f"{header}FGFR3\tprotein\tS249\tS\tC\tChang 2016\n")
+    project.study["reference"]["hotspots"] = "hotspots.tsv"
+    refused_plan(file="hotspots.tsv", row=2, column="position", text="'S249' is no position")
+    path.write_text(f"{header}FGFR3\tprotein\t249\tS\tC\tChang 2016\n")
+    project.load()

@@ -314,7 +314,7 @@ def changed_residues(changes: pl.Series) -> pl.DataFrame:
         reference=part(_SINGLE, 1),
         alternate=part(_SINGLE, 3),
     ).filter(pl.col("reference") != pl.col("alternate"))
-    several = frame.join(single, on="protein_change", how="anti").with_columns(
+    several = frame.filter(~change.str.contains(_SINGLE)).with_columns(
         start=pl.coalesce(part(_SEVERAL, 2), part(_ONCOTATOR, 1)).cast(pl.Int64),
         end=pl.coalesce(part(_SEVERAL, 4), part(_ONCOTATOR, 2)).cast(pl.Int64),
         left=part(_SEVERAL, 1),

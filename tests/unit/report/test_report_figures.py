@@ -96,6 +96,44 @@ def test_burdens_are_drawn_by_site_and_together(n_sites, shown):
     assert figures.burden_means(burden.clear(), titles, "d") is None
 
 
+def test_classes_and_copy_numbers_have_panels_of_their_own():
+    tables = _alterations({"a": [20, 10, 0]})
+    template = tables["a"]
+    kinds = {"hotspot": [9, 0, 0], "promoter": [0, 0, 30], "amplification": [4, 0, 0]}
+    kinds |= {"loss": [6, 0, 2]}
+    extra = [
+        template.with_columns(alteration_class=pl.lit(kind), n_altered=pl.Series(counts))
+        for kind, counts in kinds.items()
+    ]
+    tables = {"a": pl.concat([template, *extra])}
+    pooled = pool_gene_alterations(tables)
+    chart = figures.alteration_dots(tables, pooled, ["g0", "g1", "g2"], "d")
+    assert len(chart.to_dict()["hconcat"]) == 3
+    rows = [row for row in _values(chart) if "rank" in row]
+    drawn = {(row["name"], row["alteration_class"]): row["n_altered"] for row in rows}
+    # Zeros are no bars.
+    assert drawn == {
+        ("G0", "hotspot"): 9,
+        ("G2", "promoter"): 30,
+        ("G0", "amplification"): 4,
+        ("G0", "loss"): 6,
+        ("G2", "loss"): 2,
+    }
+    signed = {(r["name"], r["alteration_class"]): r["signed"] for r in rows if "signed" in r}
+    assert signed == {
+        ("G0", "amplification"): pytest.approx(4 / 50),
+        ("G0", "loss"): pytest.approx(-6 / 50),
+        ("G2", "loss"): pytest.approx(-2 / 50),
+    }
+    without = {"a": template}
+    assert (
+        "hconcat"
+        not in figures.alteration_dots(
+            without, pool_gene_alterations(without), ["g0"], "d"
+        ).to_dict()
+    )
+
+
 def test_a_withheld_bin_stays_on_the_axis_and_is_marked():
     profile = pl.DataFrame(
         {

@@ -14,7 +14,7 @@ from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.design import contrast_design, model_parameters
 from ihdsi.summaries.expression_effects import estimate_expression_effects
 from ihdsi.summaries.expression_moments import build_expression_moments
-from ihdsi.summaries.gene_alterations import build_gene_alterations
+from ihdsi.summaries.gene_alterations import COPY_NUMBER, build_gene_alterations
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.qc_profile import build_qc_profile
 from ihdsi.summaries.survival_effects import estimate_survival_effects
@@ -204,7 +204,7 @@ CATALOGUE = pl.DataFrame(
 def test_gene_alterations():
     table = build_gene_alterations(VARIANTS, ASSESSED, CATALOGUE, CLINICAL, ["stage"])
     validate_table(table, "gene_alterations")
-    assert table.height == 3 * 6 * 3
+    assert table.height == 3 * 7 * 3
 
     def altered(gene, kind, stratum):
         found = row(table, gene_id=gene, alteration_class=kind, stratum=stratum)
@@ -218,7 +218,79 @@ def test_gene_alterations():
     only = build_gene_alterations(
         VARIANTS, ASSESSED, CATALOGUE, None, ["stage"], genes=["ENSG00000000002"]
     )
-    assert only.height == 6
+    assert only.height == 7
+
+
+def test_a_variant_counts_in_its_most_specific_class():
+    """Patient a has a hotspot and a missense in one gene, c a promoter variant."""
+    variants = VARIANTS.with_columns(
+        alteration_class=pl.Series(
+            ["hotspot", "missense", "splice", "hotspot", "promoter", "promoter", "missense"]
+        )
+    )
+    table = build_gene_alterations(
+        variants, ASSESSED, CATALOGUE, CLINICAL, ["stage"], promoter_genes={"G1"}
+    )
+    validate_table(table, "gene_alterations")
+    whole = table.filter(stratum="all", gene_id="ENSG00000000001")
+    counts = dict(whole.select("alteration_class", "n_altered").iter_rows())
+    assert counts == {
+        "any": 2,  # without the promoter's patient
+        "hotspot": 2,
+        "missense": 1,
+        "truncating": 0,
+        "inframe": 0,
+        "splice": 0,
+        "other": 0,
+        "promoter": 1,
+    }
+    # Where no promoter can be placed, nobody looked: there is no row rather than a zero.
+    assert set(table.filter(alteration_class="promoter")["gene_id"]) == {"ENSG00000000001"}
+
+
+COPY_NUMBERS = pl.DataFrame(
+    [
+        (patient, f"ENSG0000000000{gene}", f"G{gene}", kind)
+        for gene, kinds in ((1, "gain neutral deletion"), (7, "amplification amplification loss"))
+        for patient, kind in zip("abe", kinds.split(), strict=True)
+    ],
+    schema=["patient", "gene_id", "gene_name", "copy_number_class"],
+    orient="row",
+)
+
+
+def test_copy_numbers_count_those_measured():
+    table = build_gene_alterations(
+        VARIANTS, ASSESSED, CATALOGUE, CLINICAL, ["stage"], copy_number=COPY_NUMBERS
+    )
+    validate_table(table, "gene_alterations")
+    copies = table.filter(pl.col("alteration_class").is_in(COPY_NUMBER))
+    # Four classes, zeros included, of the two genes that were measured (one is no catalogue gene).
+    assert copies.filter(stratum="all").height == 2 * 4
+    assert copies.filter(stratum="all")["n_assessed"].unique().to_list() == [3]
+    altered = copies.filter(pl.col("n_altered") > 0, stratum="all")
+    assert {
+        (gene, kind): n
+        for gene, kind, n in altered.select("gene_id", "alteration_class", "n_altered").iter_rows()
+    } == {
+        ("ENSG00000000001", "gain"): 1,
+        ("ENSG00000000001", "deletion"): 1,
+        ("ENSG00000000007", "amplification"): 2,
+        ("ENSG00000000007", "loss"): 1,
+    }
+    first = copies.filter(gene_id="ENSG00000000001")
+    assert first["coding_length"].unique().to_list() == [900]
+    assert copies.filter(gene_id="ENSG00000000007")["gene_name"].unique().to_list() == ["G7"]
+    # Copy numbers are no protein-altering variants.
+    without = build_gene_alterations(VARIANTS, ASSESSED, CATALOGUE, CLINICAL, ["stage"])
+    assert table.filter(~pl.col("alteration_class").is_in(COPY_NUMBER)).equals(without)
+
+
+def test_nobody_with_copy_numbers():
+    table = build_gene_alterations(
+        VARIANTS, ASSESSED, CATALOGUE, None, [], copy_number=COPY_NUMBERS.clear()
+    )
+    assert not table["alteration_class"].is_in(COPY_NUMBER).any()
 
 
 def test_a_patient_with_variants_must_be_assessed():

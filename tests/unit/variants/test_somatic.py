@@ -409,6 +409,7 @@ ROWS = (
 def test_read_maf(tmp_path, compress):
     mutations = read_maf(maf(tmp_path, *ROWS, compress=compress), {"TCGA-1": "a", 'TCGA-"2': "b"})
     assert mutations.schema == SOMATIC_SCHEMA
+    assert mutations["protein_change"].null_count() == mutations.height
     assert mutations.drop("gene_id", *LATER).rows() == [
         (
             *("a", "chr17", 7675088, "C", "T", "TP53", "Missense_Mutation", "missense"),
