@@ -77,6 +77,11 @@ class Patient:
         )
 
     @property
+    def tumour_only_calling(self) -> bool:
+        """Whether somatic variants are called from the tumour's reads without a normal sample."""
+        return self.tumour_dna is not None and self.tumour_dna.has_reads and self.normal_dna is None
+
+    @property
     def germline_calling(self) -> bool:
         """Whether germline variants are called from the normal's reads."""
         return self.normal_dna is not None and self.normal_dna.has_reads
@@ -138,6 +143,25 @@ class Cohort:
     def somatic_pairs(self) -> dict[str, Patient]:
         """Patients whose tumour and normal reads are compared."""
         return {p.patient: p for p in self.patients.values() if p.somatic_calling}
+
+    @cached_property
+    def tumour_only(self) -> dict[str, Patient]:
+        """Patients whose tumour reads are called without a normal."""
+        return {p.patient: p for p in self.patients.values() if p.tumour_only_calling}
+
+    @cached_property
+    def somatic_called(self) -> dict[str, Patient]:
+        """Patients whose somatic variants are called from reads, pairs first."""
+        return {**self.somatic_pairs, **self.tumour_only}
+
+    def called_samples(self, patient: str) -> list[str]:
+        """List what a patient's somatic variants are called from: the tumour, then any normal."""
+        samples = (self.patients[patient].tumour_dna, self.patients[patient].normal_dna)
+        return [sample.sample for sample in samples if sample is not None]
+
+    def other_normals(self, patient: str) -> list[str]:
+        """List the other patients whose normals have reads and so form a panel of normals."""
+        return [name for name in self.germline_patients if name != patient]
 
     @cached_property
     def germline_patients(self) -> dict[str, Patient]:
