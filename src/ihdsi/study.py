@@ -257,7 +257,7 @@ class SomaticFilters(_Document):
         0.05, ge=0, le=1, description="And at least this share of them."
     )
     minimum_shared_reads: float = Field(
-        0.8,
+        0.7,
         gt=0.5,
         le=1,
         description="Of the reads with either of two neighbouring substitutions, those with both.",

@@ -421,7 +421,8 @@ def pair_of_reads(first, second, together, apart):
     [
         (101, 200, 20, 0, True),
         (101, 200, 20, 2, True),
-        (101, 200, 20, 3, False),
+        (101, 200, 20, 4, True),
+        (101, 200, 20, 5, False),
         (101, 200, 0, 20, False),
         # One base between: joined in one codon only.
         (102, 100, 20, 0, True),
