@@ -86,7 +86,10 @@ rule gather_somatic_parts:
     message:
         "Put the called parts of {wildcards.patient} of {wildcards.site} together"
     shell:
-        "bcftools concat --output-type b --output {output} {input} 2> {log}"
+        # Targets are sorted by the names of chromosomes; the calls follow the genome.
+        "(bcftools concat --output-type u {input}"
+        " | bcftools sort --temp-dir {resources.tmpdir}/bcftools-XXXXXX --output-type b"
+        " --output {output} -) 2> {log}"
 
 
 rule list_normal_alleles:
