@@ -259,7 +259,7 @@ def _read_blocks(source: VCF, tumour: str, normal: str | None) -> Iterator[pl.Da
     rows: list[tuple[Any, ...]] = []
     last = ("", 0)
     for record in source:
-        if len(record.ALT) != 1:
+        if len(record.ALT) != 1 or not record.ALT[0].isalpha():
             continue
         here = (record.CHROM, record.POS)
         if len(rows) >= BLOCK and (here[0] != last[0] or here[1] - last[1] > BORDER):
@@ -343,8 +343,9 @@ def judge(
     Parameters
     ----------
     calls
-        `ALLELE`, mapping_quality, SRF, SRR, SAF, SAR (reads by allele and strand) and, with the
-        prefix ``tumour_`` and ``normal_``, depth, reference, alternate, reference_quality,
+        `ALLELE`, mapping_quality, SRF, SRR, SAF, SAR (reads by allele and strand; freebayes counts
+        these over tumour and normal, and of a somatic allele nearly all are the tumour's) and,
+        with the prefix ``tumour_`` and ``normal_``, depth, reference, alternate, reference_quality,
         alternate_quality (sums of Phred).
     settings
         The study's thresholds.

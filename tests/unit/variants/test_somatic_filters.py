@@ -502,6 +502,8 @@ def test_output_is_plain_and_indexed(tmp_path):
         call(),
         call(position=200, reference="ACG", alternate="A", tumour=(50, 50), normal=(40, 0)),
         call(position=300, alternate="."),
+        call(position=301, alternate="*"),
+        call(position=302, alternate="A,G"),
         call(position=7, chromosome="X", reference="a", alternate="g"),
     )
     assert [(r.contig, r.pos, r.ref, r.alts, r.qual) for r in records] == [
