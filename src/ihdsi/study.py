@@ -250,6 +250,12 @@ class SomaticFilters(_Document):
     minimum_end_distance: float = Field(
         5, ge=0, description="Median bases between the allele and the nearer end of its reads."
     )
+    minimum_slippage_units: PositiveInt = Field(
+        8, description="Repeat units from which an indel of them may be polymerase slippage."
+    )
+    slippage_rate: float = Field(
+        0.05, gt=0, lt=1, description="Share of molecules in which it may slip there."
+    )
     minimum_panel_normals: PositiveInt = Field(
         2, description="Other normals of the site that show the allele, at least so many."
     )

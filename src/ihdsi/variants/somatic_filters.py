@@ -35,6 +35,7 @@ from ihdsi.variants.multinucleotide import (
 )
 from ihdsi.variants.panel_of_normals import ALLELE, needed_normals, read_alleles
 from ihdsi.variants.read_support import end_distances, read_support
+from ihdsi.variants.slippage import repeat_units, slippage_log_odds
 from ihdsi.variants.strand_bias import fisher_exact_p_values
 from ihdsi.variants.tumour_only import germline_log_odds
 
@@ -56,6 +57,7 @@ FILTERS = {
     "mapping_quality": "Mean mapping quality of the alternate reads too low",
     "strand_bias": "Alternate reads lie on one strand more than reference reads do",
     "position": "The allele lies at the ends of its reads",
+    "slippage": "Indel of a repeat unit, no more frequent than polymerase slippage may be",
     "panel_of_normals": "Other normals show the allele too",
     "likely_germline": "No normal, and the tumour's reads or the population speak for germline",
 }
@@ -67,6 +69,7 @@ _INFO = {
     "MBQ": ("1", "Float", "Mean base quality of the alternate reads of the tumour"),
     "MMQ": ("1", "Float", "Mean mapping quality of the alternate reads"),
     "MPOS": ("1", "Float", "Median distance of the allele from the end of its reads"),
+    "RPU": ("1", "Integer", "Repeat units in the reference where an indel adds or removes some"),
     "PON": ("1", "Integer", "Other normals of the site that show the allele"),
     "POPAF": ("1", "Float", "Frequency of the allele in the germline resource"),
     "MNV": (".", "String", "Substitutions on the same reads that were joined"),
@@ -130,8 +133,8 @@ class SomaticEvidence:
         The tumour's indexed alignment, for the position in reads and for substitutions on the
         same reads.
     genome, annotation
-        FASTA with index and GFF3, for multi-nucleotide variants; without an annotation only
-        adjacent substitutions are joined.
+        FASTA with index and GFF3, for repeats and multi-nucleotide variants; without an annotation
+        only adjacent substitutions are joined.
     germline_resource
         VCF of population variants with INFO/AF.
     site_panel
@@ -513,6 +516,9 @@ class _Judges:
             ),
         )
         passing = ~np.logical_or.reduce(list(failed.values()))
+        if self.genome is not None:
+            found["RPU"], failed["slippage"] = self._slippage(calls, passing)
+            passing &= ~failed["slippage"]
         if self.evidence.alignment is not None:
             distance = np.full(calls.height, np.nan)
             distance[passing] = end_distances(
@@ -532,6 +538,25 @@ class _Judges:
             *(pl.Series(name, values, nan_to_null=True) for name, values in found.items()),
         )
         return self._join(judged)
+
+    def _slippage(self, calls: pl.DataFrame, passing: Mask) -> tuple[Floats, Mask]:
+        """Repeat units of indels that pass otherwise (NaN elsewhere), and which fail."""
+        assert self.genome is not None
+        candidates = (
+            passing
+            & (
+                calls["reference_allele"].str.len_bytes()
+                != calls["alternate_allele"].str.len_bytes()
+            ).to_numpy()
+        )
+        units = np.full(calls.height, np.nan)
+        units[candidates] = repeat_units(calls.filter(pl.Series(candidates)), self.genome)
+        odds = slippage_log_odds(
+            calls["tumour_reference"], calls["tumour_alternate"], self.settings.slippage_rate
+        )
+        return units, (units >= self.settings.minimum_slippage_units) & (
+            odds < self.settings.minimum_tumour_lod
+        )
 
     def _others(self, calls: pl.DataFrame) -> NDArray[np.int64]:
         assert self.site_panel is not None
@@ -606,7 +631,7 @@ def _lines(judged: pl.DataFrame, paired: bool) -> str:
     info = pl.concat_str(
         (
             pl.format(f"{name}={{}}", pl.col(name).cast(pl.Int64))
-            if name == "PON"
+            if name in ("PON", "RPU")
             # Three significant decimals, except of small p-values and frequencies.
             else pl.format(f"{name}={{}}", pl.col(name).round_sig_figs(5))
             for name in _INFO

@@ -191,7 +191,7 @@ FAILING = {
     "mapping_quality": {"mapping": 29.9},
     "strand_bias": {"strands": (65, 65, 30, 0)},
 }
-WITH_EVIDENCE = {"known_germline", "position", "panel_of_normals", "likely_germline"}
+WITH_EVIDENCE = {"known_germline", "position", "slippage", "panel_of_normals", "likely_germline"}
 
 
 def test_every_filter_is_tested():
@@ -291,6 +291,23 @@ def test_alleles_at_the_ends_of_their_reads(tmp_path):
         ["PASS"],
     ]
     assert [r.info.get("MPOS") for r in records] == [19, 1, None, None]
+
+
+def test_indels_of_repeat_units_need_more_than_slippage(tmp_path):
+    genome = tmp_path / "g.fa"
+    genome.write_text(">1\n" + "C" * 99 + "GAAAAAAAATGTTTTTTTC" + "C" * 99 + "\n")
+    pysam.faidx(str(genome))
+    records = judge(
+        tmp_path,
+        call(reference="GA", alternate="G", tumour=(90, 10)),
+        call(reference="G", alternate="GA", tumour=(60, 40)),
+        call(reference="G", alternate="GC", tumour=(90, 10)),
+        # Seven units only.
+        call(position=110, reference="GT", alternate="G", tumour=(90, 10)),
+        genome=genome,
+    )
+    assert [list(r.filter) for r in records] == [["slippage"], ["PASS"], ["PASS"], ["PASS"]]
+    assert [r.info["RPU"] for r in records] == [8, 8, 0, 7]
 
 
 def test_the_patients_own_normal_is_no_part_of_its_panel(tmp_path):
