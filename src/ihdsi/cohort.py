@@ -232,6 +232,15 @@ class Cohort:
         """Patients whose somatic variants are called from reads: pairs, then tumours alone."""
         return {**self.somatic_pairs, **self.tumour_only}
 
+    def called_samples(self, patient: str) -> list[str]:
+        """List what a patient's somatic variants are called from: the tumour, then any normal."""
+        samples = (self.patients[patient].tumour_dna, self.patients[patient].normal_dna)
+        return [sample.sample for sample in samples if sample is not None and sample.has_reads]
+
+    def other_normals(self, patient: str) -> list[str]:
+        """List the other patients whose normals have reads and so form a panel of normals."""
+        return [name for name in self.germline_patients if name != patient]
+
     @cached_property
     def germline_patients(self) -> dict[str, Patient]:
         """Patients whose germline variants are called from reads."""

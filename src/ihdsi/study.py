@@ -104,6 +104,9 @@ class ReferenceFiles(_Document):
     germline_resource: LocalPath | None = Field(
         None, description="VCF of population variants with INFO/AF, for example gnomAD."
     )
+    panel_of_normals: LocalPath | None = Field(
+        None, description="VCF of alleles seen in normals elsewhere; somatic calls of them fail."
+    )
     clinvar: LocalPath | None = Field(None, description="VCF of ClinVar with INFO/CLNSIG.")
     hotspots: LocalPath | None = Field(
         None, description="TSV of hotspots; without it, resources/hotspots.tsv."
@@ -282,13 +285,27 @@ class SampleChecks(_Document):
 
 
 class SomaticFilters(_Document):
-    """Limits of the tumour–normal filter; see ihdsi.variants.somatic for the model."""
+    """Limits of somatic calling and filtering; see ihdsi.variants.somatic_filters for the model."""
 
+    caller_fraction: Share = Field(
+        0.02, description="Fraction of alternate reads from which the caller proposes an allele."
+    )
+    caller_alternate_depth: PositiveInt = Field(
+        3, description="Alternate reads from which the caller proposes an allele."
+    )
+    caller_mapping_quality: int = Field(20, ge=0, description="Reads below are not looked at.")
+    caller_base_quality: int = Field(15, ge=0, description="Bases below are not looked at.")
     minimum_tumour_lod: float = Field(
         6.3, description="log10 odds of variant against error (Cibulskis et al. 2013)."
     )
     minimum_normal_lod: float = Field(
         2.3, description="log10 odds of reference against heterozygous in the normal."
+    )
+    minimum_normal_lod_known: float = Field(
+        5.5, description="The same at known germline alleles (MuTect's rule for dbSNP)."
+    )
+    known_germline_frequency: float = Field(
+        0.001, ge=0, le=1, description="Population frequency from which an allele is known."
     )
     maximum_normal_fraction: float = Field(0.02, ge=0, le=1)
     maximum_normal_ratio: float = Field(
@@ -301,6 +318,42 @@ class SomaticFilters(_Document):
     minimum_mapping_quality: float = Field(30, ge=0, description="Mean of alternate reads.")
     minimum_strand_p_value: float = Field(
         0.001, ge=0, le=1, description="Fisher's exact test of strand by allele."
+    )
+    minimum_end_distance: float = Field(
+        5, ge=0, description="Median bases between the allele and the nearer end of its reads."
+    )
+    minimum_slippage_units: PositiveInt = Field(
+        8, description="Repeat units from which an indel of them may be polymerase slippage."
+    )
+    slippage_rate: float = Field(
+        0.05, gt=0, lt=1, description="Share of molecules in which it may slip there."
+    )
+    minimum_panel_normals: PositiveInt = Field(
+        2, description="Other normals of the site that show the allele, at least so many."
+    )
+    minimum_panel_share: float = Field(
+        0.05, ge=0, le=1, description="And at least this share of them."
+    )
+    minimum_shared_reads: float = Field(
+        0.7,
+        gt=0.5,
+        le=1,
+        description="Of the reads with either of two neighbouring substitutions, those with both.",
+    )
+    somatic_prior: float = Field(
+        3e-6, gt=0, lt=1, description="Somatic variants a base (Cibulskis et al. 2013)."
+    )
+    unlisted_population_frequency: float = Field(
+        1e-6, gt=0, lt=1, description="Of an allele that the germline resource does not hold."
+    )
+    heterozygosity: float = Field(
+        0.001,
+        gt=0,
+        lt=1,
+        description="Heterozygous germline variants a base; used without a germline resource.",
+    )
+    maximum_germline_lod: float = Field(
+        0.0, description="log10 odds of germline against somatic, for tumours without a normal."
     )
 
 

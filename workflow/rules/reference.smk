@@ -48,6 +48,9 @@ rule scatter_regions:
     resources:
         mem_mb=lambda wildcards, attempt: 500 * attempt,
         runtime=lambda wildcards, attempt: 5 * attempt,
+    params:
+        # Another number of parts makes all of them anew, also those whose file names stay.
+        parts=len(plan.regions),
     message:
         "Split what is called into parts"
     script:

@@ -1,18 +1,100 @@
 """Site: somatic variants of tumours, called, filtered, annotated and gathered."""
 
+# freebayes proposes alleles and counts reads; ihdsi.variants.somatic_filters decides. Pooled-
+# continuous makes no assumption on ploidy, which tumours do not keep. Without haplotypes
+# (--haplotype-length -1) every substitution is an allele of its own; what lies on the same reads
+# is joined later. A part is called with a margin and cut after normalisation, so that what is
+# found does not depend on where the parts end; a part without a base gives a header alone.
+FREEBAYES_PART = (
+    "(test -s {input.region} && keep='--targets-file {input.region}' || keep=--header-only;"
+    " freebayes --fasta-reference {input.genome} --targets <(awk 'NR==FNR"
+    " {{size[$1]=$2; if (NR==1) first=$1; next}} {{n++; name[n]=$1; start[n]=$2; end[n]=$3}}"
+    ' END {{if (!n) {{print first "\\t0\\t1"; exit}}'
+    " start[1]=(start[1]>200 ? start[1]-200 : 0);"
+    " end[n]=(end[n]+200<size[name[n]] ? end[n]+200 : size[name[n]]);"
+    ' for (i=1; i<=n; i++) print name[i] "\\t" start[i] "\\t" end[i]}}\''
+    " {input.index} {input.region}) --pooled-continuous --haplotype-length -1"
+    " --use-best-n-alleles 4"
+    " --min-alternate-fraction {params.filters[caller_fraction]}"
+    " --min-alternate-count {params.filters[caller_alternate_depth]}"
+    " --min-mapping-quality {params.filters[caller_mapping_quality]}"
+    " --min-base-quality {params.filters[caller_base_quality]} {params.alignments}"
+    " | bcftools norm --fasta-ref {input.genome} --multiallelics -any --output-type u -"
+    " | bcftools norm --fasta-ref {input.genome} --atomize --output-type u -"
+)
+
 
 rule call_somatic:
     input:
-        tumour=lambda wildcards: expand(
+        alignments=lambda wildcards: expand(
             "results/{study}/sites/{site}/alignment/{file}{suffix}",
             study=STUDY,
             site=wildcards.site,
-            file=cohorts[wildcards.site].alignment(
-                cohorts[wildcards.site].patients[wildcards.patient].tumour_dna.sample
-            ),
+            file=[
+                cohorts[wildcards.site].alignment(sample)
+                for sample in cohorts[wildcards.site].called_samples(wildcards.patient)
+            ],
             suffix=["", ".bai"],
         ),
-        normal=lambda wildcards: expand(
+        region="results/{study}/reference/regions/{region}.bed",
+        genome="results/{study}/reference/genome.fa",
+        index="results/{study}/reference/genome.fa.fai",
+    output:
+        temp("results/{study}/sites/{site}/variants/somatic_parts/{patient}.{region}.bcf"),
+    log:
+        "results/{study}/sites/{site}/logs/call_somatic/{patient}.{region}.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/call_somatic/{patient}.{region}.tsv"
+    conda:
+        "../../envs/variants.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 720 * attempt,
+    params:
+        alignments=lambda wildcards, input: [
+            name for name in input.alignments if not name.endswith(".bai")
+        ],
+        filters=study.variants.somatic.model_dump(),
+    message:
+        "Propose somatic variants of {wildcards.patient} of {wildcards.site}, part {wildcards.region}"
+    shell:
+        f"{FREEBAYES_PART} | bcftools view $keep --output-type b --output {{output}}) 2> {{log}}"
+
+
+rule gather_somatic_parts:
+    input:
+        lambda wildcards: expand(
+            "results/{study}/sites/{site}/variants/somatic_parts/{patient}.{region}.bcf",
+            study=STUDY,
+            site=wildcards.site,
+            patient=wildcards.patient,
+            region=plan.regions,
+        ),
+    output:
+        temp("results/{study}/sites/{site}/variants/somatic_raw/{patient}.bcf"),
+    log:
+        "results/{study}/sites/{site}/logs/gather_somatic_parts/{patient}.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/gather_somatic_parts/{patient}.tsv"
+    conda:
+        "../../envs/variants.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    message:
+        "Put the called parts of {wildcards.patient} of {wildcards.site} together"
+    shell:
+        # Targets are sorted by the names of chromosomes; the calls follow the genome.
+        "(bcftools concat --output-type u {input}"
+        " | bcftools sort --temp-dir {resources.tmpdir}/bcftools-XXXXXX --output-type b"
+        " --output {output} -) 2> {log}"
+
+
+rule list_normal_alleles:
+    input:
+        alignments=lambda wildcards: expand(
             "results/{study}/sites/{site}/alignment/{file}{suffix}",
             study=STUDY,
             site=wildcards.site,
@@ -21,47 +103,94 @@ rule call_somatic:
             ),
             suffix=["", ".bai"],
         ),
+        region="results/{study}/reference/regions/{region}.bed",
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
-        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:
-        temp("results/{study}/sites/{site}/variants/somatic_raw/{patient}.vcf.gz"),
+        temp("results/{study}/sites/{site}/variants/normal_alleles/{patient}.{region}.tsv.gz"),
     log:
-        "results/{study}/sites/{site}/logs/call_somatic/{patient}.log",
+        "results/{study}/sites/{site}/logs/list_normal_alleles/{patient}.{region}.log",
     benchmark:
-        "results/{study}/sites/{site}/benchmarks/call_somatic/{patient}.tsv"
+        "results/{study}/sites/{site}/benchmarks/list_normal_alleles/{patient}.{region}.tsv"
     conda:
         "../../envs/variants.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 720 * attempt,
+        runtime=lambda wildcards, attempt: 480 * attempt,
     params:
-        targets=lambda wildcards, input: (f"--targets {input.targets}" if input.targets else ""),
+        alignments=lambda wildcards, input: input.alignments[0],
+        filters=study.variants.somatic.model_dump(),
     message:
-        "Compare tumour with normal of {wildcards.patient} of {wildcards.site}"
+        "List alleles of the normal of {wildcards.patient} of {wildcards.site}, part {wildcards.region}"
     shell:
-        # Pooled-continuous makes no assumption on ploidy, which tumours do not keep; the fraction
-        # is set below the study's limit so that the filter, not the caller, decides.
-        "(freebayes --fasta-reference {input.genome} {params.targets} --pooled-continuous"
-        " --min-alternate-fraction 0.02 --min-alternate-count 3 --min-mapping-quality 20"
-        " --min-base-quality 15 --min-repeat-entropy 1 --haplotype-length -1 --genotype-qualities"
-        " {input.tumour[0]} {input.normal[0]}"
-        " | bcftools norm --fasta-ref {input.genome} --multiallelics -any --output-type z"
-        " --output {output} -) 2> {log}"
+        f"{FREEBAYES_PART} | bcftools view $keep --output-type u"
+        " | bcftools query --format '%CHROM\\t%POS\\t%REF\\t%ALT\\n'"
+        " | bgzip > {output}) 2> {log}"
+
+
+rule build_panel_of_normals:
+    input:
+        alleles=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/variants/normal_alleles/{patient}.{region}.tsv.gz"
+            for region in plan.regions
+            for patient in cohorts[wildcards.site].germline_patients
+        ],
+        index="results/{study}/reference/genome.fa.fai",
+    output:
+        vcf="results/{study}/sites/{site}/variants/panel_of_normals.vcf.gz",
+        index="results/{study}/sites/{site}/variants/panel_of_normals.vcf.gz.tbi",
+    log:
+        "results/{study}/sites/{site}/logs/build_panel_of_normals.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/build_panel_of_normals.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        n_normals=lambda wildcards: len(cohorts[wildcards.site].germline_patients),
+        minimum_number=study.variants.somatic.minimum_panel_normals,
+    message:
+        "Count the alleles that normals of {wildcards.site} show"
+    script:
+        "../../scripts/variants/build_panel_of_normals.py"
 
 
 rule filter_somatic:
     input:
-        calls="results/{study}/sites/{site}/variants/somatic_raw/{patient}.vcf.gz",
+        calls="results/{study}/sites/{site}/variants/somatic_raw/{patient}.bcf",
         tumour=lambda wildcards: "results/{study}/sites/{site}/alignment/"
         + cohorts[wildcards.site].alignment(
             cohorts[wildcards.site].patients[wildcards.patient].tumour_dna.sample
         ),
-        normal=lambda wildcards: "results/{study}/sites/{site}/alignment/"
+        tumour_index=lambda wildcards: "results/{study}/sites/{site}/alignment/"
         + cohorts[wildcards.site].alignment(
-            cohorts[wildcards.site].patients[wildcards.patient].normal_dna.sample
+            cohorts[wildcards.site].patients[wildcards.patient].tumour_dna.sample
+        )
+        + ".bai",
+        genome="results/{study}/reference/genome.fa",
+        index="results/{study}/reference/genome.fa.fai",
+        annotation=[study.reference.annotation] if study.reference.annotation else [],
+        germline_resource=(
+            [study.reference.germline_resource] if study.reference.germline_resource else []
         ),
+        panel_of_normals=(
+            [study.reference.panel_of_normals] if study.reference.panel_of_normals else []
+        ),
+        site_panel=lambda wildcards: (
+            ["results/{study}/sites/{site}/variants/panel_of_normals.vcf.gz"]
+            if cohorts[wildcards.site].other_normals(wildcards.patient)
+            else []
+        ),
+        own_alleles=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/variants/normal_alleles/{name}.{region}.tsv.gz"
+            for name in cohorts[wildcards.site].germline_patients
+            if name == wildcards.patient and cohorts[wildcards.site].other_normals(name)
+            for region in plan.regions
+        ],
     output:
         vcf="results/{study}/sites/{site}/variants/somatic_filtered/{patient}.vcf.gz",
         index="results/{study}/sites/{site}/variants/somatic_filtered/{patient}.vcf.gz.tbi",
@@ -73,15 +202,14 @@ rule filter_somatic:
         "../../envs/python.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        tumour=lambda wildcards: cohorts[wildcards.site]
-        .patients[wildcards.patient]
-        .tumour_dna.sample,
-        normal=lambda wildcards: cohorts[wildcards.site]
-        .patients[wildcards.patient]
-        .normal_dna.sample,
+        tumour=lambda wildcards: cohorts[wildcards.site].called_samples(wildcards.patient)[0],
+        normal=lambda wildcards: next(
+            iter(cohorts[wildcards.site].called_samples(wildcards.patient)[1:]), None
+        ),
+        n_normals=lambda wildcards: len(cohorts[wildcards.site].germline_patients),
         filters=study.variants.somatic.model_dump(),
     message:
         "Filter somatic calls of {wildcards.patient} of {wildcards.site}"
@@ -252,7 +380,7 @@ rule collect_somatic_variants:
         calls=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/variants/somatic/{name}.bcf"
             for name in (
-                *cohorts[wildcards.site].somatic_pairs,
+                *cohorts[wildcards.site].somatic_called,
                 *cohorts[wildcards.site].somatic_vcfs,
             )
         ],
@@ -263,7 +391,7 @@ rule collect_somatic_variants:
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/"
             + cohorts[wildcards.site].alignment(patient.tumour_dna.sample).removesuffix(".bam")
             + ".quantized.bed.gz"
-            for patient in cohorts[wildcards.site].somatic_pairs.values()
+            for patient in cohorts[wildcards.site].somatic_called.values()
         ],
         catalogue="results/{study}/reference/gene_catalogue.parquet",
         targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
@@ -297,7 +425,7 @@ rule collect_somatic_variants:
         call_sets=lambda wildcards: [
             *(
                 {patient.tumour_dna.sample: name}
-                for name, patient in cohorts[wildcards.site].somatic_pairs.items()
+                for name, patient in cohorts[wildcards.site].somatic_called.items()
             ),
             *(
                 {sample.name_in_file: sample.patient for sample in samples}
@@ -308,7 +436,7 @@ rule collect_somatic_variants:
             {sample.name_in_file: sample.patient for sample in samples}
             for samples in cohorts[wildcards.site].mafs.values()
         ],
-        covered_patients=lambda wildcards: list(cohorts[wildcards.site].somatic_pairs),
+        covered_patients=lambda wildcards: list(cohorts[wildcards.site].somatic_called),
         callable_depth=study.variants.germline.callable_depth,
     message:
         "Collect somatic variants of {wildcards.site}"

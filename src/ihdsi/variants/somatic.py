@@ -1,24 +1,19 @@
-"""Decide which tumour–normal calls are somatic, and gather them over a site's patients."""
+"""Gather somatic variants over a site's patients."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pysam
 from cyvcf2 import VCF
-from scipy.stats import fisher_exact
 
 from ihdsi.alignment.quality import callable_intervals
 from ihdsi.errors import InputError, Problem
-from ihdsi.files import atomic_output
-from ihdsi.study import SomaticFilters
 from ihdsi.variants.call_sets import require_genotypes
 from ihdsi.variants.consequences import CLASS_OF_MAF, consequence_entries, protein_changes
 from ihdsi.variants.hotspots import (
@@ -31,10 +26,7 @@ from ihdsi.variants.regions import read_targets, shared_megabases
 
 __all__ = [
     "SOMATIC_SCHEMA",
-    "filter_somatic_calls",
     "gather_somatic",
-    "log_odds",
-    "read_group_sample",
     "read_maf",
     "read_somatic_calls",
     "with_gene_ids",
@@ -63,195 +55,6 @@ SOMATIC_SCHEMA: dict[str, Any] = {
     "clinical_significance": pl.String,
     "tier": pl.String,
 }
-
-_FILTER_TEXT = {
-    "tumour_lod": "Too little evidence for the variant in the tumour",
-    "normal_lod": "The normal does not exclude a heterozygous germline variant",
-    "normal_fraction": "The alternate allele is too frequent in the normal",
-    "depth": "Too few reads in tumour or normal",
-    "alternate_depth": "Too few reads with the alternate allele in the tumour",
-    "allele_fraction": "Allele fraction in the tumour too low",
-    "base_quality": "Mean base quality of the alternate reads too low",
-    "mapping_quality": "Mean mapping quality of the alternate reads too low",
-    "strand_bias": "Alternate reads lie on one strand more than reference reads do",
-}
-
-
-def log_odds(
-    reference_depth: int, alternate_depth: int, error: float, fraction: float, against: float
-) -> float:
-    r"""Log10 likelihood ratio of two allele fractions, given read counts.
-
-    The likelihood of reads at allele fraction f with per-base error e is
-    :math:`\prod_{ref} (f e/3 + (1-f)(1-e)) \prod_{alt} (f(1-e) + (1-f)e/3)`
-    (Cibulskis et al. 2013, Nat Biotechnol 31:213, MuTect, equations 1 and 2).
-
-    Parameters
-    ----------
-    reference_depth, alternate_depth
-        Reads with the reference and with the alternate allele.
-    error
-        Probability that a base is wrong.
-    fraction, against
-        The two allele fractions; positive results favour `fraction`.
-    """
-
-    def likelihood(f: float) -> float:
-        reference = f * error / 3 + (1 - f) * (1 - error)
-        alternate = f * (1 - error) + (1 - f) * error / 3
-        return reference_depth * math.log10(max(reference, 1e-300)) + alternate_depth * math.log10(
-            max(alternate, 1e-300)
-        )
-
-    return likelihood(fraction) - likelihood(against)
-
-
-def filter_somatic_calls(
-    calls: Path | str,
-    output: Path | str,
-    tumour: tuple[str, str],
-    normal: tuple[str, str],
-    settings: SomaticFilters,
-) -> None:
-    """Write FILTER, LODs and a plain FORMAT (GT, DP, AD) to normalised freebayes calls.
-
-    Parameters
-    ----------
-    calls
-        freebayes VCF with one alternate allele a record.
-    output
-        bgzipped VCF (``.vcf.gz``), indexed. Its samples carry the names of the sample sheet.
-    tumour, normal
-        Name in `calls` (the read group's SM) and name in the sample sheet.
-    settings
-        The study's thresholds.
-
-    Raises
-    ------
-    InputError
-        If `calls` does not hold exactly the two samples.
-    """
-    with pysam.VariantFile(str(calls)) as source:
-        names = list(source.header.samples)
-        if len({tumour[0], normal[0]}) != 2 or set(names) != {tumour[0], normal[0]}:
-            raise InputError(
-                Problem(
-                    f"tumour and normal need different read-group sample names (SM); found "
-                    f"{', '.join(names)} for {tumour[1]} and {normal[1]}",
-                    "Correct the SM fields, for example with samtools addreplacerg.",
-                    file=calls,
-                )
-            )
-        header = _somatic_header(source.header, tumour[1], normal[1])
-        with atomic_output(output) as temporary:
-            with pysam.VariantFile(str(temporary), "wz", header=header) as target:
-                for record in source:
-                    if record.alts and len(record.alts) == 1:
-                        target.write(_judged(record, header, tumour, normal, settings))
-            pysam.tabix_index(str(temporary), preset="vcf", force=True, keep_original=True)
-            Path(f"{temporary}.tbi").replace(f"{output}.tbi")
-
-
-def read_group_sample(alignment: Path | str) -> str:
-    """Return the one sample name (SM) of an alignment's read groups.
-
-    Raises
-    ------
-    InputError
-        If the read groups name no sample or several.
-    """
-    with pysam.AlignmentFile(str(alignment), check_sq=False) as bam:
-        names = {group["SM"] for group in bam.header.to_dict().get("RG", []) if "SM" in group}
-    if len(names) != 1:
-        raise InputError(
-            Problem(
-                f"the read groups name {len(names)} samples ({', '.join(sorted(names)) or 'none'})",
-                "Give every read group the same SM, for example with samtools addreplacerg.",
-                file=alignment,
-            )
-        )
-    return str(names.pop())
-
-
-def _somatic_header(source: Any, tumour: str, normal: str) -> Any:  # noqa: ANN401 - pysam
-    header = pysam.VariantHeader()
-    for contig in source.contigs.values():
-        header.contigs.add(contig.name, length=contig.length)
-    for name, text in _FILTER_TEXT.items():
-        header.filters.add(name, None, None, text)
-    header.info.add("TLOD", 1, "Float", "log10 odds of the allele fraction seen against error")
-    header.info.add("NLOD", 1, "Float", "log10 odds in the normal of no variant against het")
-    header.formats.add("GT", 1, "String", "Genotype")
-    header.formats.add("DP", 1, "Integer", "Read depth")
-    header.formats.add("AD", "R", "Integer", "Reads per allele")
-    header.add_sample(tumour)
-    header.add_sample(normal)
-    return header
-
-
-def _judged(
-    record: Any,  # noqa: ANN401 - pysam
-    header: Any,  # noqa: ANN401 - pysam
-    tumour: tuple[str, str],
-    normal: tuple[str, str],
-    settings: SomaticFilters,
-) -> Any:  # noqa: ANN401 - pysam
-    depths = {}
-    for inside, outside in (tumour, normal):
-        sample = record.samples[inside]
-        reference = sample.get("RO")
-        alternate = _first(sample.get("AO"))
-        depths[outside] = (int(reference or 0), int(alternate or 0))
-    (tumour_reference, tumour_alternate) = depths[tumour[1]]
-    (normal_reference, normal_alternate) = depths[normal[1]]
-    quality = float(_first(record.samples[tumour[0]].get("QA")) or 0) / max(tumour_alternate, 1)
-    error = 10 ** (-min(max(quality, 2.0), 40.0) / 10)
-    tumour_depth = tumour_reference + tumour_alternate
-    normal_depth = normal_reference + normal_alternate
-    fraction = tumour_alternate / tumour_depth if tumour_depth else 0.0
-    normal_fraction = normal_alternate / normal_depth if normal_depth else 0.0
-    tumour_lod = log_odds(tumour_reference, tumour_alternate, error, fraction, 0.0)
-    normal_lod = log_odds(normal_reference, normal_alternate, error, 0.0, 0.5)
-    failed = {
-        "tumour_lod": tumour_lod < settings.minimum_tumour_lod,
-        "normal_lod": normal_lod < settings.minimum_normal_lod,
-        # A subclone's DNA or index hopping leaves a trace in the normal; a germline variant is
-        # far above it, so the limit scales with the tumour's own fraction.
-        "normal_fraction": normal_fraction
-        > max(settings.maximum_normal_fraction, settings.maximum_normal_ratio * fraction),
-        "depth": min(tumour_depth, normal_depth) < settings.minimum_depth,
-        "alternate_depth": tumour_alternate < settings.minimum_alternate_depth,
-        "allele_fraction": fraction < settings.minimum_allele_fraction,
-        "base_quality": quality < settings.minimum_base_quality,
-        "mapping_quality": float(_first(record.info.get("MQM")) or 0)
-        < settings.minimum_mapping_quality,
-        "strand_bias": _strand_p_value(record) < settings.minimum_strand_p_value,
-    }
-    judged = header.new_record(
-        contig=record.contig,
-        start=record.start,
-        stop=record.stop,
-        alleles=record.alleles,
-        qual=record.qual,
-        filter=[name for name, fails in failed.items() if fails] or ["PASS"],
-        info={"TLOD": round(tumour_lod, 3), "NLOD": round(normal_lod, 3)},
-    )
-    for name, genotype in ((tumour[1], (0, 1)), (normal[1], (0, 0))):
-        reference, alternate = depths[name]
-        judged.samples[name]["GT"] = genotype
-        judged.samples[name]["DP"] = reference + alternate
-        judged.samples[name]["AD"] = (reference, alternate)
-    return judged
-
-
-def _first(value: Any) -> Any:  # noqa: ANN401 - pysam gives a scalar or a tuple
-    return value[0] if isinstance(value, tuple) else value
-
-
-def _strand_p_value(record: Any) -> float:  # noqa: ANN401 - pysam
-    counts = [int(_first(record.info.get(key)) or 0) for key in ("SRF", "SRR", "SAF", "SAR")]
-    table = np.array(counts).reshape(2, 2)
-    return float(fisher_exact(table).pvalue)
 
 
 def read_somatic_calls(
