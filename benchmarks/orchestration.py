@@ -2,8 +2,8 @@
 
 Ours is ``snakemake`` with the DNA results of some simulated patients as targets: fastp, bwa with
 fixmate and sort, markdup, samtools stats, mosdepth, freebayes with the somatic filter and
-bcftools norm and csq, and germline bcftools mpileup and call with norm and csq. The reference is a
-plain bash script of the very same jobs: its command lines are those that Snakemake itself plans
+bcftools norm and csq, and joint germline bcftools mpileup and call of the sites' normals with norm
+and hard filters. The reference is a plain bash script of the very same jobs: its command lines are those that Snakemake itself plans
 for them (its API hands them out with file names and threads filled in), so tools, options and
 threads are equal. The steps that are our own Python (filter_somatic, build_panel_of_normals) call
 the same library function by ``python -c``. The script uses the cores as a person would: tools with
@@ -50,6 +50,7 @@ PREPARATION = {
     "stage_targets",
     "index_genome",
     "scatter_regions",
+    "list_germline_samples",
 }
 # Each stage waits for the one before; the jobs of a chain follow each other. Longest first.
 STAGES = (
@@ -60,11 +61,11 @@ STAGES = (
     (
         ("list_normal_alleles",),
         ("call_somatic",),
-        ("call_germline", "annotate_germline"),
+        ("call_germline_bcftools",),
         ("alignment_statistics",),
     ),
     (("build_panel_of_normals",),),
-    (("gather_somatic_parts", "filter_somatic", "annotate_somatic"),),
+    (("gather_somatic_parts", "filter_somatic", "annotate_somatic"), ("filter_germline",)),
 )
 BASH_HEAD = """\
 #!/bin/bash
@@ -211,7 +212,10 @@ def choose_targets(quick: bool) -> tuple[int, tuple[str, ...]]:
     targets = []
     for site, cohort, name, samples in pairs:
         folder = f"results/{plan.study.study}/sites/{site}"
-        targets += [f"{folder}/variants/{kind}/{name}.bcf" for kind in ("somatic", "germline")]
+        targets += [
+            f"{folder}/variants/somatic/{name}.bcf",
+            f"{folder}/variants/germline/joint.bcf",
+        ]
         for sample in samples:
             alignment = cohort.alignment(sample.sample).removesuffix(".bam")
             targets.append(f"{folder}/quality_control/{alignment}.stats.txt")

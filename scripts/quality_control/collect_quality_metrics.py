@@ -18,7 +18,7 @@ metrics = gather_quality(
     alignments=list(zip(params.aligned, given.stats, given.thresholds, strict=True)),
     quantifications=list(zip(params.quantified, given.meta_info, strict=True)),
     samples=params.samples,
-    germline_calls=list(zip(given.germline_statistics, params.germline_names, strict=True)),
+    germline_statistics=list(given.germline_statistics),
     **tables,
 )
 judged = judge_metrics(

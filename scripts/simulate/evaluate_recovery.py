@@ -8,12 +8,19 @@ import polars as pl
 from ihdsi.files import write_text
 from ihdsi.logs import log_to
 from ihdsi.simulate.recovery import evaluate_recovery, format_recovery, load_truth
+from ihdsi.study import GermlineFilters
+from ihdsi.variants.germline import read_genotypes
 
 log_to(snakemake.log[0])
 recovery = evaluate_recovery(
     load_truth(Path(snakemake.input.truth[0]).parent, snakemake.input.targets),
     somatic_variants=[pl.read_parquet(path) for path in snakemake.input.somatic_variants],
-    germline_genotypes=[pl.read_parquet(path) for path in snakemake.input.germline_genotypes],
+    germline_genotypes=[
+        read_genotypes(path, patients, GermlineFilters(**snakemake.params.germline_filters))
+        for path, patients in zip(
+            snakemake.input.germline, snakemake.params.germline_patients, strict=True
+        )
+    ],
     copy_number_genes=[pl.read_parquet(path) for path in snakemake.input.copy_number_genes],
     gene_counts=[pl.read_parquet(path) for path in snakemake.input.gene_counts],
     expression_effects=pl.read_parquet(snakemake.input.expression_effects),

@@ -3,16 +3,22 @@
 import polars as pl
 
 from ihdsi.logs import log_to
-from ihdsi.quality_control import excluded_patients, without_patients
+from ihdsi.quality_control import excluded_patients
+from ihdsi.study import GermlineFilters
 from ihdsi.summaries import write_table
 from ihdsi.summaries.variant_frequencies import build_variant_frequencies
 
 log_to(snakemake.log[0])
-excluded = excluded_patients(pl.read_parquet(snakemake.input.decisions), ["normal_dna"])
-clinical = next(iter(snakemake.input.clinical), None)
+given, params = snakemake.input, snakemake.params
+clinical, catalogue = next(iter(given.clinical), None), next(iter(given.catalogue), None)
 frequencies = build_variant_frequencies(
-    without_patients(pl.read_parquet(snakemake.input.genotypes), excluded),
+    given.calls,
+    params.patients,
+    GermlineFilters(**params.filters),
+    excluded=excluded_patients(pl.read_parquet(given.decisions), ["normal_dna"]),
     clinical=pl.read_parquet(clinical) if clinical else None,
-    strata=snakemake.params.strata,
+    strata=params.strata,
+    coverage=dict(zip(params.covered_patients, given.coverage, strict=True)),
+    catalogue=pl.read_parquet(catalogue) if catalogue else None,
 )
 write_table(frequencies, "variant_frequencies", snakemake.output[0])

@@ -279,6 +279,45 @@ class Cohort:
         return self._files("vcf", "normal")
 
     @cached_property
+    def germline_call_sets(self) -> dict[str, dict[str, str]]:
+        """Samples of each germline call set by patient: ``joint`` (called here) and given files.
+
+        The value is the sample's name in the given file, or the sample of the sheet.
+        """
+        joint = {name: p.normal_dna.sample for name, p in self.germline_patients.items()}  # type: ignore[union-attr]
+        given = {
+            f"given-{name}": {sample.patient: sample.name_in_file for sample in samples}
+            for name, samples in self.germline_vcfs.items()
+        }
+        return {**({"joint": joint} if joint else {}), **given}
+
+    def germline_files(self, call_set: str, folder: str = "") -> list[str]:
+        """File of each sample of a germline call set: a given VCF, or an alignment in `folder`."""
+        samples = self.germline_call_sets[call_set]
+        if call_set == "joint":
+            return [f"{folder}/{self.alignment(sample)}" for sample in samples.values()]
+        given = self.germline_vcfs[call_set.removeprefix("given-")]
+        return [sample.path for sample in given]
+
+    @property
+    def germline_assessed(self) -> list[str]:
+        """Patients with germline genotypes: the samples of the merged germline call set."""
+        return [patient for samples in self.germline_call_sets.values() for patient in samples]
+
+    @cached_property
+    def germline_coverage(self) -> dict[str, str]:
+        """Patients whose reads tell what their calls leave unsaid, with the alignment's name.
+
+        Calls leave nothing unsaid where all normals are called together.
+        """
+        if not (self.germline_patients and self.germline_vcfs):
+            return {}
+        return {
+            patient: self.alignment(sample).removesuffix(".bam")
+            for patient, sample in self.germline_call_sets["joint"].items()
+        }
+
+    @cached_property
     def mafs(self) -> dict[str, list[Sample]]:
         """Given MAF files: call set name to the samples read from the file."""
         return self._files("maf", "tumour")

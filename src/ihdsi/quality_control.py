@@ -98,7 +98,7 @@ def gather_quality(
     samples: Mapping[str, Mapping[str, str]],
     somatic_variants: pl.DataFrame | None = None,
     somatic_assessed: pl.DataFrame | None = None,
-    germline_calls: Sequence[tuple[Path | str, Mapping[str, str]]] = (),
+    germline_statistics: Sequence[Path | str] = (),
     gene_counts: pl.DataFrame | None = None,
     sample_checks: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
@@ -112,7 +112,7 @@ def gather_quality(
         Patient to sample, by kind (tumour_dna, normal_dna, tumour_rna).
     somatic_variants, somatic_assessed, gene_counts
         Patient-level tables of the site, where it has them.
-    germline_calls
+    germline_statistics
         As in `germline_quality`.
     sample_checks
         Metrics of `ihdsi.sample_checks`, where the site has samples with reads.
@@ -125,7 +125,7 @@ def gather_quality(
     frames = [alignment_quality(alignments), mapping_quality(quantifications)]
     if somatic_variants is not None and somatic_assessed is not None:
         frames.append(somatic_quality(somatic_variants, somatic_assessed, samples["tumour_dna"]))
-    frames.append(germline_quality(germline_calls, samples["normal_dna"]))
+    frames += [germline_quality(path, samples["normal_dna"]) for path in germline_statistics]
     if gene_counts is not None:
         frames.append(expression_quality(gene_counts, samples["tumour_rna"]))
     if sample_checks is not None:
@@ -152,56 +152,38 @@ def somatic_quality(
     )
 
 
-def germline_quality(
-    calls: Sequence[tuple[Path | str, Mapping[str, str]]], samples: Mapping[str, str]
-) -> pl.DataFrame:
-    """Share of a call set's germline variants that each patient has a genotype for, in percent.
+def germline_quality(statistics: Path | str, samples: Mapping[str, str]) -> pl.DataFrame:
+    """Share of a call set's variants that each patient has a genotype for, in percent.
 
     Parameters
     ----------
-    calls
-        Output of ``bcftools stats --samples -`` of each call set, and the patient of each name
-        that a sample may have in it. Other samples of the file are left out.
+    statistics
+        Output of ``bcftools stats --samples -`` on one call set with patients as samples: its line
+        "number of records", and column nMissing (14th) of its lines PSC.
     samples
         Patient to normal sample.
 
     Returns
     -------
     polars.DataFrame
-        Columns of `METRICS_SCHEMA` (metric germline_call_rate); a call set without records gives
-        no row.
+        Columns of `METRICS_SCHEMA`, metric germline_call_rate; without rows if there is no record.
     """
-    rows = []
-    for path, patients in calls:
-        n_records, missing = _genotype_numbers(path)
-        rows += [
-            (patients[name], 100.0 * (1 - n_missing / n_records))
-            for name, n_missing in missing.items()
-            if name in patients and n_records
-        ]
-    frame = pl.DataFrame(rows, schema={"patient": pl.String, "value": pl.Float64}, orient="row")
+    lines = [line.split("\t") for line in Path(statistics).read_text("utf-8").splitlines()]
+    n_records = next(
+        (int(line[3]) for line in lines if line[0] == "SN" and line[2] == "number of records:"), 0
+    )
+    missing = {line[2]: int(line[13]) for line in lines if line[0] == "PSC"} if n_records else {}
     return _as_metrics(
-        frame.with_columns(metric=pl.lit("germline_call_rate")),
+        pl.DataFrame(
+            {
+                "patient": list(missing),
+                "value": [100.0 * (1 - count / n_records) for count in missing.values()],
+            },
+            schema={"patient": pl.String, "value": pl.Float64},
+        ).with_columns(metric=pl.lit("germline_call_rate")),
         samples,
         "dna",
     )
-
-
-def _genotype_numbers(path: Path | str) -> tuple[int, dict[str, int]]:
-    """Count a call set's records (section SN) and each sample's missing genotypes (PSC).
-
-    The other counts of PSC do not add up to the records: they leave out reference genotypes at
-    indels. A record without genotypes of a sample counts in nMissing, whatever its type.
-    """
-    n_records, missing = 0, {}
-    with Path(path).open(encoding="utf-8") as lines:
-        for line in lines:
-            fields = line.rstrip("\n").split("\t")
-            if fields[0] == "SN" and fields[2] == "number of records:":
-                n_records = int(fields[3])
-            elif fields[0] == "PSC":
-                missing[fields[2]] = int(fields[13])
-    return n_records, missing
 
 
 def expression_quality(counts: pl.DataFrame, samples: Mapping[str, str]) -> pl.DataFrame:

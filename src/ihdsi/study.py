@@ -358,13 +358,58 @@ class SomaticFilters(_Document):
 
 
 class GermlineFilters(_Document):
-    """Limits of germline genotypes."""
+    """How germline variants are called and which of them count.
 
+    See ihdsi.variants.germline_filters for the hard filters and their sources.
+    """
+
+    caller: Literal["bcftools", "freebayes"] = Field(
+        "bcftools", description="Joint caller of the normals that bring reads."
+    )
+    minimum_read_mapping_quality: int = Field(
+        20, ge=0, description="Reads below are not seen by the caller."
+    )
+    minimum_base_quality: int = Field(
+        20, ge=0, description="Bases below are not seen by the caller."
+    )
+    maximum_depth: PositiveInt = Field(
+        2000, description="Reads of one sample that bcftools looks at, at one position."
+    )
     minimum_quality: float = Field(30, ge=0, description="Phred-scaled QUAL of the variant.")
+    minimum_mapping_quality: float = Field(
+        40, ge=0, description="Mean of the reads (bcftools) or the alternate reads (freebayes)."
+    )
+    maximum_bias: float = Field(
+        3.5,
+        ge=0,
+        description="z of rank tests of alternate against reference reads (bcftools); the limit "
+        "widens with depth.",
+    )
+    maximum_strand_bias: float = Field(
+        60, ge=0, description="Phred-scaled p of strand by allele in most carriers (bcftools)."
+    )
+    minimum_indel_fraction: float = Field(
+        0.1, ge=0, le=1, description="Reads with the indel in the sample that has most (bcftools)."
+    )
+    minimum_quality_per_read: float = Field(
+        10, ge=0, description="QUAL per alternate read (freebayes)."
+    )
+    minimum_strand_reads: int = Field(
+        1, ge=0, description="Alternate reads on each strand (freebayes)."
+    )
+    minimum_side_reads: int = Field(
+        2, ge=0, description="Alternate reads placed to each side of the variant (freebayes)."
+    )
     minimum_depth: PositiveInt = Field(10, description="Reads behind a genotype.")
     minimum_genotype_quality: float = Field(20, ge=0)
     callable_depth: PositiveInt = Field(
         20, description="Coverage from which a site without a variant counts as reference."
+    )
+    minimum_call_rate: float = Field(
+        0.9, ge=0, le=1, description="Patients of the site with a genotype."
+    )
+    minimum_hardy_weinberg_p_value: float = Field(
+        1e-6, ge=0, le=1, description="Exact test over the site's patients, on autosomes."
     )
 
 

@@ -176,10 +176,7 @@ rule collect_quality_metrics:
         ),
         germline_statistics=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/germline/{name}.bcftools_stats.txt"
-            for name in (
-                *cohorts[wildcards.site].germline_patients,
-                *cohorts[wildcards.site].germline_vcfs,
-            )
+            for name in cohorts[wildcards.site].germline_call_sets
         ],
         gene_counts=lambda wildcards: (
             ["results/{study}/sites/{site}/expression/gene_counts.parquet"]
@@ -207,17 +204,6 @@ rule collect_quality_metrics:
             (sample.patient, sample.sample) for sample in cohorts[wildcards.site].quantified
         ],
         samples=lambda wildcards: {kind: cohorts[wildcards.site].sample_of(kind) for kind in KINDS},
-        # Callers name samples as the sheet does or by patient; given files have names of their own.
-        germline_names=lambda wildcards: [
-            *(
-                {patient.normal_dna.sample: name, name: name}
-                for name, patient in cohorts[wildcards.site].germline_patients.items()
-            ),
-            *(
-                {sample.name_in_file: sample.patient for sample in samples}
-                for samples in cohorts[wildcards.site].germline_vcfs.values()
-            ),
-        ],
         limits={name: limit.model_dump() for name, limit in study.quality_control.items()},
     message:
         "Judge the quality of all samples of {wildcards.site}"
@@ -282,8 +268,8 @@ rule multiqc:
             allow_missing=True,
         ),
         lambda wildcards: [
-            f"results/{STUDY}/sites/{wildcards.site}/quality_control/germline/{patient}.bcftools_stats.txt"
-            for patient in cohorts[wildcards.site].germline_patients
+            f"results/{STUDY}/sites/{wildcards.site}/quality_control/germline/{name}.bcftools_stats.txt"
+            for name in cohorts[wildcards.site].germline_call_sets
         ],
     output:
         report="results/{study}/sites/{site}/multiqc/multiqc_report.html",
@@ -312,13 +298,13 @@ rule multiqc:
 
 rule germline_statistics:
     input:
-        "results/{study}/sites/{site}/variants/germline/{patient}.bcf",
+        "results/{study}/sites/{site}/variants/germline/{call_set}.bcf",
     output:
-        "results/{study}/sites/{site}/quality_control/germline/{patient}.bcftools_stats.txt",
+        "results/{study}/sites/{site}/quality_control/germline/{call_set}.bcftools_stats.txt",
     log:
-        "results/{study}/sites/{site}/logs/germline_statistics/{patient}.log",
+        "results/{study}/sites/{site}/logs/germline_statistics/{call_set}.log",
     benchmark:
-        "results/{study}/sites/{site}/benchmarks/germline_statistics/{patient}.tsv"
+        "results/{study}/sites/{site}/benchmarks/germline_statistics/{call_set}.tsv"
     conda:
         "../../envs/variants.yaml"
     threads: 1
@@ -326,6 +312,7 @@ rule germline_statistics:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
     message:
-        "Statistics of the germline calls of {wildcards.patient} of {wildcards.site}"
+        "Statistics of the germline call set {wildcards.call_set} of {wildcards.site}"
     shell:
-        "bcftools stats --samples - {input} > {output} 2> {log}"
+        # Sites that fail count for nobody; a genotype that fails counts as missing.
+        "bcftools stats --samples - --apply-filters .,PASS {input} > {output} 2> {log}"

@@ -65,9 +65,7 @@ rule evaluate_recovery:
         somatic_variants=[
             f"results/{STUDY}/sites/{site}/variants/somatic_variants.parquet" for site in sites
         ],
-        germline_genotypes=[
-            f"results/{STUDY}/sites/{site}/variants/germline_genotypes.parquet" for site in sites
-        ],
+        germline=[f"results/{STUDY}/sites/{site}/variants/germline/cohort.bcf" for site in sites],
         copy_number_genes=[
             f"results/{STUDY}/sites/{site}/variants/copy_number_genes.parquet" for site in sites
         ],
@@ -90,6 +88,8 @@ rule evaluate_recovery:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
+        germline_patients=[cohorts[site].germline_assessed for site in sites],
+        germline_filters=study.variants.germline.model_dump(),
         contrast=next(iter(study.contrasts)),
         endpoint=next(iter(study.endpoints)),
     message:

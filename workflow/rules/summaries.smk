@@ -57,8 +57,17 @@ rule build_qc_profile:
 
 rule build_variant_frequencies:
     input:
-        genotypes=f"{SITE}/variants/germline_genotypes.parquet",
+        calls=f"{SITE}/variants/germline/cohort.bcf",
         decisions=f"{SITE}/quality_control/sample_decisions.parquet",
+        coverage=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/quality_control/{name}.quantized.bed.gz"
+            for name in cohorts[wildcards.site].germline_coverage.values()
+        ],
+        catalogue=(
+            ["results/{study}/reference/gene_catalogue.parquet"]
+            if study.reference.annotation or study.reference.gene_catalogue
+            else []
+        ),
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -73,9 +82,12 @@ rule build_variant_frequencies:
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         strata=list(study.strata),
+        patients=lambda wildcards: cohorts[wildcards.site].germline_assessed,
+        covered_patients=lambda wildcards: list(cohorts[wildcards.site].germline_coverage),
+        filters=study.variants.germline.model_dump(),
     message:
         "Count germline alleles of {wildcards.site}"
     script:
@@ -96,7 +108,7 @@ rule build_gene_alterations:
         ),
         copy_number=lambda wildcards: (
             [f"{SITE}/variants/copy_number_genes.parquet"]
-            if getattr(cohorts[wildcards.site], "has_copy_number", False)
+            if cohorts[wildcards.site].has_copy_number
             else []
         ),
         clinical=lambda wildcards: (

@@ -245,6 +245,8 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
     """Carriers and non-carriers by stratum, then the genotype counts behind them.
 
     n_homozygous is allele_count − n_carriers, so these two are released together or not at all.
+    allele_number tells how many haploid genotypes there are (on X: men): where they are too few in
+    any stratum, or in what the strata leave of the cohort, no row of the variant leaves.
     """
     settings = context.settings
     line = list(VARIANT_KEY)
@@ -253,8 +255,10 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
         return safe_part(carriers, n, settings)
 
     called, carriers = pl.col("n_samples_called"), pl.col("n_carriers")
-    judged = frame.with_columns(_mark(~enough_patients(called, settings), MINIMUM_N)).with_columns(
-        _mark(~safe(called, carriers), MINIMUM_CELL_COUNT)
+    judged = (
+        frame.with_columns(_mark(~enough_patients(called, settings), MINIMUM_N))
+        .with_columns(_mark(~safe(called, carriers), MINIMUM_CELL_COUNT))
+        .with_columns(_mark(_few_haploid(settings.minimum_cell_count), MINIMUM_CELL_COUNT))
     )
     judged = _after_strata(
         protect_strata(
@@ -288,6 +292,31 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
         pl.when(~pl.col("_null")).then(name).alias(name) for name in ("n_carriers", "n_homozygous")
     ).drop("_null")
     return Judged(judged, nulled.with_columns(rule=pl.lit(GENOTYPES)))
+
+
+def _few_haploid(least: int) -> pl.Expr:
+    """Whether a stratum of the variant, or the rest of the cohort, has few haploid genotypes.
+
+    All or none of the genotypes haploid is the rule of the chromosome and tells of nobody.
+    """
+    line = list(VARIANT_KEY)
+    called = pl.col("n_samples_called")
+    haploid = 2 * called - pl.col("allele_number")
+    is_whole = pl.col("stratum_variable") == ALL
+    group = [*line, "stratum_variable"]
+
+    def rest(number: pl.Expr) -> pl.Expr:
+        whole = number.filter(is_whole).sum().over(line)
+        return pl.when(is_whole).then(0).otherwise(whole - number.sum().over(group))
+
+    def few(part: pl.Expr, total: pl.Expr) -> pl.Expr:
+        return (
+            ((part > 0) & (part < total) & ((part < least) | (total - part < least)))
+            .any()
+            .over(line)
+        )
+
+    return few(haploid, called) | few(rest(haploid), rest(called))
 
 
 def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:

@@ -204,7 +204,7 @@ def germline_recovery(
     truth
         `VARIANT` columns and dosage (1 or 2) of carried variants within targets.
     genotypes
-        Pooled `germline_genotypes` of the sites: `VARIANT` columns and allele_dosage.
+        Genotypes of all sites (`read_genotypes`): `VARIANT` columns and allele_dosage.
 
     Returns
     -------
@@ -406,7 +406,7 @@ def evaluate_recovery(
     truth
         Result of `load_truth`.
     somatic_variants, germline_genotypes, copy_number_genes, gene_counts
-        Patient-level tables, one of each site.
+        Patient-level tables, one of each site; germline_genotypes by `read_genotypes`.
     expression_effects, survival_effects, driver_genes
         Pooled tables.
     contrast, endpoint

@@ -1,193 +1,286 @@
-"""Gather germline genotypes over a site's patients."""
+"""Germline call sets of a site: phase, genotypes of all patients, and labels of the variants."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
-import pysam
+from numpy.typing import NDArray
 
 from ihdsi.alignment.quality import callable_intervals
 from ihdsi.study import GermlineFilters
-from ihdsi.variants.call_sets import passing_records, require_genotypes
 from ihdsi.variants.consequences import worst_per_gene
-from ihdsi.variants.somatic import with_gene_ids
+from ihdsi.variants.genotypes import GenotypeBlock, read_blocks
 
-__all__ = ["GERMLINE_SCHEMA", "complete_genotypes", "gather_germline", "read_germline_calls"]
+__all__ = [
+    "GENOTYPE_SCHEMA",
+    "VariantLabels",
+    "consequence_options",
+    "germline_blocks",
+    "phased_throughout",
+    "read_genotypes",
+]
 
-VARIANT_KEY = ["chromosome", "position", "reference_allele", "alternate_allele"]
-GERMLINE_SCHEMA: dict[str, Any] = {
+VARIANT_KEY = ("chromosome", "position", "reference_allele", "alternate_allele")
+GENOTYPE_SCHEMA: dict[str, Any] = {
     "patient": pl.String,
     "chromosome": pl.String,
     "position": pl.Int64,
     "reference_allele": pl.String,
     "alternate_allele": pl.String,
-    "gene_id": pl.String,
     "gene_name": pl.String,
     "consequence": pl.String,
     "allele_dosage": pl.Int64,
 }
 
 
-def read_germline_calls(
-    path: Path | str, patients: Mapping[str, str], settings: GermlineFilters
-) -> pl.DataFrame:
-    """Read one annotated germline call set.
+def phased_throughout(path: Path | str) -> bool:
+    """Whether the haplotypes of a call set are known: no heterozygous genotype is unphased.
 
-    Parameters
-    ----------
-    path
-        Normalised VCF/BCF (one alternate allele a record), with INFO/BCSQ if annotated.
-    patients
-        Sample name in the file to patient.
-    settings
-        Genotypes with DP or GQ below the limits (where the file gives them) are not called.
-
-    Returns
-    -------
-    polars.DataFrame
-        Columns of `GERMLINE_SCHEMA`, one row per patient and record that passes; allele_dosage is
-        the number of alternate alleles, null where not called.
-
-    Raises
-    ------
-    InputError
-        If a sample or the genotypes are absent.
+    Reads until the first unphased heterozygote, which in an unphased file is near the top.
     """
-    with pysam.VariantFile(str(path)) as source:
-        require_genotypes(source.header, patients, path)
-        rows = list(_germline_rows(source, patients, settings))
-    return pl.DataFrame(rows, schema=GERMLINE_SCHEMA, orient="row")
+    from cyvcf2 import VCF
+
+    for record in VCF(str(path)):
+        genotype = record.genotype
+        if genotype is None:
+            continue
+        alleles = genotype.array()
+        if alleles.shape[1] < 3:  # haploid throughout
+            continue
+        first, second, phased = alleles[:, 0], alleles[:, 1], alleles[:, 2]
+        if ((first != second) & (first >= 0) & (second >= 0) & (phased == 0)).any():
+            return False
+    return True
 
 
-def _germline_rows(
-    source: Any,  # noqa: ANN401 - pysam
-    patients: Mapping[str, str],
-    settings: GermlineFilters,
-) -> Iterator[tuple[Any, ...]]:
-    has_consequence = "BCSQ" in source.header.info
-    for record in passing_records(source):
-        gene, consequence = None, None
-        if has_consequence and "BCSQ" in record.info:
-            value = record.info["BCSQ"]
-            worst = worst_per_gene(",".join(value) if isinstance(value, tuple) else value)
-            if worst:
-                gene, (consequence, _) = next(iter(worst.items()))
-        for name, patient in patients.items():
-            yield (
-                patient,
-                record.contig,
-                record.pos,
-                record.ref,
-                record.alts[0],
-                None,
-                gene,
-                consequence,
-                _dosage(record.samples[name], settings),
-            )
+def consequence_options(call_sets: Sequence[Path | str]) -> str:
+    """How ``bcftools csq`` has to predict the consequences of merged call sets.
 
-
-def _dosage(sample: Any, settings: GermlineFilters) -> int | None:  # noqa: ANN401 - pysam
-    alleles = sample.get("GT") or (None,)
-    depth, quality = sample.get("DP"), sample.get("GQ")
-    if (
-        any(allele is None for allele in alleles)
-        or (depth is not None and depth < settings.minimum_depth)
-        or (quality is not None and quality < settings.minimum_genotype_quality)
-    ):
-        return None
-    # A haploid call (sex chromosomes, mitochondria) counts the alleles that are there.
-    return int(sum(allele == 1 for allele in alleles))
-
-
-def complete_genotypes(
-    called: pl.DataFrame, callable_regions: Mapping[str, pl.DataFrame]
-) -> pl.DataFrame:
-    """Add the reference genotypes that single-patient calling leaves unsaid.
-
-    A caller that runs on one patient writes only the sites where that patient differs from the
-    reference. At a site known from another patient, this patient is homozygous reference if the
-    site was well covered, and not called otherwise.
-
-    Parameters
-    ----------
-    called
-        Columns of `GERMLINE_SCHEMA`, all patients of the site.
-    callable_regions
-        Patient to intervals (chromosome, 0-based start, end; sorted, not overlapping) with
-        enough coverage, for the patients called from reads. Patients without an entry come from
-        a cohort's own call set: a site that their file does not list stays unknown.
-
-    Returns
-    -------
-    polars.DataFrame
-        `called` plus one row with allele_dosage 0 for each further (patient, variant) that is
-        callable.
+    Where every heterozygous genotype is phased, variants of one haplotype are predicted together
+    (two SNVs of one codon, a deletion that restores a frame). Otherwise who carries what together
+    is not known: each allele is predicted as if it stood alone (``--local-csq``), as gnomAD does,
+    for all samples alike (``--samples -``). One unphased call set decides for all, because a
+    variant has one label in the site's table. csq's other modes guess: ``--phase a`` takes the
+    order of the alleles in an unphased genotype for the phase, ``m`` puts all variants of the file
+    on one haplotype, and ``s`` on an unphased file predicts for homozygotes only.
     """
-    variants = (
-        called.sort("gene_name", nulls_last=True)
-        .unique(VARIANT_KEY, keep="first")
-        .drop("patient", "allele_dosage")
-        .sort(VARIANT_KEY)
-    )
-    frames = [called]
-    for patient, regions in callable_regions.items():
-        own = called.filter(pl.col("patient") == patient)
-        unsaid = variants.join(own, on=VARIANT_KEY, how="anti")
-        frames.append(
-            _within(unsaid, regions)
-            .with_columns(patient=pl.lit(patient), allele_dosage=pl.lit(0, dtype=pl.Int64))
-            .select(list(GERMLINE_SCHEMA))
-        )
-    return pl.concat(frames).sort([*VARIANT_KEY, "patient"])
+    if all(phased_throughout(path) for path in call_sets):
+        return "--phase s"
+    return "--local-csq --samples -"
 
 
-def _within(variants: pl.DataFrame, regions: pl.DataFrame) -> pl.DataFrame:
-    """Variants whose first base lies in one of the sorted, disjoint regions."""
-    if variants.is_empty() or regions.is_empty():
-        return variants.clear()
-    return (
-        variants.sort("chromosome", "position")
-        .with_columns(base=pl.col("position") - 1)
-        .join_asof(
-            regions.sort("chromosome", "start"),
-            left_on="base",
-            right_on="start",
-            by="chromosome",
-            strategy="backward",
-            check_sortedness=False,
-        )
-        .filter(pl.col("base") < pl.col("end"))
-        .select(variants.columns)
-    )
-
-
-def gather_germline(
-    call_sets: Sequence[tuple[Path | str, Mapping[str, str]]],
-    coverage: Mapping[str, Path | str],
+def germline_blocks(
+    path: Path | str,
+    patients: Sequence[str],
     settings: GermlineFilters,
-    catalogue: Path | str | None = None,
-) -> pl.DataFrame:
-    """Read all call sets of a site, complete them (`complete_genotypes`) and name the genes.
+    coverage: Mapping[str, Path | str] | None = None,
+) -> Iterator[GenotypeBlock]:
+    """Stream a site's merged germline call set with the genotypes that calling left unsaid.
+
+    At a variant that only given call sets list, the joint calling of the patients with reads says
+    nothing. Such a patient is homozygous reference where well covered, and not called elsewhere.
+    Patients of given call sets stay not called at a variant that their file does not list.
 
     Parameters
     ----------
-    call_sets
-        Files with the samples to read from each (name in the file to patient).
+    path, patients, settings
+        As in `read_blocks`.
     coverage
-        Patient to the normal's quantized coverage (mosdepth), for the patients called from reads.
-    settings
-        The study's limits.
-    catalogue
-        Parquet with gene_id and gene_name, if the study has genes.
+        Quantized coverage (mosdepth, at ``settings.callable_depth``) of the normals that were
+        called from reads, by patient; only those among `patients` are read. Where a site has such
+        patients and others, the file is read twice; beside one block, memory holds one bit for
+        each of these patients and unsaid variants.
     """
-    frames = [read_germline_calls(path, patients, settings) for path, patients in call_sets]
-    called = pl.concat(frames) if frames else pl.DataFrame(schema=GERMLINE_SCHEMA)
-    regions = {
-        patient: callable_intervals(path, settings.callable_depth)
-        for patient, path in coverage.items()
-    }
-    complete = complete_genotypes(called, regions)
-    return with_gene_ids(complete, pl.read_parquet(catalogue)) if catalogue else complete
+    own = [patient for patient in patients if patient in (coverage or {})]
+    if not own or len(own) == len(patients):
+        yield from read_blocks(path, patients, settings)
+        return
+    callable_bits = _callable_bits(path, own, settings, coverage or {})
+    cursor = 0
+    for block in read_blocks(path, patients, settings):
+        columns = np.flatnonzero(np.isin(block.patients, own))
+        unsaid = np.flatnonzero(block.absent[:, columns].all(axis=1))
+        if unsaid.size == 0:
+            yield block
+            continue
+        rows = callable_bits[cursor : cursor + unsaid.size]
+        cursor += unsaid.size
+        reference = np.unpackbits(rows, axis=1, count=columns.size)
+        # The columns of the file may stand in another order than the patients were asked for.
+        order = [own.index(block.patients[column]) for column in columns]
+        ploidy = block.ploidy.copy()
+        ploidy[np.ix_(unsaid, columns)] = 2 * reference[:, order].astype(np.int8)
+        yield replace(block, ploidy=ploidy)
+
+
+def _callable_bits(
+    path: Path | str,
+    own: Sequence[str],
+    settings: GermlineFilters,
+    coverage: Mapping[str, Path | str],
+) -> NDArray[np.uint8]:
+    """Whether each unsaid variant (in file order) is callable in each patient, as packed bits."""
+    positions: list[NDArray[np.int64]] = []
+    chromosomes: list[str] = []
+    for block in read_blocks(path, own, settings):
+        positions.append(block.position[block.absent.all(axis=1)] - 1)
+        chromosomes.append(block.chromosome)
+    n_variants = sum(part.size for part in positions)
+    bits = np.zeros((n_variants, -(-len(own) // 8)), dtype=np.uint8)
+    if n_variants == 0:
+        return bits
+    for number, patient in enumerate(own):
+        intervals = {
+            str(name): (part["start"].to_numpy(), part["end"].to_numpy())
+            for (name,), part in callable_intervals(coverage[patient], settings.callable_depth)
+            .partition_by("chromosome", as_dict=True)
+            .items()
+        }
+        inside = np.concatenate(
+            [
+                _inside(part, *intervals[name]) if name in intervals else np.zeros(part.size, bool)
+                for name, part in zip(chromosomes, positions, strict=True)
+            ]
+        )
+        bits[:, number // 8] |= inside.astype(np.uint8) << (7 - number % 8)
+    return bits
+
+
+def _inside(
+    base: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether 0-based positions lie in sorted, disjoint, half-open intervals."""
+    index = np.searchsorted(start, base, side="right") - 1
+    return (index >= 0) & (base < end[index])
+
+
+class VariantLabels:
+    """Gene and most severe consequence of variants, from the values of INFO/BCSQ.
+
+    Where haplotypes are known, ``bcftools csq`` writes the consequence of several variants of one
+    haplotype at one of them, and ``@POSITION`` at the others, before or after it. Such pointers
+    are followed when everything has been read.
+    """
+
+    def __init__(self) -> None:
+        self._compound: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._pointing: list[tuple[tuple[str, int, str, str], str]] = []
+
+    def of_block(self, block: GenotypeBlock) -> tuple[list[str | None], list[str | None]]:
+        """Gene names and consequences, one a variant; None where there is none (yet)."""
+        genes: list[str | None] = [None] * len(block.consequences)
+        terms: list[str | None] = [None] * len(block.consequences)
+        for row, value in enumerate(block.consequences):
+            if value is None:
+                continue
+            if "@" in value:
+                key = (
+                    block.chromosome,
+                    int(block.position[row]),
+                    block.reference_alleles[row],
+                    block.alternate_alleles[row],
+                )
+                self._pointing.append((key, value))
+            if "+" in value:
+                self._remember(block.chromosome, value)
+            genes[row], terms[row] = _worst(value)
+        return genes, terms
+
+    def _remember(self, chromosome: str, value: str) -> None:
+        for entry in value.split(","):
+            changes = entry.rpartition("|")[2].split("+")
+            if len(changes) > 1:
+                for change in changes:
+                    self._compound[chromosome, change].append(entry)
+
+    def followed(self) -> pl.DataFrame:
+        """Variants with pointers: `VARIANT_KEY`, and gene_name and consequence at their ends."""
+        rows = []
+        for (chromosome, position, reference, alternate), value in self._pointing:
+            entries = self._compound.get((chromosome, f"{position}{reference}>{alternate}"), [])
+            gene, consequence = _worst(",".join([value, *entries]))
+            rows.append((chromosome, position, reference, alternate, gene, consequence))
+        schema = {
+            name: GENOTYPE_SCHEMA[name] for name in (*VARIANT_KEY, "gene_name", "consequence")
+        }
+        return pl.DataFrame(rows, schema=schema, orient="row").unique(VARIANT_KEY, keep="first")
+
+    def complete(self, variants: pl.DataFrame) -> pl.DataFrame:
+        """Put the labels of `followed` in the place of those that `of_block` gave."""
+        if not self._pointing:
+            return variants
+        found = self.followed().rename({"gene_name": "_gene", "consequence": "_consequence"})
+        return (
+            variants.join(found, on=VARIANT_KEY, how="left", maintain_order="left")
+            .with_columns(
+                gene_name=pl.coalesce("_gene", "gene_name"),
+                consequence=pl.coalesce("_consequence", "consequence"),
+            )
+            .drop("_gene", "_consequence")
+        )
+
+
+def _worst(value: str) -> tuple[str | None, str | None]:
+    worst = worst_per_gene(value)
+    if not worst:
+        return None, None
+    gene, found = next(iter(worst.items()))
+    return gene, found[0]
+
+
+def read_genotypes(
+    path: Path | str,
+    patients: Sequence[str],
+    settings: GermlineFilters,
+    coverage: Mapping[str, Path | str] | None = None,
+) -> pl.DataFrame:
+    """Genotypes as a long table, for comparisons patient by patient.
+
+    Parameters
+    ----------
+    path, patients, settings, coverage
+        As in `germline_blocks`.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `GENOTYPE_SCHEMA`: a row for each patient and variant that passes;
+        allele_dosage is the number of alternate alleles, null where not called. It grows with
+        variants × patients: summaries work on `germline_blocks` instead.
+    """
+    labels = VariantLabels()
+    frames = [pl.DataFrame(schema=GENOTYPE_SCHEMA)]
+    for block in germline_blocks(path, patients, settings, coverage):
+        genes, terms = labels.of_block(block)
+        dosage = np.where(block.ploidy > 0, block.dosage, -1)
+        variants = pl.DataFrame(
+            {
+                "position": block.position,
+                "reference_allele": block.reference_alleles,
+                "alternate_allele": block.alternate_alleles,
+                "gene_name": genes,
+                "consequence": terms,
+                "patient": [list(block.patients)] * len(dosage),
+                "allele_dosage": dosage,
+            },
+            schema_overrides={
+                "gene_name": pl.String,
+                "consequence": pl.String,
+                "allele_dosage": pl.List(pl.Int8),
+            },
+        )
+        frames.append(
+            variants.explode("patient", "allele_dosage")
+            .with_columns(
+                chromosome=pl.lit(block.chromosome),
+                allele_dosage=pl.when(pl.col("allele_dosage") >= 0).then("allele_dosage"),
+            )
+            .select(pl.col(name).cast(kind) for name, kind in GENOTYPE_SCHEMA.items())
+        )
+    return labels.complete(pl.concat(frames))
