@@ -68,7 +68,8 @@ rule mark_duplicates:
 
 rule adopt_alignment:
     input:
-        lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].path,
+        alignment=lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].path,
+        checked="results/{study}/sites/{site}/given/alignment/{sample}.json",
     output:
         bam="results/{study}/sites/{site}/alignment/{sample}.adopted.bam",
         index="results/{study}/sites/{site}/alignment/{sample}.adopted.bam.bai",
@@ -85,7 +86,7 @@ rule adopt_alignment:
     message:
         "Index the given alignment of {wildcards.sample} of {wildcards.site}"
     shell:
-        "(samtools quickcheck -v {input} && ln -sf $(realpath {input}) {output.bam}"
+        "(ln -sf $(realpath {input.alignment}) {output.bam}"
         " && samtools index {output.bam} {output.index}) 2> {log}"
 
 

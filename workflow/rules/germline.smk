@@ -54,6 +54,12 @@ rule annotate_germline:
             if wildcards.patient in cohorts[wildcards.site].germline_vcfs
             else "results/{study}/sites/{site}/variants/germline_called/{patient}.vcf.gz"
         ),
+        # bcftools norm ends at a cut as if the file ended there; given files are read through.
+        checked=lambda wildcards: (
+            ["results/{study}/sites/{site}/given/germline/{patient}.json"]
+            if wildcards.patient in cohorts[wildcards.site].germline_vcfs
+            else []
+        ),
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
         annotation=[study.reference.annotation] if study.reference.annotation else [],

@@ -1,0 +1,341 @@
+"""Judge given BAM and CRAM files by their headers and ends, before reads are taken from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pysam
+
+from ihdsi.bgzf import broken_block
+from ihdsi.errors import InputError, Problem
+from ihdsi.genome_builds import (
+    Contigs,
+    build_of_lengths,
+    differences,
+    other_names,
+    read_index,
+    target_contigs,
+)
+
+__all__ = [
+    "AlignmentHeader",
+    "alignment_faults",
+    "check_alignment",
+    "mixed_alignments",
+    "read_alignment_header",
+    "unreadable",
+]
+
+# CRAM specification 3.1, section 9: the end-of-file container of versions 3.x and of 2.1.
+_CRAM_ENDS = (
+    bytes.fromhex("0f000000ffffffff0fe0454f4600000000010005bdd94f0001000606010001000100ee63014b"),
+    bytes.fromhex("0b000000ffffffff0fe0454f460000000001000001000606010001000100"),
+)
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class AlignmentHeader:
+    """What the header of an alignment says."""
+
+    path: str
+    kind: str
+    contigs: Contigs
+    read_groups: tuple[Mapping[str, str], ...]
+    sort_order: str | None
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Sample names (SM) of the read groups, each once."""
+        return tuple(dict.fromkeys(g["SM"] for g in self.read_groups if "SM" in g))
+
+
+def read_alignment_header(path: Path | str) -> AlignmentHeader:
+    """Read the header of a BAM or CRAM file, and see that the file has its end.
+
+    Only the first blocks and the last one are read. BAM ends in an empty BGZF block, CRAM in an
+    end-of-file container; a copy that broke off lacks them (what ``samtools quickcheck`` tests).
+
+    Raises
+    ------
+    ValueError
+        With a clause that tells what is wrong with the file.
+    """
+    verbosity = pysam.set_verbosity(0)
+    try:
+        with pysam.AlignmentFile(str(path), check_sq=False, ignore_truncation=True) as source:
+            kind = source.format
+            header: dict[str, Any] = source.header.to_dict()
+            if kind == "BAM":
+                source.check_truncation()
+    except OSError as error:
+        if "EOF marker" in str(error):
+            raise ValueError("is truncated: the BAM end-of-file block is missing") from None
+        raise ValueError(f"is no readable BAM or CRAM file ({error})") from None
+    except (ValueError, IndexError, UnicodeDecodeError):
+        # pysam's words for a file of another kind differ with the kind.
+        raise ValueError("is no readable BAM or CRAM file") from None
+    finally:
+        pysam.set_verbosity(verbosity)
+    if kind not in ("BAM", "CRAM"):
+        raise ValueError(f"is a {kind} file, not BAM or CRAM")
+    if kind == "CRAM" and not _has_cram_end(Path(path)):
+        raise ValueError("is truncated: the CRAM end-of-file container is missing")
+    lines = header.get("SQ", [])
+    return AlignmentHeader(
+        path=str(path),
+        kind=kind,
+        contigs=Contigs(
+            {line["SN"]: int(line["LN"]) for line in lines},
+            {line["SN"]: line["M5"].lower() for line in lines if "M5" in line},
+            str(path),
+        ),
+        read_groups=tuple(
+            {key: str(value) for key, value in group.items()} for group in header.get("RG", [])
+        ),
+        sort_order=header.get("HD", {}).get("SO"),
+    )
+
+
+def _has_cram_end(path: Path) -> bool:
+    longest = max(map(len, _CRAM_ENDS))
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - longest))
+        tail = stream.read(longest)
+    for end in _CRAM_ENDS:
+        last = bytearray(tail[-len(end) :])
+        if len(last) == len(end):
+            # The upper half of this byte is free (ITF-8 of -1); htslib masks it as well.
+            last[8] &= 0x0F
+            if last == end:
+                return True
+    return False
+
+
+def alignment_faults(
+    header: AlignmentHeader,
+    genome: Contigs | None,
+    called: Collection[str] | None = None,
+    *,
+    realigned: bool = False,
+) -> list[tuple[str, str]]:
+    """Find what keeps an alignment from being used.
+
+    Parameters
+    ----------
+    header
+        What `read_alignment_header` gave.
+    genome
+        Contigs of the study's genome; None where they are not known yet.
+    called
+        Names of the contigs with targets; None where the whole genome is called.
+    realigned
+        The reads will be aligned anew, so that the file's own alignment does not matter.
+
+    Returns
+    -------
+    list of (what, remedy)
+        Empty where the file can be used.
+    """
+    path = header.path
+    faults = []
+    if len(header.samples) > 1:
+        faults.append(
+            (
+                f"the read groups of {path} name {len(header.samples)} samples "
+                f"({', '.join(header.samples[:8])}), a row is one",
+                f"Split the file by sample (samtools split {path}) and give each sample its row, "
+                "or correct SM in the header (samtools reheader).",
+            )
+        )
+    if realigned:
+        return faults
+    if not header.contigs.lengths:
+        faults.append(
+            (
+                f"{path} holds reads that are not aligned (its header has no @SQ line)",
+                "Let the workflow align them, or give FASTQ.",
+            )
+        )
+        return faults
+    if header.sort_order in ("queryname", "unsorted"):
+        faults.append(
+            (
+                f"{path} is not sorted by coordinate (its header says SO:{header.sort_order})",
+                f"Sort it: samtools sort -o sorted.bam {path}",
+            )
+        )
+    if genome is not None and (fault := _genome_fault(header, genome, called)):
+        faults.append(fault)
+    return faults
+
+
+def _genome_fault(
+    header: AlignmentHeader, genome: Contigs, called: Collection[str] | None
+) -> tuple[str, str] | None:
+    absent, different = differences(header.contigs, genome, called)
+    if not absent and not different:
+        return None
+    path = header.path
+    renamed = other_names(header.contigs.lengths, genome)
+    if not different and set(absent) <= set(renamed.values()):
+        old, new = next((o, n) for o, n in renamed.items() if n in absent)
+        return (
+            f"{path} names chromosomes otherwise than the study's genome ('{old}' for '{new}', "
+            f"of the same length; the genome's names are from {genome.source})",
+            "Rename them in the header (samtools reheader --command with sed on the SN: fields).",
+        )
+    reasons = different[:_SHOWN] or [f"it has no contig {name}" for name in absent[:_SHOWN]]
+    more = len(different or absent) - len(reasons)
+    build = build_of_lengths(header.contigs.lengths)
+    hint = f"; its chromosome 1 is that of {build}" if build else ""
+    return (
+        f"{path} is aligned to another genome than the study's: {', '.join(reasons)}"
+        f"{f' and {more} more' if more > 0 else ''} (by {genome.source}){hint}",
+        "Align its reads to the study's genome: give its FASTQ, or have it realigned.",
+    )
+
+
+def mixed_alignments(
+    headers: Sequence[tuple[AlignmentHeader, bool]],
+    genome: Contigs | None,
+    called: Collection[str] | None = None,
+    *,
+    aligned_here: bool = False,
+) -> list[tuple[int, str, str]]:
+    """Find alignments that cannot be read together.
+
+    bcftools mpileup 1.16 reads several alignments by the number of a contig and takes its name
+    from the first file alone: a file that numbers the contigs otherwise is read at the wrong
+    chromosome, without a warning. Two of three contigs swapped in one of two files gave thousands
+    of false calls. Extra contigs behind the common ones do no harm.
+
+    A read group that two files have with the same ID, sample, library and platform unit is one
+    sequencing run of one library: the two files are one sample, given twice. The same ID or the
+    same SM alone says nothing (many programs number read groups), and both are rewritten when the
+    file is adopted.
+
+    Parameters
+    ----------
+    headers
+        Headers of all given alignments of a site, each with whether it is realigned.
+    genome, called
+        As for `alignment_faults`.
+    aligned_here
+        Whether other samples of the site are aligned by the workflow, to the genome's order.
+
+    Returns
+    -------
+    list of (index of the header, what, remedy)
+    """
+    faults = []
+    order = list(genome.lengths) if genome is not None and aligned_here else None
+    first = genome.source if genome is not None and aligned_here else ""
+    seen: dict[tuple[str, ...], str] = {}
+    for index, (header, realigned) in enumerate(headers):
+        if not realigned:
+            names = list(header.contigs.lengths)
+            if order is None:
+                order, first = names, header.path
+            elif (fault := _order_fault(header, order, first, genome, called)) is not None:
+                faults.append((index, *fault))
+        for group in header.read_groups:
+            key = tuple(group.get(tag, "") for tag in ("ID", "SM", "LB", "PU"))
+            if not all(key):
+                continue
+            other = seen.setdefault(key, header.path)
+            if other != header.path:
+                faults.append(
+                    (
+                        index,
+                        f"{header.path} and {other} have the same read group (ID {key[0]}, SM "
+                        f"{key[1]}, LB {key[2]}, PU {key[3]}): one sequencing run of one library "
+                        "cannot be two samples",
+                        "Give each sample its own file; if the reads do differ, correct the @RG "
+                        "line of one (samtools addreplacerg).",
+                    )
+                )
+                break
+    return faults
+
+
+def _order_fault(
+    header: AlignmentHeader,
+    order: Sequence[str],
+    first: str,
+    genome: Contigs | None,
+    called: Collection[str] | None,
+) -> tuple[str, str] | None:
+    number = {name: position for position, name in enumerate(order, 1)}
+    for position, name in enumerate(header.contigs.lengths, 1):
+        relevant = (genome is None or name in genome.lengths) and (called is None or name in called)
+        if relevant and number.get(name, position) != position:
+            return (
+                f"{header.path} numbers the contigs otherwise than {first} ({name} is number "
+                f"{position} there and {number[name]} here), so the two cannot be read together",
+                "Bring the contigs of all alignments of the site into the genome's order "
+                "(picard ReorderSam), or have the file realigned.",
+            )
+    return None
+
+
+def check_alignment(
+    path: Path | str,
+    index: Path | str,
+    *,
+    targets: Path | str | None = None,
+    realigned: bool = False,
+    sheet: Path | str | None = None,
+    row: int | None = None,
+) -> AlignmentHeader:
+    """Check a given alignment in a job, where the index of the study's genome is there.
+
+    Parameters
+    ----------
+    path
+        BAM or CRAM.
+    index
+        The genome's ``.fai``.
+    targets
+        BED of the sequenced regions; without it every contig of the genome is called.
+    realigned
+        The reads will be aligned anew.
+    sheet, row
+        Where the sample sheet names the file.
+
+    Returns
+    -------
+    AlignmentHeader
+
+    Raises
+    ------
+    InputError
+        The file is truncated (also inside, with an end-of-file block behind), no alignment, of
+        several samples, not sorted or of another genome.
+    """
+    try:
+        header = read_alignment_header(path)
+    except ValueError as error:
+        raise InputError(unreadable(str(path), str(error), sheet, row)) from None
+    if header.kind == "BAM" and (place := broken_block(path)) is not None:
+        what = f"is truncated or damaged inside: no whole BGZF block at byte {place:,}"
+        raise InputError(unreadable(str(path), what, sheet, row))
+    faults = alignment_faults(
+        header, read_index(index), target_contigs(targets), realigned=realigned
+    )
+    if faults:
+        raise InputError([Problem(*fault, sheet, row, "bam") for fault in faults])
+    return header
+
+
+def unreadable(path: str, what: str, sheet: Path | str | None, row: int | None) -> Problem:
+    """Say why `read_alignment_header` refused a file, and what to do."""
+    remedy = (
+        "Copy the file again and compare its checksum with the original's."
+        if "truncated" in what
+        else "Give a BAM or CRAM file."
+    )
+    return Problem(f"the file {path} {what}", remedy, sheet, row, "bam")
