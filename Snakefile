@@ -26,11 +26,7 @@ if "study" not in config:
 
 validate(config, "workflow/schemas/config.schema.json")
 try:
-    plan = load_plan(
-        config,
-        next(iter(workflow.configfiles), "--config"),
-        look_into_files=workflow.is_main_process,
-    )
+    plan = load_plan(config, next(iter(workflow.configfiles), "--config"), workflow.is_main_process)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

@@ -11,6 +11,8 @@ header = check_alignment(
     snakemake.input.alignment,
     snakemake.input.index,
     targets=snakemake.input.targets[0] if snakemake.input.targets else None,
+    first=snakemake.params.first,
+    aligned_here=snakemake.params.aligned_here,
     sheet=snakemake.params.sheet,
     row=snakemake.params.row,
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
-__all__ = ["broken_block"]
+__all__ = ["broken_block", "last_text"]
 
 _HEADER = 18
+_LONGEST = 1 << 16
 _MAGIC = b"\x1f\x8b\x08\x04"
 _EXTRA = b"\x06\x00BC\x02\x00"
 
@@ -36,3 +38,33 @@ def broken_block(path: Path | str) -> int | None:
                 return place
             place = end
     return None
+
+
+def last_text(path: Path | str) -> bytes:
+    """Decompress the last block of a BGZF file that holds anything.
+
+    Raises
+    ------
+    ValueError
+        No whole block stands at the end of the file.
+    """
+    with Path(path).open("rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2 * _LONGEST))
+        tail = stream.read()
+    while tail:
+        start = tail.rfind(_MAGIC)
+        while start >= 0 and not _is_block(tail, start):
+            start = tail.rfind(_MAGIC, 0, start)
+        if start < 0:
+            raise ValueError("no whole BGZF block at the end")
+        text = zlib.decompress(tail[start + _HEADER : -8], wbits=-15)
+        if text:
+            return text
+        tail = tail[:start]
+    return b""
+
+
+def _is_block(data: bytes, start: int) -> bool:
+    """Whether a block begins at `start` and ends where the data end."""
+    head = data[start : start + _HEADER]
+    return head[10:16] == _EXTRA and start + int.from_bytes(head[16:18], "little") + 1 == len(data)

@@ -10,7 +10,7 @@ from typing import Any
 import pysam
 
 from ihdsi.bgzf import broken_block
-from ihdsi.errors import InputError, Problem
+from ihdsi.errors import FaultyFileError, InputError, Problem
 from ihdsi.genome_builds import (
     Contigs,
     build_of_lengths,
@@ -26,7 +26,6 @@ __all__ = [
     "check_alignment",
     "mixed_alignments",
     "read_alignment_header",
-    "unreadable",
 ]
 
 # CRAM specification 3.1, section 9: the end-of-file container of versions 3.x and of 2.1.
@@ -61,29 +60,27 @@ def read_alignment_header(path: Path | str) -> AlignmentHeader:
 
     Raises
     ------
-    ValueError
-        With a clause that tells what is wrong with the file.
+    FaultyFileError
+        The file is truncated or of another kind.
     """
     verbosity = pysam.set_verbosity(0)
     try:
-        with pysam.AlignmentFile(str(path), check_sq=False, ignore_truncation=True) as source:
+        with pysam.AlignmentFile(str(path), check_sq=False) as source:
             kind = source.format
             header: dict[str, Any] = source.header.to_dict()
-            if kind == "BAM":
-                source.check_truncation()
     except OSError as error:
         if "EOF marker" in str(error):
-            raise ValueError("is truncated: the BAM end-of-file block is missing") from None
-        raise ValueError(f"is no readable BAM or CRAM file ({error})") from None
-    except (ValueError, IndexError, UnicodeDecodeError):
-        # pysam's words for a file of another kind differ with the kind.
-        raise ValueError("is no readable BAM or CRAM file") from None
+            raise _truncated(path, "the BAM end-of-file block is missing") from None
+        raise _other_kind(path) from None
+    except (ValueError, IndexError):
+        # What pysam raises for a file of another kind differs with the kind.
+        raise _other_kind(path) from None
     finally:
         pysam.set_verbosity(verbosity)
     if kind not in ("BAM", "CRAM"):
-        raise ValueError(f"is a {kind} file, not BAM or CRAM")
+        raise _other_kind(path)
     if kind == "CRAM" and not _has_cram_end(Path(path)):
-        raise ValueError("is truncated: the CRAM end-of-file container is missing")
+        raise _truncated(path, "the CRAM end-of-file container is missing")
     lines = header.get("SQ", [])
     return AlignmentHeader(
         path=str(path),
@@ -97,6 +94,20 @@ def read_alignment_header(path: Path | str) -> AlignmentHeader:
             {key: str(value) for key, value in group.items()} for group in header.get("RG", [])
         ),
         sort_order=header.get("HD", {}).get("SO"),
+    )
+
+
+def _truncated(path: Path | str, why: str) -> FaultyFileError:
+    return FaultyFileError(
+        f"the file {path} is truncated: {why}",
+        "Copy the file again and compare its checksum with the original's.",
+    )
+
+
+def _other_kind(path: Path | str) -> FaultyFileError:
+    return FaultyFileError(
+        f"the file {path} is no BAM or CRAM file, or breaks off in its header",
+        "Give a whole BAM or CRAM file.",
     )
 
 
@@ -223,7 +234,8 @@ def mixed_alignments(
     headers
         Headers of all given alignments of a site, each with whether it is realigned.
     genome, called
-        As for `alignment_faults`.
+        As for `alignment_faults`. The numbers are compared where the genome's contigs are known,
+        because a decoy may stand anywhere behind them.
     aligned_here
         Whether other samples of the site are aligned by the workflow, to the genome's order.
 
@@ -232,15 +244,12 @@ def mixed_alignments(
     list of (index of the header, what, remedy)
     """
     faults = []
-    order = list(genome.lengths) if genome is not None and aligned_here else None
-    first = genome.source if genome is not None and aligned_here else ""
+    first = genome if aligned_here else None
     seen: dict[tuple[str, ...], str] = {}
     for index, (header, realigned) in enumerate(headers):
-        if not realigned:
-            names = list(header.contigs.lengths)
-            if order is None:
-                order, first = names, header.path
-            elif (fault := _order_fault(header, order, first, genome, called)) is not None:
+        if genome is not None and not realigned:
+            first = first or header.contigs
+            if (fault := _order_fault(header, first, genome, called)) is not None:
                 faults.append((index, *fault))
         for group in header.read_groups:
             key = tuple(group.get(tag, "") for tag in ("ID", "SM", "LB", "PU"))
@@ -263,21 +272,18 @@ def mixed_alignments(
 
 
 def _order_fault(
-    header: AlignmentHeader,
-    order: Sequence[str],
-    first: str,
-    genome: Contigs | None,
-    called: Collection[str] | None,
+    header: AlignmentHeader, first: Contigs, genome: Contigs, called: Collection[str] | None
 ) -> tuple[str, str] | None:
-    number = {name: position for position, name in enumerate(order, 1)}
+    number = {name: position for position, name in enumerate(first.lengths, 1)}
     for position, name in enumerate(header.contigs.lengths, 1):
-        relevant = (genome is None or name in genome.lengths) and (called is None or name in called)
+        relevant = name in genome.lengths and (called is None or name in called)
         if relevant and number.get(name, position) != position:
             return (
-                f"{header.path} numbers the contigs otherwise than {first} ({name} is number "
-                f"{position} there and {number[name]} here), so the two cannot be read together",
-                "Bring the contigs of all alignments of the site into the genome's order "
-                "(picard ReorderSam), or have the file realigned.",
+                f"{header.path} numbers the contigs otherwise than {first.source} ({name} is "
+                f"number {position} and {number[name]}), so the site's alignments cannot be read "
+                "together",
+                "Bring all alignments of the site into the genome's order of contigs (picard "
+                "ReorderSam), or have them realigned.",
             )
     return None
 
@@ -287,6 +293,8 @@ def check_alignment(
     index: Path | str,
     *,
     targets: Path | str | None = None,
+    first: Path | str | None = None,
+    aligned_here: bool = False,
     realigned: bool = False,
     sheet: Path | str | None = None,
     row: int | None = None,
@@ -301,6 +309,11 @@ def check_alignment(
         The genome's ``.fai``.
     targets
         BED of the sequenced regions; without it every contig of the genome is called.
+    first
+        The first given alignment of the site that is used as aligned, whose numbers of contigs the
+        others must have.
+    aligned_here
+        Whether other samples of the site are aligned by the workflow.
     realigned
         The reads will be aligned anew.
     sheet, row
@@ -318,24 +331,26 @@ def check_alignment(
     """
     try:
         header = read_alignment_header(path)
-    except ValueError as error:
-        raise InputError(unreadable(str(path), str(error), sheet, row)) from None
-    if header.kind == "BAM" and (place := broken_block(path)) is not None:
-        what = f"is truncated or damaged inside: no whole BGZF block at byte {place:,}"
-        raise InputError(unreadable(str(path), what, sheet, row))
-    faults = alignment_faults(
-        header, read_index(index), target_contigs(targets), realigned=realigned
-    )
+        if header.kind == "BAM" and (place := broken_block(path)) is not None:
+            raise _truncated(path, f"no whole BGZF block follows at byte {place:,}")
+    except FaultyFileError as error:
+        raise InputError(error.at(sheet, row, "bam")) from None
+    genome, called = read_index(index), target_contigs(targets)
+    faults = alignment_faults(header, genome, called, realigned=realigned)
+    if not faults and not realigned:
+        reference = None if aligned_here or first is None else _contigs_of(first)
+        fault = _order_fault(header, reference or genome, genome, called)
+        # A single alignment, or all alike, may number its contigs as it likes.
+        if fault is not None and (aligned_here or reference is not None):
+            faults.append(fault)
     if faults:
         raise InputError([Problem(*fault, sheet, row, "bam") for fault in faults])
     return header
 
 
-def unreadable(path: str, what: str, sheet: Path | str | None, row: int | None) -> Problem:
-    """Say why `read_alignment_header` refused a file, and what to do."""
-    remedy = (
-        "Copy the file again and compare its checksum with the original's."
-        if "truncated" in what
-        else "Give a BAM or CRAM file."
-    )
-    return Problem(f"the file {path} {what}", remedy, sheet, row, "bam")
+def _contigs_of(path: Path | str) -> Contigs | None:
+    """Contigs of another alignment; None where it cannot be read, which its own check tells."""
+    try:
+        return read_alignment_header(path).contigs
+    except FaultyFileError:
+        return None

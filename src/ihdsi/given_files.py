@@ -8,17 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from ihdsi.cohort import Cohort, Lane, Sample
-from ihdsi.errors import Problem
+from ihdsi.errors import FaultyFileError, Problem
 from ihdsi.genome_builds import Contigs, genome_contigs, target_contigs
 from ihdsi.given_alignments import (
     AlignmentHeader,
     alignment_faults,
     mixed_alignments,
     read_alignment_header,
-    unreadable,
 )
-from ihdsi.given_reads import ReadFileError, first_read_name, mates_differ, no_mates
-from ihdsi.given_variants import CallSetHeader, call_set_faults, read_call_set_header
+from ihdsi.given_reads import first_read_name, mates_differ, no_mates
+from ihdsi.given_variants import call_set_faults, read_call_set_header
 from ihdsi.study import ReferenceFiles
 
 __all__ = ["faults_of_given_files"]
@@ -97,10 +96,8 @@ def _lane_faults(cohort: Cohort, given: tuple[Lane, Sample]) -> list[Problem]:
     for number, path in enumerate(files, 1):
         try:
             names.append(first_read_name(path))
-        except ReadFileError as error:
-            problems.append(
-                Problem(error.what, error.remedy, cohort.sheet, lane.line, f"fastq_{number}")
-            )
+        except FaultyFileError as error:
+            problems.append(error.at(cohort.sheet, lane.line, f"fastq_{number}"))
     if len(names) == 2 and mates_differ(*names, strict=sample.assay == "dna"):
         problems.append(
             no_mates((files[0], files[1]), (names[0], names[1]), "first", cohort.sheet, lane.line)
@@ -108,11 +105,11 @@ def _lane_faults(cohort: Cohort, given: tuple[Lane, Sample]) -> list[Problem]:
     return problems
 
 
-def _alignment_header(sample: Sample) -> AlignmentHeader | str:
+def _alignment_header(sample: Sample) -> AlignmentHeader | FaultyFileError:
     try:
         return read_alignment_header(sample.path)
-    except ValueError as error:
-        return str(error)
+    except FaultyFileError as error:
+        return error
 
 
 def _is_realigned(sample: Sample) -> bool:
@@ -122,15 +119,15 @@ def _is_realigned(sample: Sample) -> bool:
 def _alignments_faults(
     cohort: Cohort,
     samples: Sequence[Sample],
-    headers: Sequence[AlignmentHeader | str],
+    headers: Sequence[AlignmentHeader | FaultyFileError],
     genome: Contigs | None,
     called: frozenset[str] | None,
 ) -> list[Problem]:
     problems: list[Problem] = []
     usable: list[tuple[Sample, AlignmentHeader]] = []
     for sample, header in zip(samples, headers, strict=True):
-        if isinstance(header, str):
-            problems.append(unreadable(sample.path, header, cohort.sheet, sample.line))
+        if isinstance(header, FaultyFileError):
+            problems.append(header.at(cohort.sheet, sample.line, "bam"))
             continue
         faults = alignment_faults(header, genome, called, realigned=_is_realigned(sample))
         problems += [Problem(*fault, cohort.sheet, sample.line, "bam") for fault in faults]
@@ -157,14 +154,9 @@ def _call_set_faults(
 ) -> list[Problem]:
     first = samples[0]
     try:
-        header: CallSetHeader = read_call_set_header(first.path)
-    except ValueError as error:
-        remedy = (
-            "Copy the file again and compare its checksum with the original's."
-            if "truncated" in str(error)
-            else "Give a VCF or BCF."
-        )
-        return [Problem(f"the file {first.path} {error}", remedy, cohort.sheet, first.line, "vcf")]
+        header = read_call_set_header(first.path)
+    except FaultyFileError as error:
+        return [error.at(cohort.sheet, first.line, "vcf")]
     problems = [
         Problem(*fault, cohort.sheet, first.line, "vcf")
         for fault in call_set_faults(header, genome, called)

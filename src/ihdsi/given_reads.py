@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from ihdsi.errors import InputError, Problem
+from ihdsi.errors import FaultyFileError, InputError, Problem
 
 __all__ = [
     "ReadFile",
-    "ReadFileError",
     "check_reads",
     "first_read_name",
     "mates_differ",
@@ -47,48 +46,40 @@ class ReadFile:
     last_name: str
 
 
-class ReadFileError(ValueError):
-    """A fault of one file: what, and the remedy."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.what, self.remedy = what, remedy
-
-
 def first_read_name(path: Path | str) -> str:
     """Look at the first bytes of a FASTQ file and return its first read's name.
 
     Raises
     ------
-    ValueError
-        With attributes `what` and `remedy`: the file is empty, of another kind, compressed
+    FaultyFileError
+        The file is empty, of another kind, compressed
         otherwise than its name says, or damaged at its start.
     """
     try:
         with Path(path).open("rb") as stream:
             raw = stream.read(_FIRST_BYTES)
     except OSError as error:
-        raise ReadFileError(
+        raise FaultyFileError(
             f"the file {path} cannot be read ({error.strerror})", "Make it readable."
         ) from None
     if not raw:
-        raise ReadFileError(f"the file {path} is empty", "Copy it again, or remove the row.")
+        raise FaultyFileError(f"the file {path} is empty", "Copy it again, or remove the row.")
     gzipped = raw.startswith(_GZIP)
     if gzipped:
         try:
             text = zlib.decompressobj(wbits=31).decompress(raw)
         except zlib.error:
-            raise ReadFileError(f"the file {path} is damaged at its start", _COPY_AGAIN) from None
+            raise FaultyFileError(f"the file {path} is damaged at its start", _COPY_AGAIN) from None
     else:
         text = raw
     kind = next((kind for magic, kind in _KINDS if text.startswith(magic)), None)
     if kind is not None:
-        raise ReadFileError(
+        raise FaultyFileError(
             f"the file {path} is not FASTQ: it is {kind}", "Give FASTQ, plain or gzip."
         )
     # fastp goes by the name alone: it takes gzip without .gz for no reads at all, and says nothing.
     if gzipped != str(path).endswith(".gz"):
-        raise ReadFileError(
+        raise FaultyFileError(
             f"the file {path} is {'gzip' if gzipped else 'plain text'}, which its name does "
             f"{'not say' if gzipped else 'deny'}",
             "Name gzipped files .gz and plain ones otherwise (a link will do).",
@@ -96,11 +87,11 @@ def first_read_name(path: Path | str) -> str:
     lines = text.split(b"\n")
     if not text.startswith(b"@"):
         what = "holds no read" if not text.strip() else "is not FASTQ: a read begins with '@'"
-        raise ReadFileError(f"the file {path} {what}", "Give FASTQ, plain or gzip.")
+        raise FaultyFileError(f"the file {path} {what}", "Give FASTQ, plain or gzip.")
     if len(lines) > 4 and (
         not lines[2].startswith(b"+") or len(lines[1].rstrip()) != len(lines[3].rstrip())
     ):
-        raise ReadFileError(
+        raise FaultyFileError(
             f"the file {path} is not FASTQ: its first read has not four lines with as many "
             "qualities as bases",
             "Give FASTQ with four lines a read.",
@@ -131,8 +122,8 @@ def read_through(path: Path | str) -> ReadFile:
 
     Raises
     ------
-    ValueError
-        With attributes `what` and `remedy`.
+    FaultyFileError
+        The file is truncated, damaged or without reads.
     """
     n_lines = 0
     tail = b""
@@ -143,14 +134,13 @@ def read_through(path: Path | str) -> ReadFile:
                 # Four lines of the longest reads that fastp takes fit into a chunk.
                 tail = chunk if len(chunk) == _CHUNK else (tail + chunk)[-_CHUNK:]
     except EOFError:
-        raise ReadFileError(
-            f"the file {path} is truncated: the gzip stream ends early, after {n_lines // 4:,} "
-            "complete reads",
+        raise FaultyFileError(
+            f"the file {path} is truncated: the gzip stream ends early",
             _COPY_AGAIN,
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise ReadFileError(
-            f"the file {path} is damaged after {n_lines // 4:,} complete reads ({error})",
+        raise FaultyFileError(
+            f"the file {path} is damaged ({error})",
             _COPY_AGAIN,
         ) from None
     if tail and not tail.endswith(b"\n"):
@@ -164,7 +154,7 @@ def read_through(path: Path | str) -> ReadFile:
         and len(last[1].rstrip()) == len(last[3].rstrip())
     )
     if not complete:
-        raise ReadFileError(
+        raise FaultyFileError(
             f"the file {path} is truncated: its last read is not complete (after {n_lines:,} lines)"
             if n_lines
             else f"the file {path} holds no read",
@@ -217,8 +207,8 @@ def check_reads(
         for number, future in enumerate([pool.submit(read_through, p) for p in paths], 1):
             try:
                 found.append(future.result())
-            except ReadFileError as error:
-                problems.append(Problem(error.what, error.remedy, sheet, row, f"fastq_{number}"))
+            except FaultyFileError as error:
+                problems.append(error.at(sheet, row, f"fastq_{number}"))
     if problems:
         raise InputError(problems)
     if len(found) == 2:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pysam
 
-from ihdsi.errors import InputError, Problem
+from ihdsi.bgzf import last_text
+from ihdsi.errors import FaultyFileError, InputError, Problem
 from ihdsi.genome_builds import (
     Contigs,
     build_of_lengths,
@@ -19,9 +21,16 @@ from ihdsi.genome_builds import (
     target_contigs,
 )
 
-__all__ = ["CallSetHeader", "call_set_faults", "check_call_set", "read_call_set_header"]
+__all__ = [
+    "CallSetHeader",
+    "call_set_faults",
+    "check_call_set",
+    "check_call_sets",
+    "read_call_set_header",
+]
 
 _SHOWN = 3
+_BASES = frozenset("ACGT")
 _COPY_AGAIN = "Copy the file again and compare its checksum with the original's."
 _RENAME = (
     "Rename them with bcftools annotate --rename-chrs and a table of old and new names "
@@ -41,6 +50,8 @@ class CallSetHeader:
     samples: tuple[str, ...]
     contigs: Contigs
     build: str | None
+    is_text: bool
+    compression: str
 
 
 def read_call_set_header(path: Path | str) -> CallSetHeader:
@@ -48,8 +59,8 @@ def read_call_set_header(path: Path | str) -> CallSetHeader:
 
     Raises
     ------
-    ValueError
-        With a clause that tells what is wrong with the file.
+    FaultyFileError
+        The file is truncated, of another kind or compressed with gzip.
     """
     verbosity = pysam.set_verbosity(0)
     try:
@@ -65,14 +76,25 @@ def read_call_set_header(path: Path | str) -> CallSetHeader:
                 if record.key in ("reference", "assembly") and record.value
             )
             samples = tuple(header.samples)
+            is_text, compression = bool(source.is_vcf), str(source.compression)
+    except NotImplementedError:
+        raise FaultyFileError(
+            f"the file {path} is compressed with gzip, which cannot be indexed",
+            f"Compress it with bgzip: gzip -cd {path} | bgzip > new.vcf.gz",
+        ) from None
     except (OSError, ValueError) as error:
         if "EOF marker" in str(error):
-            raise ValueError("is truncated: the BGZF end-of-file block is missing") from None
-        raise ValueError(f"cannot be read as VCF or BCF ({error})") from None
+            raise FaultyFileError(
+                f"the file {path} is truncated: the BGZF end-of-file block is missing", _COPY_AGAIN
+            ) from None
+        raise FaultyFileError(
+            f"the file {path} is no VCF or BCF, or breaks off in its header",
+            "Give a whole VCF or BCF.",
+        ) from None
     finally:
         pysam.set_verbosity(verbosity)
     build = build_of_lengths(contigs.lengths) or build_of_text(said)
-    return CallSetHeader(str(path), samples, contigs, build)
+    return CallSetHeader(str(path), samples, contigs, build, is_text, compression)
 
 
 def call_set_faults(
@@ -182,8 +204,8 @@ def check_call_set(
 
     try:
         header = read_call_set_header(path)
-    except ValueError as error:
-        raise refuse(f"the file {name} {error}", _COPY_AGAIN) from None
+    except FaultyFileError as error:
+        raise InputError(error.at(sheet, row, "vcf")) from None
     if absent := [sample for sample in samples if sample not in header.samples]:
         raise refuse(
             f"{name} holds no sample '{absent[0]}'",
@@ -224,6 +246,12 @@ def check_call_set(
         ) from None
     finally:
         pysam.set_verbosity(verbosity)
+    # A genotype cut in half can still be one, so a text must end in a whole line.
+    if header.is_text and not _ends_in_a_line(name, header.compression):
+        raise refuse(
+            f"the file {name} is truncated: its last line has no end",
+            f"{_COPY_AGAIN} If it is whole, add the end of line.",
+        )
     on_genome = counts["n_records"] - counts["n_off_genome"]
     if counts["n_records"] and not on_genome:
         renamed = other_names(dict.fromkeys(off_genome), contigs)
@@ -250,4 +278,57 @@ def check_call_set(
     return counts
 
 
-_BASES = frozenset("ACGT")
+def _ends_in_a_line(path: str, compression: str) -> bool:
+    if compression == "BGZF":
+        return last_text(path).endswith(b"\n")
+    with Path(path).open("rb") as stream:
+        stream.seek(-1, 2)
+        return stream.read() == b"\n"
+
+
+def check_call_sets(
+    paths: Sequence[str],
+    genome: Path | str,
+    *,
+    samples: Sequence[Sequence[str]],
+    targets: Path | str | None = None,
+    sheet: Path | str | None = None,
+    rows: Sequence[int | None],
+    processes: int = 1,
+) -> dict[str, dict[str, int]]:
+    """Check call sets side by side (see `check_call_set`) and report all faults at once.
+
+    Parameters
+    ----------
+    paths, samples, rows
+        The files; the samples that each must hold; where the sheet names each. Equally long.
+    genome, targets, sheet
+        As for `check_call_set`.
+    processes
+        How many files are read at once.
+
+    Returns
+    -------
+    dict
+        Counts by path.
+
+    Raises
+    ------
+    InputError
+        With the problems of every file that has any.
+    """
+    problems: list[Problem] = []
+    counts = {}
+    with ProcessPoolExecutor(max(1, min(processes, len(paths)))) as pool:
+        jobs = [
+            pool.submit(check_call_set, p, genome, samples=s, targets=targets, sheet=sheet, row=r)
+            for p, s, r in zip(paths, samples, rows, strict=True)
+        ]
+        for path, job in zip(paths, jobs, strict=True):
+            try:
+                counts[path] = job.result()
+            except InputError as error:
+                problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return counts

@@ -94,7 +94,6 @@ class Plan:
 def load_plan(
     config: Mapping[str, Any],
     path: Path | str = "config/config.yaml",
-    *,
     look_into_files: bool = True,
 ) -> Plan:
     """Read and check everything that a run is configured with.

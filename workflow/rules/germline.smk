@@ -56,7 +56,7 @@ rule annotate_germline:
         ),
         # bcftools norm ends at a cut as if the file ended there; given files are read through.
         checked=lambda wildcards: (
-            ["results/{study}/sites/{site}/given/germline/{patient}.json"]
+            ["results/{study}/sites/{site}/given/germline_call_sets.json"]
             if wildcards.patient in cohorts[wildcards.site].germline_vcfs
             else []
         ),

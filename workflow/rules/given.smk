@@ -54,6 +54,10 @@ rule check_alignment:
         mem_mb=lambda wildcards, attempt: 300 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
+        first=lambda wildcards: next(
+            s.path for s in cohorts[wildcards.site].with_entry("dna", "bam")
+        ),
+        aligned_here=lambda wildcards: bool(cohorts[wildcards.site].with_entry("dna", "fastq")),
         sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),
         row=lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].line,
     message:
@@ -62,41 +66,41 @@ rule check_alignment:
         "../../scripts/given/check_alignment.py"
 
 
-rule check_call_set:
+rule check_call_sets:
     input:
-        calls=lambda wildcards: getattr(cohorts[wildcards.site], f"{wildcards.origin}_vcfs")[
-            wildcards.patient
-        ][0].path,
+        calls=lambda wildcards: [
+            samples[0].path
+            for samples in cohorts[wildcards.site].given_call_sets(wildcards.origin).values()
+        ],
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
         targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:
-        "results/{study}/sites/{site}/given/{origin}/{patient}.json",
+        "results/{study}/sites/{site}/given/{origin}_call_sets.json",
     log:
-        "results/{study}/sites/{site}/logs/check_call_set/{origin}.{patient}.log",
+        "results/{study}/sites/{site}/logs/check_call_sets/{origin}.log",
     benchmark:
-        "results/{study}/sites/{site}/benchmarks/check_call_set/{origin}.{patient}.tsv"
+        "results/{study}/sites/{site}/benchmarks/check_call_sets/{origin}.tsv"
     wildcard_constraints:
         origin="germline|somatic",
     retries: 0
     conda:
         "../../envs/python.yaml"
-    threads: 1
+    threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 500 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         samples=lambda wildcards: [
-            sample.name_in_file
-            for sample in getattr(cohorts[wildcards.site], f"{wildcards.origin}_vcfs")[
-                wildcards.patient
-            ]
+            [sample.name_in_file for sample in samples]
+            for samples in cohorts[wildcards.site].given_call_sets(wildcards.origin).values()
+        ],
+        rows=lambda wildcards: [
+            samples[0].line
+            for samples in cohorts[wildcards.site].given_call_sets(wildcards.origin).values()
         ],
         sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),
-        row=lambda wildcards: getattr(cohorts[wildcards.site], f"{wildcards.origin}_vcfs")[
-            wildcards.patient
-        ][0].line,
     message:
-        "Read {wildcards.origin} call set {wildcards.patient} of {wildcards.site} through"
+        "Read the given {wildcards.origin} call sets of {wildcards.site} through"
     script:
-        "../../scripts/given/check_call_set.py"
+        "../../scripts/given/check_call_sets.py"

@@ -98,7 +98,7 @@ rule annotate_somatic:
         ),
         # bcftools norm ends at a cut as if the file ended there; given files are read through.
         checked=lambda wildcards: (
-            ["results/{study}/sites/{site}/given/somatic/{patient}.json"]
+            ["results/{study}/sites/{site}/given/somatic_call_sets.json"]
             if wildcards.patient in cohorts[wildcards.site].somatic_vcfs
             else []
         ),

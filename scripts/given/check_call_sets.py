@@ -1,18 +1,19 @@
-"""Read a given call set through and compare its reference alleles with the genome."""
+"""Read a site's given call sets through and compare their reference alleles with the genome."""
 
 import json
 
 from ihdsi.files import write_text
-from ihdsi.given_variants import check_call_set
+from ihdsi.given_variants import check_call_sets
 from ihdsi.logs import log_to
 
 log_to(snakemake.log[0])
-counts = check_call_set(
+counts = check_call_sets(
     snakemake.input.calls,
     snakemake.input.genome,
     samples=snakemake.params.samples,
     targets=snakemake.input.targets[0] if snakemake.input.targets else None,
     sheet=snakemake.params.sheet,
-    row=snakemake.params.row,
+    rows=snakemake.params.rows,
+    processes=snakemake.threads,
 )
 write_text(json.dumps(counts, indent=2) + "\n", snakemake.output[0])
