@@ -24,6 +24,7 @@ __all__ = [
     "AlignmentHeader",
     "alignment_faults",
     "check_alignment",
+    "clashing_read_groups",
     "mixed_alignments",
     "read_alignment_header",
 ]
@@ -225,9 +226,9 @@ def mixed_alignments(
     of false calls. Extra contigs behind the common ones do no harm.
 
     A read group that two files have with the same ID, sample, library and platform unit is one
-    sequencing run of one library: the two files are one sample, given twice. The same ID or the
-    same SM alone says nothing (many programs number read groups), and both are rewritten when the
-    file is adopted.
+    sequencing run of one library: the two files are one sample, given twice. The same SM
+    alone says nothing, because it is rewritten when the file is adopted; the same ID alone matters
+    where one caller reads both (see `clashing_read_groups`).
 
     Parameters
     ----------
@@ -268,6 +269,48 @@ def mixed_alignments(
                     )
                 )
                 break
+    return faults
+
+
+def clashing_read_groups(
+    headers: Sequence[AlignmentHeader], samples: Sequence[str]
+) -> list[tuple[int, str, str]]:
+    """Find read-group IDs that several files have which one caller reads as one stream.
+
+    freebayes tells samples by the read group's ID alone and refuses an ID that belongs to two
+    samples, after hours of alignment. Adoption and realignment correct the sample's name (SM) in a
+    read group and keep its ID, by which the reads point at it. (bcftools tells read groups by file
+    and ID, so that normals that only it reads together may share IDs.)
+
+    Parameters
+    ----------
+    headers, samples
+        The files that are read together, and the sheet's names of their samples.
+
+    Returns
+    -------
+    list of (index of the header, what, remedy)
+        One a file that has an ID of an earlier one.
+    """
+    owner: dict[str, int] = {}
+    faults = []
+    for index, header in enumerate(headers):
+        ids = {group["ID"] for group in header.read_groups if "ID" in group}
+        shared = sorted(name for name in ids if name in owner)
+        if shared:
+            name, other = samples[index], owner[shared[0]]
+            faults.append(
+                (
+                    index,
+                    f"{header.path} and {headers[other].path} ({samples[other]}) both have a read "
+                    f"group with the ID '{shared[0]}', so that a caller which reads both cannot "
+                    "tell the samples apart",
+                    f"Give the reads of one another ID: samtools addreplacerg -m overwrite_all "
+                    f"-r '@RG\\tID:{name}\\tSM:{name}' -o new.bam {header.path}",
+                )
+            )
+        for name in ids:
+            owner.setdefault(name, index)
     return faults
 
 

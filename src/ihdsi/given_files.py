@@ -13,6 +13,7 @@ from ihdsi.genome_builds import Contigs, genome_contigs, target_contigs
 from ihdsi.given_alignments import (
     AlignmentHeader,
     alignment_faults,
+    clashing_read_groups,
     mixed_alignments,
     read_alignment_header,
 )
@@ -27,7 +28,11 @@ _OPEN_AT_ONCE = 16
 
 
 def faults_of_given_files(
-    cohort: Cohort, reference: ReferenceFiles | None = None, simulated: str | None = None
+    cohort: Cohort,
+    reference: ReferenceFiles | None = None,
+    simulated: str | None = None,
+    *,
+    normals_in_one_stream: bool = False,
 ) -> list[Problem]:
     """Find given files that the run could not use, from their first and last bytes alone.
 
@@ -44,6 +49,8 @@ def faults_of_given_files(
         The study's reference files on this machine; without a genome nothing is compared with it.
     simulated
         Folder of files that a simulated study makes later; they are not looked into.
+    normals_in_one_stream
+        Whether the germline caller tells the site's normals by read-group ID alone (freebayes).
 
     Returns
     -------
@@ -82,6 +89,7 @@ def faults_of_given_files(
         ]
         headers = list(pool.map(_alignment_header, alignments))
     problems += _alignments_faults(cohort, alignments, headers, genome, called)
+    problems += _read_group_clashes(cohort, alignments, headers, normals_in_one_stream)
     for samples in call_sets:
         problems += _call_set_faults(samples, cohort, genome, called)
     for samples in matrices:
@@ -143,6 +151,36 @@ def _alignments_faults(
         Problem(what, remedy, cohort.sheet, usable[index][0].line, "bam")
         for index, what, remedy in mixed
     ]
+    return problems
+
+
+def _read_group_clashes(
+    cohort: Cohort,
+    samples: Sequence[Sample],
+    headers: Sequence[AlignmentHeader | FaultyFileError],
+    normals_in_one_stream: bool,
+) -> list[Problem]:
+    header_of = {
+        sample.sample: header
+        for sample, header in zip(samples, headers, strict=True)
+        if isinstance(header, AlignmentHeader)
+    }
+    streams = [
+        [sample for sample in (patient.normal_dna, patient.tumour_dna) if sample is not None]
+        for patient in cohort.patients.values()
+    ]
+    if normals_in_one_stream:
+        streams.append([s for s in samples if s.tissue == "normal"])
+    problems = []
+    for stream in streams:
+        given = [sample for sample in stream if sample.sample in header_of]
+        clashes = clashing_read_groups(
+            [header_of[sample.sample] for sample in given], [sample.sample for sample in given]
+        )
+        problems += [
+            Problem(what, remedy, cohort.sheet, given[index].line, "bam")
+            for index, what, remedy in clashes
+        ]
     return problems
 
 

@@ -134,7 +134,10 @@ def load_plan(
         cohorts[site.site] = read_cohort(site, study)
         if look_into_files:
             faults = faults_of_given_files(
-                cohorts[site.site], study.reference, study.simulated_folder
+                cohorts[site.site],
+                study.reference,
+                study.simulated_folder,
+                normals_in_one_stream=getattr(study.variants.germline, "caller", "") == "freebayes",
             )
             if faults:
                 raise InputError(faults)

@@ -13,6 +13,7 @@ from ihdsi.genome_builds import Contigs, read_index
 from ihdsi.given_alignments import (
     alignment_faults,
     check_alignment,
+    clashing_read_groups,
     mixed_alignments,
     read_alignment_header,
 )
@@ -207,6 +208,32 @@ def test_the_same_read_group_in_two_files(folder):
     assert index == 1
     assert "n.bam and t.bam have the same read group (ID H1, SM P1, LB lib1, PU FLOWCELL.1)" in what
     assert "Give each sample its own file" in remedy
+
+
+def test_read_group_ids_that_one_caller_cannot_tell(folder):
+    """The case that freebayes refuses, found before it is asked."""
+    need_tools("freebayes")
+    write_genome("genome.fa", index=True)
+    write_bam("n.bam", groups=[read_group("N", "0"), read_group("N", "1")])
+    write_bam("t.bam", groups=[read_group("T", "1"), read_group("T", "2")])
+    write_bam("o.bam", groups=[read_group("O", "7")])
+    headers = [read_alignment_header(f"{name}.bam") for name in "nto"]
+    assert clashing_read_groups(headers[1:], ["T", "O"]) == []
+    ((index, what, remedy),) = clashing_read_groups(headers, ["N", "T", "O"])
+    assert index == 1
+    assert "t.bam and n.bam (N) both have a read group with the ID '1'" in what
+    for files, refused in ((["n.bam", "t.bam"], True), (["t.bam", "o.bam"], False)):
+        command = ["freebayes", "-f", "genome.fa", "-r", "chr1:1-50", *files]
+        assert (
+            subprocess.run(command, capture_output=True, check=False).returncode != 0
+        ) == refused
+    # The remedy is a command that works.
+    need_tools("samtools")
+    subprocess.run(remedy.split(": ", 1)[1], shell=True, check=True)
+    renamed = read_alignment_header("new.bam")
+    assert clashing_read_groups([headers[0], renamed], ["N", "T"]) == []
+    with pysam.AlignmentFile("new.bam") as source:
+        assert {read.get_tag("RG") for read in source} == {"T"}
 
 
 def test_numbers_as_read_groups_say_nothing(folder):

@@ -75,13 +75,11 @@ def test_headers_that_do_not(folder, options, what, remedy):
 
 def test_files_that_are_no_call_set_or_broke_off(folder):
     (folder / "a.vcf").write_text("not a VCF\n")
-    with pytest.raises(FaultyFileError, match="it is no VCF or BCF"):
+    with pytest.raises(FaultyFileError, match="is no VCF or BCF"):
         read_call_set_header("a.vcf")
     write_vcf("b.vcf.gz", ["T"])
     cut("b.vcf.gz", 0.9)
-    with pytest.raises(
-        FaultyFileError, match="is truncated: the BGZF end-of-file block is missing"
-    ):
+    with pytest.raises(FaultyFileError, match="the BGZF end-of-file block is missing"):
         read_call_set_header("b.vcf.gz")
 
 
