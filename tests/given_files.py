@@ -105,3 +105,47 @@ def cut(path, share=0.5, end=b""):
 
 
 BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+STUDY = """study: given
+version: "1.0"
+title: Files that a site brings
+participants: [alpha]
+reference: {name: three contigs, genome: given/genome.fa, gene_catalogue: given/genes.tsv}
+clinical: {variables: {}}
+disclosure: {}
+"""
+SITE = """site: alpha
+title: Alpha
+country: LU
+study: given
+study_version: "1.0"
+samples: given/samples.tsv
+"""
+RUN = "study: given/study.yaml\nsites: [given/site.yaml]\n"
+COLUMNS = (
+    *("patient", "sample", "tissue", "assay", "lane", "fastq_1", "fastq_2", "bam"),
+    *("vcf", "vcf_sample", "counts", "counts_sample"),
+)
+
+
+def row(name, tissue="tumour", assay="dna", **files):
+    """Return a sheet's row; the patient is what stands before the hyphen of the sample's name."""
+    patient = name.split("-")[0]
+    return {"patient": patient, "sample": name, "tissue": tissue, "assay": assay} | files
+
+
+def write_sheet(path, rows):
+    lines = ["\t".join(COLUMNS)]
+    lines += ["\t".join(row.get(column, "") for column in COLUMNS) for row in rows]
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_study(folder, rows, *, index):
+    """Write a study of one site with its sheet, below ``given``; the run file is ``run.yaml``."""
+    texts = {"study.yaml": STUDY, "site.yaml": SITE, "run.yaml": RUN}
+    texts["genes.tsv"] = "gene_id\tgene_name\tcoding_length\nENSG01\tONE\t300\n"
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    write_genome(folder / "genome.fa", index=index)
+    write_sheet(folder / "samples.tsv", rows)

@@ -55,7 +55,7 @@ def faults_of_given_files(
     Returns
     -------
     list of Problem
-        In the sheet's order of entry points, each with the sheet's row and column.
+        In the order of the sheet's rows, each with row and column.
     """
 
     def is_given(path: str) -> bool:
@@ -94,7 +94,7 @@ def faults_of_given_files(
         problems += _call_set_faults(samples, cohort, genome, called)
     for samples in matrices:
         problems += _matrix_faults(samples, cohort)
-    return problems
+    return sorted(problems, key=lambda problem: problem.row or 0)
 
 
 def _lane_faults(cohort: Cohort, given: tuple[Lane, Sample]) -> list[Problem]:

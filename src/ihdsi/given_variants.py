@@ -36,7 +36,7 @@ _RENAME = (
     "Rename them with bcftools annotate --rename-chrs and a table of old and new names "
     "(one pair a line, as in '{old} {new}')."
 )
-_LIFT = "Call the variants on the study's genome, or lift the file over (bcftools +liftover)."
+_LIFT = "Call the variants on the study's genome, or lift the file over (Picard LiftoverVcf)."
 # A file on another build has the genome's base by chance at a quarter of its positions and
 # another at most of the rest; single mismatches are faults of single records.
 _OTHER_BUILD_SHARE = 0.1

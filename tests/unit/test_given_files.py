@@ -5,25 +5,20 @@ import gzip
 import pysam
 import pytest
 
-from given_files import LENGTHS, cut, read_group, write_bam, write_fastq, write_genome, write_vcf
+from given_files import (
+    LENGTHS,
+    cut,
+    read_group,
+    row,
+    write_bam,
+    write_fastq,
+    write_genome,
+    write_sheet,
+    write_vcf,
+)
 from ihdsi.given_files import faults_of_given_files
 from ihdsi.sheets import read_cohort
 from ihdsi.study import ReferenceFiles, Site
-
-COLUMNS = [
-    "patient",
-    "sample",
-    "tissue",
-    "assay",
-    "lane",
-    "fastq_1",
-    "fastq_2",
-    "bam",
-    "vcf",
-    "vcf_sample",
-    "counts",
-    "counts_sample",
-]
 
 
 @pytest.fixture
@@ -31,9 +26,7 @@ def read(folder, tiny_study):
     """Read a sheet of these rows, each a mapping of its filled columns."""
 
     def cohort_of(*rows):
-        lines = ["\t".join(COLUMNS)]
-        lines += ["\t".join(row.get(column, "") for column in COLUMNS) for row in rows]
-        (folder / "samples.tsv").write_text("\n".join(lines) + "\n")
+        write_sheet(folder / "samples.tsv", rows)
         site = Site(
             site="alpha",
             title="Alpha",
@@ -45,10 +38,6 @@ def read(folder, tiny_study):
         return read_cohort(site, tiny_study)
 
     return cohort_of
-
-
-def row(name, tissue="tumour", assay="dna", **files):
-    return {"patient": name[:2], "sample": name, "tissue": tissue, "assay": assay} | files
 
 
 @pytest.fixture
