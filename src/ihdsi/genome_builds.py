@@ -95,10 +95,14 @@ def genome_contigs(genome: Path | str | None) -> Contigs | None:
         ),
         None,
     )
-    listed = _read_dictionary(dictionary) if dictionary is not None else None
-    if not index.is_file():
-        return listed
-    contigs = read_index(index)
+    try:
+        listed = _read_dictionary(dictionary) if dictionary is not None else None
+        if not index.is_file():
+            return listed
+        contigs = read_index(index)
+    except (OSError, ValueError, KeyError):
+        # The workflow makes an index of its own, so a broken one beside the genome is no fault.
+        return None
     if listed is None:
         return contigs
     checksums = {
@@ -127,7 +131,7 @@ def target_contigs(targets: Path | str | None) -> frozenset[str] | None:
     if targets is None or not Path(targets).is_file():
         return None
     opener = gzip.open if str(targets).endswith(".gz") else open
-    with opener(targets, "rt", encoding="utf-8") as lines:
+    with opener(targets, "rt", encoding="utf-8", errors="replace") as lines:
         names = {line.split("\t", 1)[0].rstrip() for line in lines if line[0] not in "#\r\n"}
     return frozenset(name for name in names if name.split(" ")[0] not in ("track", "browser"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pysam
 
@@ -68,7 +67,8 @@ def read_alignment_header(path: Path | str) -> AlignmentHeader:
     try:
         with pysam.AlignmentFile(str(path), check_sq=False) as source:
             kind = source.format
-            header: dict[str, Any] = source.header.to_dict()
+            lengths = dict(zip(source.references, source.lengths, strict=True))
+            text = str(source.header)
     except OSError as error:
         if "EOF marker" in str(error):
             raise _truncated(path, "the BAM end-of-file block is missing") from None
@@ -82,20 +82,28 @@ def read_alignment_header(path: Path | str) -> AlignmentHeader:
         raise _other_kind(path)
     if kind == "CRAM" and not _has_cram_end(Path(path)):
         raise _truncated(path, "the CRAM end-of-file container is missing")
-    lines = header.get("SQ", [])
+    sequences = _lines_of(text, "@SQ") if "\tM5:" in text else []
+    first = _lines_of(text, "@HD")
     return AlignmentHeader(
         path=str(path),
         kind=kind,
         contigs=Contigs(
-            {line["SN"]: int(line["LN"]) for line in lines},
-            {line["SN"]: line["M5"].lower() for line in lines if "M5" in line},
+            lengths,
+            {line["SN"]: line["M5"].lower() for line in sequences if "M5" in line},
             str(path),
         ),
-        read_groups=tuple(
-            {key: str(value) for key, value in group.items()} for group in header.get("RG", [])
-        ),
-        sort_order=header.get("HD", {}).get("SO"),
+        read_groups=tuple(_lines_of(text, "@RG")),
+        sort_order=first[0].get("SO") if first else None,
     )
+
+
+def _lines_of(text: str, kind: str) -> list[dict[str, str]]:
+    """Tags of the header lines of a kind; thousands of contigs are not taken apart in vain."""
+    return [
+        dict(part.split(":", 1) for part in line.split("\t")[1:] if ":" in part)
+        for line in text.splitlines()
+        if line.startswith(f"{kind}\t")
+    ]
 
 
 def _truncated(path: Path | str, why: str) -> FaultyFileError:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import pysam
+
 from ihdsi.cohort import Cohort, Lane, Sample
 from ihdsi.errors import FaultyFileError, Problem
 from ihdsi.genome_builds import Contigs, genome_contigs, target_contigs
@@ -81,13 +83,18 @@ def faults_of_given_files(
         if is_given(samples[0].path)
     ]
     matrices = [s for s in cohort.count_matrices.values() if is_given(s[0].path)]
-    with ThreadPoolExecutor(_OPEN_AT_ONCE) as pool:
-        problems = [
-            problem
-            for faults in pool.map(partial(_lane_faults, cohort), lanes)
-            for problem in faults
-        ]
-        headers = list(pool.map(_alignment_header, alignments))
+    # Set once around all threads: each reader sets and restores it, which alone would not nest.
+    verbosity = pysam.set_verbosity(0)
+    try:
+        with ThreadPoolExecutor(_OPEN_AT_ONCE) as pool:
+            problems = [
+                problem
+                for faults in pool.map(partial(_lane_faults, cohort), lanes)
+                for problem in faults
+            ]
+            headers = list(pool.map(_alignment_header, alignments))
+    finally:
+        pysam.set_verbosity(verbosity)
     problems += _alignments_faults(cohort, alignments, headers, genome, called)
     problems += _read_group_clashes(cohort, alignments, headers, normals_in_one_stream)
     for samples in call_sets:

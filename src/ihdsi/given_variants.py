@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ __all__ = [
 
 _SHOWN = 3
 _BASES = frozenset("ACGT")
+# VCF specification 4.3, sections 1.4.7 (contig) and 1.4.8 (assembly); reference is GATK's habit.
+_CONTIG = re.compile(r"^##contig=<(.*)>$", re.MULTILINE)
+_FIELD = re.compile(r'([A-Za-z0-9_]+)=(?:"([^"]*)"|([^,]*))')
+_SAID = re.compile(r"^##(?:reference|assembly)=(.*)$", re.MULTILINE)
 _COPY_AGAIN = "Copy the file again and compare its checksum with the original's."
 _RENAME = (
     "Rename them with bcftools annotate --rename-chrs and a table of old and new names "
@@ -65,17 +70,8 @@ def read_call_set_header(path: Path | str) -> CallSetHeader:
     verbosity = pysam.set_verbosity(0)
     try:
         with pysam.VariantFile(str(path)) as source:
-            header = source.header
-            contigs = Contigs(
-                {str(name): contig.length for name, contig in header.contigs.items()},
-                source=str(path),
-            )
-            said = " ".join(
-                str(record.value)
-                for record in header.records
-                if record.key in ("reference", "assembly") and record.value
-            )
-            samples = tuple(header.samples)
+            text = str(source.header)
+            samples = tuple(source.header.samples)
             is_text, compression = bool(source.is_vcf), str(source.compression)
     except NotImplementedError:
         raise FaultyFileError(
@@ -93,6 +89,13 @@ def read_call_set_header(path: Path | str) -> CallSetHeader:
         ) from None
     finally:
         pysam.set_verbosity(verbosity)
+    # As text, because a genome with decoys has thousands of contigs, and pysam an object for each.
+    lengths = {}
+    for line in _CONTIG.findall(text):
+        fields = {key: plain or quoted for key, quoted, plain in _FIELD.findall(line)}
+        lengths[fields["ID"]] = int(fields["length"]) if "length" in fields else None
+    contigs = Contigs(lengths, source=str(path))
+    said = " ".join(_SAID.findall(text))
     build = build_of_lengths(contigs.lengths) or build_of_text(said)
     return CallSetHeader(str(path), samples, contigs, build, is_text, compression)
 

@@ -36,6 +36,15 @@ def test_contigs_are_known_from_index_and_dictionary_only(folder):
     assert read_index("genome.fa.fai").lengths == LENGTHS
 
 
+@pytest.mark.parametrize("content", ["chr1\tlong\n", "chr1\n\x00\n", "@SQ\n"])
+def test_a_broken_index_is_left_to_the_jobs(folder, content):
+    write_genome("genome.fa", index=False)
+    (folder / "genome.dict").write_text("@SQ\tLN:5\n" if content == "@SQ\n" else "")
+    (folder / "genome.fa.fai").write_text(content)
+    contigs = genome_contigs("genome.fa")
+    assert contigs is None or contigs.lengths == {}
+
+
 def test_the_index_of_a_compressed_genome(folder):
     (folder / "genome.fa.gz.fai").write_text("chr1\t5\t6\t5\t6\n")
     assert genome_contigs("genome.fa.gz").lengths == {"chr1": 5}
