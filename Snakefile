@@ -26,7 +26,7 @@ if "study" not in config:
 
 validate(config, "workflow/schemas/config.schema.json")
 try:
-    plan = load_plan(config, next(iter(workflow.configfiles), "--config"))
+    plan = load_plan(config, next(iter(workflow.configfiles), "--config"), workflow.is_main_process)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

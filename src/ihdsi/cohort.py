@@ -278,6 +278,10 @@ class Cohort:
         """Given germline VCF files: call set name to the samples read from the file."""
         return self._files("vcf", "normal")
 
+    def given_call_sets(self, origin: str) -> dict[str, list[Sample]]:
+        """Given VCF files by call set, of `origin` ``somatic`` or ``germline``."""
+        return self.somatic_vcfs if origin == "somatic" else self.germline_vcfs
+
     @cached_property
     def germline_call_sets(self) -> dict[str, dict[str, str]]:
         """Samples of each germline call set by patient: ``joint`` (called here) and given files.

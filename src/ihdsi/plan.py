@@ -14,7 +14,8 @@ from ihdsi.clinical.harmonise import harmonise_clinical
 from ihdsi.cohort import Cohort
 from ihdsi.disclosure.settings import stricter_of
 from ihdsi.errors import InputError, Problem
-from ihdsi.given_files import absent_names, known_variants_problem
+from ihdsi.given_files import faults_of_given_files
+from ihdsi.given_variants import known_variants_problem
 from ihdsi.sheet_description import describe_cohort, outline_cohort
 from ihdsi.sheets import read_cohort
 from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
@@ -59,7 +60,7 @@ class Plan:
         """The rule files of ``workflow/rules`` that this run includes, in their order."""
         site = (
             *(("simulate",) if self.study.simulated else ()),
-            *("reference", "reads", "alignment", "germline", "somatic", "signatures"),
+            *("reference", "given", "reads", "alignment", "germline", "somatic", "signatures"),
             "copy_number",
             *("expression", "clinical", "quality_control", "summaries", "release"),
         )
@@ -98,7 +99,11 @@ class Plan:
         return "\n".join([head, *(say(c, self.sites[s].title) for s, c in self.cohorts.items())])
 
 
-def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml") -> Plan:
+def load_plan(
+    config: Mapping[str, Any],
+    path: Path | str = "config/config.yaml",
+    look_into_files: bool = True,
+) -> Plan:
     """Read and check everything that a run is configured with.
 
     Parameters
@@ -107,12 +112,15 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
         The run configuration as Snakemake merged it.
     path
         Its file, for the error messages.
+    look_into_files
+        Whether the given files are opened. A cluster job, which reads the plan again, need not
+        repeat what the run did before it was submitted.
 
     Raises
     ------
     InputError
         With every problem of the first document that has any: run configuration, study, sites,
-        codebooks, sample sheets, names in given files, clinical tables, reference files, COSMIC's
+        codebooks, sample sheets, given files, clinical tables, reference files, COSMIC's
         signatures.
     """
     run = load_run(dict(config), path)
@@ -133,9 +141,15 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
             )
         sites[site.site] = site
         cohorts[site.site] = read_cohort(site, study)
-        absent = absent_names(cohorts[site.site], study.simulated_folder)
-        if absent:
-            raise InputError(absent)
+        if look_into_files:
+            faults = faults_of_given_files(
+                cohorts[site.site],
+                study.reference,
+                study.simulated_folder,
+                normals_in_one_stream=study.variants.germline.caller == "freebayes",
+            )
+            if faults:
+                raise InputError(faults)
         if site.clinical is not None and site.codebook is not None:
             codebook = load_codebook(site.codebook, study)
             harmonise_clinical(

@@ -26,8 +26,10 @@ class Project:
         self.write_yaml = write_yaml
         self.config = {"study": "study.yaml", "sites": ["alpha/site.yaml", "beta/site.yaml"]}
         self.study["reference"] |= {"genome": "genome.fa", "annotation": "genes.gff3"}
-        for name in ("genome.fa", "genes.gff3", "reads_1.fq", "reads_2.fq"):
+        for name in ("genome.fa", "genes.gff3"):
             (folder / name).touch()
+        for name in ("reads_1.fq", "reads_2.fq"):
+            (folder / name).write_text("@read\nACGT\n+\nIIII\n")
         columns = "CHROM POS ID REF ALT QUAL FILTER INFO FORMAT B1-T B1-N".replace(" ", "\t")
         (folder / "calls.vcf").write_text(f"##fileformat=VCFv4.2\n#{columns}\n")
         self.site("alpha", ["A1\tA1-T\ttumour\tdna\treads_1.fq\treads_2.fq\t"])
@@ -247,7 +249,7 @@ def test_reference_files_of_a_simulated_study_are_made_later(project):
 )
 def test_a_reference_file_that_the_sheet_needs(project, refused_plan, sheet, given, key, text):
     for name in ("b_1", "b_2"):
-        Path(name).touch()
+        Path(name).write_text("@read\nACGT\n+\nIIII\n")
     project.site("beta", [sheet])
     project.config["sites"] = ["beta/site.yaml"]
     for name in {"genome", "annotation"} - set(given):
@@ -273,7 +275,7 @@ def test_a_reference_file_that_the_sheet_needs(project, refused_plan, sheet, giv
 )
 def test_reference_files_that_are_enough(project, sheet, reference):
     for name in ("b_1", "b_2"):
-        Path(name).touch()
+        Path(name).write_text("@read\nACGT\n+\nIIII\n")
     project.site("beta", [sheet])
     project.config["sites"] = ["beta/site.yaml"]
     project.study["reference"] = {"name": "build-1"} | reference

@@ -15,6 +15,8 @@ rule trim_reads:
         fastq_2=lambda wildcards: cohorts[wildcards.site]
         .lanes[(wildcards.sample, wildcards.lane)]
         .fastq_2,
+        # fastp ends at a cut as if the file ended there; nothing is made from such a file.
+        checked="results/{study}/sites/{site}/given/reads/{sample}.{lane}.json",
     output:
         fastq_1=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R1.fastq.gz"),
         fastq_2=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R2.fastq.gz"),
@@ -50,7 +52,10 @@ rule trim_reads:
 
 rule trim_single_reads:
     input:
-        lambda wildcards: cohorts[wildcards.site].lanes[(wildcards.sample, wildcards.lane)].fastq_1,
+        fastq=lambda wildcards: cohorts[wildcards.site]
+        .lanes[(wildcards.sample, wildcards.lane)]
+        .fastq_1,
+        checked="results/{study}/sites/{site}/given/reads/{sample}.{lane}.json",
     output:
         fastq=temp("results/{study}/sites/{site}/single_reads/{sample}.{lane}.fastq.gz"),
         json="results/{study}/sites/{site}/single_reads/{sample}.{lane}.fastp.json",
@@ -70,6 +75,6 @@ rule trim_single_reads:
         "Trim single-end {wildcards.sample} lane {wildcards.lane} of {wildcards.site}"
     shell:
         "fastp --thread {threads} --compression 1 --dont_eval_duplication {params.umi}"
-        " --in1 {input} --out1 {output.fastq}"
+        " --in1 {input.fastq} --out1 {output.fastq}"
         " --json {output.json} --html /dev/null --report_title {wildcards.sample}.{wildcards.lane}"
         " 2> {log}"
