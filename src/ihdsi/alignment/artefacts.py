@@ -23,9 +23,12 @@ SUBSTITUTIONS_SCHEMA: dict[str, Any] = {
     "n": pl.Int64,
 }
 BASES = "ACGT"
-#: Reads are taken from this many places, evenly spread; a place is at most so many bases long.
+#: Reads are taken from at most so many places, evenly spread, each of at most so many bases.
 N_WINDOWS = 400
 WINDOW_LENGTH = 500
+#: Sites where at least so many reads, and so large a share of them, differ from the genome are
+#: variants, which the reads of one place need not show in both orientations alike.
+VARIANT_READS, VARIANT_SHARE = 3, 0.2
 MATCH, CLIPS = 0, (4, 5)
 LEFT_OUT = 0x4 | 0x100 | 0x200 | 0x400 | 0x800
 
@@ -44,8 +47,9 @@ def count_substitutions(
 
     The first read of a pair shows the strand of DNA that the adapters were put on; the second
     shows its complement. Substitutions are counted on that strand. Reads with an indel are left
-    out, as are duplicates, secondary and supplementary alignments, and bases and mappings of low
-    quality. Single-end reads count as first reads.
+    out, as are duplicates, secondary and supplementary alignments, bases and mappings of low
+    quality, and sites that look like a variant of the person. Single-end reads count as first
+    reads.
 
     Parameters
     ----------
@@ -66,12 +70,13 @@ def count_substitutions(
         that was read, number of bases.
     """
     matrix = np.zeros((4, 4), dtype=np.int64)
-    per_window = max(1, settings.artefact_reads // N_WINDOWS)
     with (
         pysam.AlignmentFile(str(alignment), reference_filename=str(genome)) as reads,
         pysam.FastaFile(str(genome)) as fasta,
     ):
-        for chromosome, start, end in _windows(reads, set(fasta.references), targets):
+        windows = _windows(reads, set(fasta.references), targets)
+        per_window = max(1, settings.artefact_reads // max(1, len(windows)))
+        for chromosome, start, end in windows:
             matrix += _count_window(reads, fasta, chromosome, start, end, per_window, settings)
     return pl.DataFrame(
         {
@@ -99,8 +104,9 @@ def _windows(
     total = int(length.sum())
     if not total:
         return []
-    number = min(N_WINDOWS, total)
-    offset = np.arange(number) * total // number
+    number = min(N_WINDOWS, -(-total // WINDOW_LENGTH))
+    edges = np.arange(number + 1) * total // number
+    offset = edges[:-1]
     region = np.searchsorted(np.cumsum(length), offset, side="right")
     start = regions["start"].to_numpy()[region] + offset - (np.cumsum(length) - length)[region]
     end = np.minimum(start + min(WINDOW_LENGTH, total // number), regions["end"].to_numpy()[region])
@@ -150,6 +156,9 @@ def _count_window(
     observed = _CODE[np.frombuffer(b"".join(bases), dtype=np.uint8)]
     quality = np.frombuffer(b"".join(qualities), dtype=np.uint8)
     used = (template < 4) & (observed < 4) & (quality >= settings.minimum_base_quality)
+    changed = np.bincount(place[used & (template != observed)], minlength=len(code))
+    covered = np.bincount(place[used], minlength=len(code))
+    used &= ((changed < VARIANT_READS) | (changed < VARIANT_SHARE * covered))[place]
     turned = np.repeat(np.array(complemented), length)[used]
     template, observed = template[used].astype(np.int64), observed[used].astype(np.int64)
     # A, C, G, T are 0 to 3, so that the complement is 3 minus the code.
