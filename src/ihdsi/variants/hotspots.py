@@ -300,8 +300,9 @@ def hotspot_changes(changes: pl.DataFrame, hotspots: pl.DataFrame) -> pl.DataFra
 
     A residue listed without an alternate is met by other amino acids in its place and by in-frame
     changes that begin there; a stop at the residue is loss of function and meets it only where the
-    table says ``*``. Where the notation names the reference residue it has to be the table's, so
-    that another isoform's numbering is no match.
+    table says ``*``. A listed exchange is met whatever else it is: at the border of an exon, MAF
+    files call it a splice-site variant. Where the notation names the reference residue it has to be
+    the table's, so that another isoform's numbering is no match.
 
     Parameters
     ----------
