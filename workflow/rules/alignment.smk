@@ -69,7 +69,7 @@ rule mark_duplicates:
 rule adopt_alignment:
     input:
         alignment=lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].path,
-        checked="results/{study}/sites/{site}/given/alignment/{sample}.json",
+        checked=ancient("results/{study}/sites/{site}/given/alignment/{sample}.json"),
     output:
         bam="results/{study}/sites/{site}/alignment/{sample}.adopted.bam",
         index="results/{study}/sites/{site}/alignment/{sample}.adopted.bam.bai",

@@ -55,10 +55,12 @@ rule annotate_germline:
             else "results/{study}/sites/{site}/variants/germline_called/{patient}.vcf.gz"
         ),
         # bcftools norm ends at a cut as if the file ended there; given files are read through.
-        checked=lambda wildcards: (
-            ["results/{study}/sites/{site}/given/germline_call_sets.json"]
-            if wildcards.patient in cohorts[wildcards.site].germline_vcfs
-            else []
+        checked=ancient(
+            lambda wildcards: (
+                [f"results/{STUDY}/sites/{wildcards.site}/given/germline_call_sets.json"]
+                if wildcards.patient in cohorts[wildcards.site].germline_vcfs
+                else []
+            )
         ),
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",

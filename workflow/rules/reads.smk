@@ -7,7 +7,7 @@ rule trim_reads:
         .lanes[(wildcards.sample, wildcards.lane)]
         .fastq_2,
         # fastp ends at a cut as if the file ended there; nothing is made from such a file.
-        checked="results/{study}/sites/{site}/given/reads/{sample}.{lane}.json",
+        checked=ancient("results/{study}/sites/{site}/given/reads/{sample}.{lane}.json"),
     output:
         fastq_1=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R1.fastq.gz"),
         fastq_2=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R2.fastq.gz"),
