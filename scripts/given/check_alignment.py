@@ -2,6 +2,7 @@
 
 import json
 
+from ihdsi.delimited import line_of_path
 from ihdsi.files import write_text
 from ihdsi.given_alignments import check_alignment
 from ihdsi.logs import log_to
@@ -15,7 +16,7 @@ header = check_alignment(
     aligned_here=snakemake.params.aligned_here,
     realigned=snakemake.params.realigned,
     sheet=snakemake.params.sheet,
-    row=snakemake.params.row,
+    row=line_of_path(snakemake.params.sheet, "bam", snakemake.input.alignment),
 )
 account = {"samples": header.samples, "n_contigs": len(header.contigs.lengths)}
 write_text(json.dumps(account, indent=2) + "\n", snakemake.output[0])

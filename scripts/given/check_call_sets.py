@@ -2,6 +2,7 @@
 
 import json
 
+from ihdsi.delimited import line_of_path
 from ihdsi.files import write_text
 from ihdsi.given_variants import check_call_sets
 from ihdsi.logs import log_to
@@ -13,7 +14,7 @@ counts = check_call_sets(
     samples=snakemake.params.samples,
     targets=snakemake.input.targets[0] if snakemake.input.targets else None,
     sheet=snakemake.params.sheet,
-    rows=snakemake.params.rows,
+    rows=[line_of_path(snakemake.params.sheet, "vcf", path) for path in snakemake.input.calls],
     processes=snakemake.threads,
 )
 write_text(json.dumps(counts, indent=2) + "\n", snakemake.output[0])

@@ -279,8 +279,9 @@ class Cohort:
         return self._files("vcf", "normal")
 
     def given_call_sets(self, origin: str) -> dict[str, list[Sample]]:
-        """Given VCF files by call set, of `origin` ``somatic`` or ``germline``."""
-        return self.somatic_vcfs if origin == "somatic" else self.germline_vcfs
+        """Given VCF files by call set, sorted, of `origin` ``somatic`` or ``germline``."""
+        files = self.somatic_vcfs if origin == "somatic" else self.germline_vcfs
+        return dict(sorted(files.items()))
 
     @cached_property
     def germline_call_sets(self) -> dict[str, dict[str, str]]:

@@ -136,7 +136,7 @@ rule merge_libraries:
 rule adopt_alignment:
     input:
         alignment=lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].path,
-        checked="results/{study}/sites/{site}/given/alignment/{sample}.json",
+        checked=ancient("results/{study}/sites/{site}/given/alignment/{sample}.json"),
         genome="results/{study}/reference/genome.fa",
         genome_index="results/{study}/reference/genome.fa.fai",
     output:
@@ -161,7 +161,7 @@ rule adopt_alignment:
 rule correct_read_groups:
     input:
         alignment=lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].path,
-        checked="results/{study}/sites/{site}/given/alignment/{sample}.json",
+        checked=ancient("results/{study}/sites/{site}/given/alignment/{sample}.json"),
     output:
         read_groups=temp("results/{study}/sites/{site}/alignment/{sample}.read_groups.sam"),
         libraries=temp("results/{study}/sites/{site}/alignment/{sample}.libraries.tsv"),

@@ -194,7 +194,7 @@ rule normalise_germline:
         samples=f"{GERMLINE_FOLDER}/germline_samples/{{call_set}}.tsv",
         calls=lambda wildcards: cohorts[wildcards.site].germline_files(wildcards.call_set)[0],
         # bcftools norm ends at a cut as if the file ended there; given files are read through.
-        checked="results/{study}/sites/{site}/given/germline_call_sets.json",
+        checked=ancient("results/{study}/sites/{site}/given/germline_call_sets.json"),
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
         targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),

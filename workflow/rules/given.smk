@@ -1,4 +1,8 @@
-"""Given files, read through before anything is made from them."""
+"""Given files, read through before anything is made from them.
+
+What is made takes the account of the check as an ancient input: a check that is repeated, as when a
+file is added to a site, does not by itself make everything anew. A changed file does.
+"""
 
 
 rule check_reads:
@@ -28,7 +32,6 @@ rule check_reads:
     params:
         strict=lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].assay == "dna",
         sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),
-        row=lambda wildcards: cohorts[wildcards.site].lanes[(wildcards.sample, wildcards.lane)].line,
     message:
         "Read {wildcards.sample} lane {wildcards.lane} of {wildcards.site} through"
     script:
@@ -61,7 +64,6 @@ rule check_alignment:
         aligned_here=lambda wildcards: bool(cohorts[wildcards.site].newly_aligned),
         realigned=lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].realigned,
         sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),
-        row=lambda wildcards: cohorts[wildcards.site].samples[wildcards.sample].line,
     message:
         "Compare the given alignment of {wildcards.sample} of {wildcards.site} with the genome"
     script:
@@ -95,10 +97,6 @@ rule check_call_sets:
     params:
         samples=lambda wildcards: [
             [sample.name_in_file for sample in samples]
-            for samples in cohorts[wildcards.site].given_call_sets(wildcards.origin).values()
-        ],
-        rows=lambda wildcards: [
-            samples[0].line
             for samples in cohorts[wildcards.site].given_call_sets(wildcards.origin).values()
         ],
         sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),

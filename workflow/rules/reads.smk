@@ -16,7 +16,7 @@ rule trim_reads:
         .lanes[(wildcards.sample, wildcards.lane)]
         .fastq_2,
         # fastp ends at a cut as if the file ended there; nothing is made from such a file.
-        checked="results/{study}/sites/{site}/given/reads/{sample}.{lane}.json",
+        checked=ancient("results/{study}/sites/{site}/given/reads/{sample}.{lane}.json"),
     output:
         fastq_1=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R1.fastq.gz"),
         fastq_2=temp("results/{study}/sites/{site}/reads/{sample}.{lane}.R2.fastq.gz"),
@@ -55,7 +55,7 @@ rule trim_single_reads:
         fastq=lambda wildcards: cohorts[wildcards.site]
         .lanes[(wildcards.sample, wildcards.lane)]
         .fastq_1,
-        checked="results/{study}/sites/{site}/given/reads/{sample}.{lane}.json",
+        checked=ancient("results/{study}/sites/{site}/given/reads/{sample}.{lane}.json"),
     output:
         fastq=temp("results/{study}/sites/{site}/single_reads/{sample}.{lane}.fastq.gz"),
         json="results/{study}/sites/{site}/single_reads/{sample}.{lane}.fastp.json",

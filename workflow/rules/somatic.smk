@@ -269,10 +269,12 @@ rule annotate_somatic:
             else "results/{study}/sites/{site}/variants/somatic_filtered/{patient}.vcf.gz"
         ),
         # bcftools norm ends at a cut as if the file ended there; given files are read through.
-        checked=lambda wildcards: (
-            ["results/{study}/sites/{site}/given/somatic_call_sets.json"]
-            if wildcards.patient in cohorts[wildcards.site].somatic_vcfs
-            else []
+        checked=ancient(
+            lambda wildcards: (
+                [f"results/{STUDY}/sites/{wildcards.site}/given/somatic_call_sets.json"]
+                if wildcards.patient in cohorts[wildcards.site].somatic_vcfs
+                else []
+            )
         ),
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
