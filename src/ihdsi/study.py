@@ -471,7 +471,7 @@ class CopyNumberSettings(_Document):
     genome_bin_size: PositiveInt = Field(
         2000, description="Size in bp of the bins of a genome, where there are no targets."
     )
-    segmentation: Literal["haar", "cbs", "hmm-tumor", "none"] = Field(
+    segmentation: Literal["haar", "cbs", "hmm-tumor"] = Field(
         "haar", description="How bins are joined to segments; cbs needs R with DNAcopy."
     )
     minimum_bins: PositiveInt = Field(3, description="Bins without which a gene is not assessed.")
