@@ -26,7 +26,7 @@ if "study" not in config:
 
 validate(config, "workflow/schemas/config.schema.json")
 try:
-    plan = load_plan(config, next(iter(workflow.configfiles), "--config"))
+    plan = load_plan(config, next(iter(workflow.configfiles), "--config"), workflow.is_main_process)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -38,7 +38,6 @@ wildcard_constraints:
     study=STUDY,
     site="|".join(PARTICIPANTS),
     sample="[A-Za-z0-9_-]+",
-    lane="[A-Za-z0-9_-]+",
     patient="[A-Za-z0-9_-]+",
 
 
@@ -57,3 +56,5 @@ rule all:
 
 onstart:
     logger.info(plan.outline())
+    if ABSENT_TOOLS:
+        raise WorkflowError(ABSENT_TOOLS)

@@ -5,15 +5,16 @@ fixmate and sort, markdup, samtools stats, mosdepth, freebayes with the somatic 
 bcftools norm and csq, and joint germline bcftools mpileup and call of the sites' normals with norm
 and hard filters. The reference is a plain bash script of the very same jobs: its command lines are
 those that Snakemake itself plans for them (its API hands them out with file names and threads
-filled in), so tools, options and threads are equal. The one step that is our own Python,
-filter_somatic, calls the same library function by ``python -c``. The script uses the cores as a
-person would: tools with threads of their own run as many at a time as fit, then the
-single-threaded chains of all patients share ``xargs -P cores``. It deletes no intermediate files;
-ours does.
+filled in), so tools, options and threads are equal. The steps that are our own Python
+(filter_somatic, build_panel_of_normals) call the same library function by ``python -c``. The script
+uses the cores as a person would: tools with threads of their own run as many at a time as fit, then
+the single-threaded chains of all patients share ``xargs -P cores``. It deletes no intermediate
+files; ours does.
 
 Both start from copies of one folder in which the workflow has simulated the FASTQ files and
 prepared the reference (bwa index, faidx, sorted targets): none of this is timed on either side.
-With ``--quick`` it is one patient with half of the reads, else all patients of both sites.
+With ``--quick`` it is one patient and the normals of its site's panel, with half of the reads, else
+all patients of both sites.
 Later repeats change which of the two goes first. The run fails if the two do not find the same
 somatic variants that pass.
 """
@@ -59,11 +60,13 @@ STAGES = (
     (("mark_duplicates",),),
     (("coverage",),),
     (
-        ("call_somatic", "filter_somatic", "annotate_somatic"),
+        ("list_normal_alleles",),
+        ("call_somatic",),
         ("call_germline_bcftools",),
         ("alignment_statistics",),
     ),
-    (("filter_germline",),),
+    (("build_panel_of_normals",),),
+    (("gather_somatic_parts", "filter_somatic", "annotate_somatic"), ("filter_germline",)),
 )
 BASH_HEAD = """\
 #!/bin/bash
@@ -86,15 +89,18 @@ printf '%s\\n' "$@" | xargs --max-args=1 --max-procs="$cores" bash -euo pipefail
 FILTER_SOMATIC = """\
 import json, sys
 from ihdsi.study import SomaticFilters
-from ihdsi.variants.somatic import filter_somatic_calls, read_group_sample
+from ihdsi.variants.somatic_filters import SomaticEvidence, filter_somatic_calls
 given = json.loads(sys.argv[1])
 filter_somatic_calls(
-    given["calls"],
-    given["output"],
-    tumour=(read_group_sample(given["tumour"][0]), given["tumour"][1]),
-    normal=(read_group_sample(given["normal"][0]), given["normal"][1]),
+    *given["arguments"],
     settings=SomaticFilters(**given["filters"]),
+    evidence=SomaticEvidence(**given["evidence"]),
 )
+"""
+BUILD_PANEL_OF_NORMALS = """\
+import json, sys
+from ihdsi.variants.panel_of_normals import write_panel_of_normals
+write_panel_of_normals(*json.loads(sys.argv[1]))
 """
 
 
@@ -104,7 +110,7 @@ class Job:
 
     rule: str
     wildcards: tuple[tuple[str, str], ...]
-    command: str
+    command: str | None
     threads: int
     outputs: tuple[str, ...]
     log: str
@@ -251,7 +257,7 @@ def planned_job(job: Any) -> Job:
     return Job(
         rule=job.rule.name,
         wildcards=tuple(sorted(job.wildcards_dict.items())),
-        command=filter_command(job, log) if job.rule.name == "filter_somatic" else job.shellcmd,
+        command=job.shellcmd or python_command(job, log),
         threads=job.threads,
         outputs=tuple(map(str, job.output)),
         log=log,
@@ -259,16 +265,45 @@ def planned_job(job: Any) -> Job:
     )
 
 
-def filter_command(job: Any, log: str) -> str:
-    """Call the function that scripts/variants/filter_somatic.py calls, with the same arguments."""
-    given = {
-        "calls": str(job.input.calls),
-        "output": str(job.output.vcf),
-        "tumour": (str(job.input.tumour), job.params.tumour),
-        "normal": (str(job.input.normal), job.params.normal),
-        "filters": job.params.filters,
-    }
-    command = shlex.join(["python", "-c", FILTER_SOMATIC, json.dumps(given)])
+def python_command(job: Any, log: str) -> str | None:
+    """Call the function that the script of a timed rule calls, with the same arguments.
+
+    Returns
+    -------
+    str or None
+        None for the rules that only prepare, which are not in the bash script.
+    """
+    files, params = job.input, job.params
+    if job.rule.name == "filter_somatic":
+        program = FILTER_SOMATIC
+        given: Any = {
+            "arguments": [str(files.calls), str(job.output.vcf), params.tumour, params.normal],
+            "filters": params.filters,
+            "evidence": {
+                "alignment": str(files.tumour),
+                "genome": str(files.genome),
+                "n_normals": params.n_normals,
+                "own_alleles": list(map(str, files.own_alleles)),
+                **{
+                    name: str(next(iter(files.get(name)), "")) or None
+                    for name in (
+                        *("annotation", "germline_resource"),
+                        *("site_panel", "panel_of_normals"),
+                    )
+                },
+            },
+        }
+    elif job.rule.name == "build_panel_of_normals":
+        program = BUILD_PANEL_OF_NORMALS
+        alleles = list(map(str, files.alleles))
+        parts = [
+            alleles[start : start + params.n_normals]
+            for start in range(0, len(alleles), params.n_normals)
+        ]
+        given = [parts, str(files.index), str(job.output.vcf), params.minimum_number]
+    else:
+        return None
+    command = shlex.join(["python", "-c", program, json.dumps(given)])
     return f"{command} > {shlex.quote(log)} 2>&1"
 
 
@@ -444,7 +479,7 @@ def prepare(folder: Path, cores: int, quick: bool) -> Workload:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one patient, within a minute")
+    parser.add_argument("--quick", action="store_true", help="one patient")
     parser.add_argument("--repeats", type=int, help="median of so many (default: 3, quick 1)")
     parser.add_argument(
         "--cores",

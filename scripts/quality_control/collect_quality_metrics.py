@@ -11,13 +11,13 @@ log_to(snakemake.log[0])
 given, params = snakemake.input, snakemake.params
 tables = {
     name: pl.read_parquet(path)
-    for name in ("somatic_variants", "somatic_assessed", "gene_counts")
+    for name in ("somatic_variants", "somatic_assessed", "gene_counts", "sample_checks")
     for path in given[name]
 }
 metrics = gather_quality(
     alignments=list(zip(params.aligned, given.stats, given.thresholds, strict=True)),
     quantifications=list(zip(params.quantified, given.meta_info, strict=True)),
-    samples={kind: params[kind] for kind in ("tumour_dna", "normal_dna", "tumour_rna")},
+    samples=params.samples,
     germline_statistics=list(given.germline_statistics),
     **tables,
 )

@@ -21,6 +21,7 @@ recovery = evaluate_recovery(
             snakemake.input.germline, snakemake.params.germline_patients, strict=True
         )
     ],
+    copy_number_genes=[pl.read_parquet(path) for path in snakemake.input.copy_number_genes],
     gene_counts=[pl.read_parquet(path) for path in snakemake.input.gene_counts],
     expression_effects=pl.read_parquet(snakemake.input.expression_effects),
     survival_effects=pl.read_parquet(snakemake.input.survival_effects),

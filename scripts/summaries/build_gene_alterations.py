@@ -3,16 +3,24 @@
 import polars as pl
 
 from ihdsi.logs import log_to
+from ihdsi.quality_control import excluded_patients, without_patients
 from ihdsi.summaries import write_table
 from ihdsi.summaries.gene_alterations import build_gene_alterations
 
 log_to(snakemake.log[0])
+excluded = excluded_patients(
+    pl.read_parquet(snakemake.input.decisions), ["tumour_dna", "normal_dna"]
+)
 clinical = next(iter(snakemake.input.clinical), None)
+copy_number = next(iter(snakemake.input.copy_number), None)
+promoters = next(iter(snakemake.input.promoters), None)
 alterations = build_gene_alterations(
-    pl.read_parquet(snakemake.input.variants),
-    pl.read_parquet(snakemake.input.assessed),
+    without_patients(pl.read_parquet(snakemake.input.variants), excluded),
+    without_patients(pl.read_parquet(snakemake.input.assessed), excluded),
     pl.read_parquet(snakemake.input.catalogue),
     clinical=pl.read_parquet(clinical) if clinical else None,
     strata=snakemake.params.strata,
+    copy_number=pl.read_parquet(copy_number) if copy_number else None,
+    promoter_genes=set(pl.read_parquet(promoters)["gene_name"]) if promoters else (),
 )
 write_table(alterations, "gene_alterations", snakemake.output[0])

@@ -11,5 +11,6 @@ log_to(snakemake.log[0])
 profile = build_qc_profile(
     pl.read_parquet(snakemake.input.metrics),
     {name: QualityMetric(**keys) for name, keys in snakemake.params.limits.items()},
+    pl.read_parquet(snakemake.input.decisions),
 )
 write_table(profile, "qc_profile", snakemake.output[0])

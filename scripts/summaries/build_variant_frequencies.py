@@ -3,6 +3,7 @@
 import polars as pl
 
 from ihdsi.logs import log_to
+from ihdsi.quality_control import excluded_patients
 from ihdsi.study import GermlineFilters
 from ihdsi.summaries import write_table
 from ihdsi.summaries.variant_frequencies import build_variant_frequencies
@@ -14,6 +15,7 @@ frequencies = build_variant_frequencies(
     given.calls,
     params.patients,
     GermlineFilters(**params.filters),
+    excluded=excluded_patients(pl.read_parquet(given.decisions), ["normal_dna"]),
     clinical=pl.read_parquet(clinical) if clinical else None,
     strata=params.strata,
     coverage=dict(zip(params.covered_patients, given.coverage, strict=True)),

@@ -10,7 +10,10 @@ import pysam
 from ihdsi.errors import InputError, Problem
 
 __all__ = [
+    "TRANSCRIPT_SCHEMA",
+    "coding_transcripts",
     "gene_catalogue",
+    "gene_locations",
     "load_transcript_to_gene",
     "read_gene_catalogue",
     "transcript_to_gene",
@@ -21,6 +24,17 @@ _FIELDS = ["chromosome", "source", "type", "start", "end", "score", "strand", "p
 _GENE_TYPES = ["gene", "ncRNA_gene", "pseudogene"]
 _TRANSCRIPT_TYPES = ["mRNA", "transcript", "lnc_RNA", "ncRNA", "miRNA", "snRNA", "snoRNA", "rRNA"]
 GENE_ID = r"^ENS[A-Z]*G\d{11}$"
+#: Columns of `coding_transcripts`.
+TRANSCRIPT_SCHEMA: dict[str, pl.DataType] = {
+    "transcript_id": pl.String(),
+    "gene_id": pl.String(),
+    "gene_name": pl.String(),
+    "chromosome": pl.String(),
+    "strand": pl.String(),
+    "start_codon": pl.Int64(),
+    "coding_length": pl.Int64(),
+    "is_representative": pl.Boolean(),
+}
 
 
 def _attribute(*names: str) -> pl.Expr:
@@ -91,6 +105,24 @@ def gene_catalogue(annotation: Path | str) -> pl.DataFrame:
     )
 
 
+def gene_locations(annotation: Path | str) -> pl.DataFrame:
+    """Where the genes of an annotation lie.
+
+    Returns
+    -------
+    polars.DataFrame
+        gene_id (no version), gene_name?, chromosome, start, end (0-based, half-open).
+    """
+    features = _read_features(annotation).filter(pl.col("type").is_in(_GENE_TYPES))
+    return features.select(
+        gene_id=_bare(_attribute("gene_id", "ID")),
+        gene_name=_attribute("gene_name", "Name"),
+        chromosome="chromosome",
+        start=pl.col("start") - 1,
+        end="end",
+    ).unique("gene_id", keep="first", maintain_order=True)
+
+
 def _transcripts(features: pl.DataFrame) -> pl.DataFrame:
     is_transcript = pl.col("type").is_in(_TRANSCRIPT_TYPES) | pl.col("attributes").str.contains(
         "ID=transcript:", literal=True
@@ -106,6 +138,66 @@ def transcript_to_gene(annotation: Path | str) -> pl.DataFrame:
     features = _read_features(annotation)
     names = gene_catalogue(annotation).select("gene_id", "gene_name")
     return _transcripts(features).join(names, on="gene_id", how="left", maintain_order="left")
+
+
+def coding_transcripts(annotation: Path | str) -> pl.DataFrame:
+    """List the coding transcripts of an annotation, with the place of their start codon.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `TRANSCRIPT_SCHEMA`: strand is ``+`` or ``-``; start_codon is the 1-based
+        position of the first base of the start codon (null where the coding sequence is incomplete
+        there); coding_length is in bp; is_representative marks one transcript of each gene: the one
+        that the annotation tags ``MANE_Select``, else ``Ensembl_canonical``, else that with the
+        longest coding sequence (and, among equals, the smallest identifier).
+    """
+    features = _read_features(annotation)
+    forward = pl.col("strand") == "+"
+    first_phase = (
+        pl.when(forward)
+        .then(pl.col("phase").sort_by("start").first())
+        .otherwise(pl.col("phase").sort_by("end").last())
+    )
+    coding = (
+        features.filter(pl.col("type") == "CDS")
+        .with_columns(transcript_id=_bare(_attribute("transcript_id", "Parent")))
+        .group_by("transcript_id", "chromosome", "strand")
+        .agg(
+            coding_length=(pl.col("end") - pl.col("start") + 1).sum(),
+            first=pl.col("start").min(),
+            last=pl.col("end").max(),
+            start_phase=first_phase.first(),
+        )
+    )
+    rank = (
+        pl.when(pl.col("attributes").str.contains("MANE_Select", literal=True))
+        .then(0)
+        .when(pl.col("attributes").str.contains("Ensembl_canonical", literal=True))
+        .then(1)
+        .otherwise(2)
+    )
+    tags = features.select(
+        transcript_id=_bare(_attribute("transcript_id", "ID")), type="type", rank=rank
+    ).filter(pl.col("transcript_id").is_not_null() & (pl.col("type") != "CDS"))
+    # Every line of a GTF names its transcript, so the best tag of its lines is the transcript's.
+    tags = tags.group_by("transcript_id").agg(pl.col("rank").min())
+    names = gene_catalogue(annotation).select("gene_id", "gene_name")
+    order = ["rank", "coding_length", "transcript_id"]
+    return (
+        coding.join(_transcripts(features).unique("transcript_id"), on="transcript_id")
+        .join(tags, on="transcript_id", how="left")
+        .join(names, on="gene_id", how="left")
+        .sort(order, descending=[False, True, False])
+        .with_columns(
+            start_codon=pl.when(pl.col("start_phase") == "0").then(
+                pl.when(forward).then("first").otherwise("last")
+            ),
+            is_representative=pl.int_range(pl.len()).over("gene_id") == 0,
+        )
+        .select(pl.col(name).cast(dtype) for name, dtype in TRANSCRIPT_SCHEMA.items())
+        .sort("gene_id", "transcript_id")
+    )
 
 
 def read_gene_catalogue(path: Path | str) -> pl.DataFrame:

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from ihdsi.umi import Umi
+
 __all__ = ["Assay", "Cohort", "Entry", "Lane", "Patient", "Sample", "Tissue"]
 
 Tissue = Literal["tumour", "normal"]
@@ -18,20 +20,63 @@ Entry = Literal["fastq", "bam", "vcf", "maf", "counts"]
 
 @dataclass(frozen=True)
 class Lane:
-    """One pair of FASTQ files of a sample."""
+    """The FASTQ files of one lane of one library of a sample; `fastq_2` is empty for single-end."""
 
     lane: str
     fastq_1: str
     fastq_2: str
     line: int
+    sample: str
+    library: str
+    umi: Umi | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells the lane from the sample's others in file names and read groups.
+
+        The library is named only where the sheet names it, so that a sample of one library has
+        short names. Names hold no points, so the two forms cannot be mistaken.
+        """
+        return self.lane if self.library == self.sample else f"{self.library}.{self.lane}"
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the reads have mates."""
+        return bool(self.fastq_2)
+
+    @property
+    def trimmed(self) -> tuple[str, ...]:
+        """The lane's trimmed reads, below the site's folder: first and second, or the only ones."""
+        start = f"{self.sample}.{self.name}"
+        if self.is_paired:
+            return (f"reads/{start}.R1.fastq.gz", f"reads/{start}.R2.fastq.gz")
+        return (f"single_reads/{start}.fastq.gz",)
+
+    @property
+    def report(self) -> str:
+        """The report of the trimming, below the site's folder."""
+        folder = "reads" if self.is_paired else "single_reads"
+        return f"{folder}/{self.sample}.{self.name}.fastp.json"
+
+    @property
+    def read_group(self) -> str:
+        r"""The lane's @RG line with ``\t`` written out, as aligners take it (SAM 1.6, section 1.3).
+
+        ID is unique over samples, libraries and lanes; PU tells the lane and the library in it.
+        """
+        return (
+            rf"@RG\tID:{self.sample}.{self.name}\tSM:{self.sample}\tLB:{self.library}"
+            rf"\tPU:{self.library}.{self.lane}\tPL:ILLUMINA"
+        )
 
 
 @dataclass(frozen=True)
 class Sample:
     """One sample, from exactly one entry point.
 
-    `path` is the BAM, VCF, MAF or count matrix of an entry that is a file, `name_in_file` the
-    sample's name inside it. Both are empty for FASTQ, which has `lanes`.
+    `path` is the BAM (or CRAM), VCF, MAF or count matrix of an entry that is a file, `name_in_file`
+    the sample's name inside it. Both are empty for FASTQ, which has `lanes`. `realigned` says that
+    the reads of a given alignment are aligned anew.
     """
 
     patient: str
@@ -43,11 +88,23 @@ class Sample:
     lanes: tuple[Lane, ...] = ()
     path: str = ""
     name_in_file: str = ""
+    realigned: bool = False
 
     @property
     def has_reads(self) -> bool:
         """Whether the sample brings reads (rather than calls or counts)."""
         return self.entry in ("fastq", "bam")
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the sample's FASTQ files are pairs."""
+        return all(lane.is_paired for lane in self.lanes)
+
+    @cached_property
+    def libraries(self) -> dict[str, tuple[Lane, ...]]:
+        """Lanes by library, in the sheet's order."""
+        names = dict.fromkeys(lane.library for lane in self.lanes)
+        return {name: tuple(n for n in self.lanes if n.library == name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -77,22 +134,39 @@ class Patient:
         )
 
     @property
+    def tumour_only_calling(self) -> bool:
+        """Whether the tumour has reads and no normal reads stand beside it."""
+        return (
+            self.tumour_dna is not None and self.tumour_dna.has_reads and not self.somatic_calling
+        )
+
+    @property
     def germline_calling(self) -> bool:
         """Whether germline variants are called from the normal's reads."""
         return self.normal_dna is not None and self.normal_dna.has_reads
 
     @property
+    def cautions(self) -> tuple[tuple[Sample, str], ...]:
+        """Tumours that are called without a normal, with the reason."""
+        if self.tumour_dna is None or not self.tumour_only_calling:
+            return ()
+        reason = (
+            "the patient has no normal DNA sample"
+            if self.normal_dna is None
+            else f"the normal enters as {self.normal_dna.entry.upper()}, without reads"
+        )
+        return (
+            (
+                self.tumour_dna,
+                f"{reason}; variants that are likely germline are marked",
+            ),
+        )
+
+    @property
     def skipped(self) -> tuple[tuple[Sample, str], ...]:
         """Samples that reach no summary, with the reason."""
         skipped = []
-        tumour, normal = self.tumour_dna, self.normal_dna
-        if tumour is not None and tumour.has_reads and not self.somatic_calling:
-            reason = (
-                "the patient has no normal DNA sample"
-                if normal is None
-                else f"the normal enters as {normal.entry.upper()}, without reads"
-            )
-            skipped.append((tumour, f"no somatic calling: {reason}; alignment QC only"))
+        normal = self.normal_dna
         if normal is not None and normal.entry == "maf":
             skipped.append((normal, "a MAF holds somatic variants; nothing is read for a normal"))
         if self.normal_rna is not None:
@@ -113,14 +187,18 @@ class Cohort:
 
     def alignment(self, sample: str) -> str:
         """File name of a sample's analysis-ready alignment, below the site's alignment folder."""
-        entry = self.samples[sample].entry
-        return f"{sample}.{'markdup' if entry == 'fastq' else 'adopted'}.bam"
+        found = self.samples[sample]
+        if found.entry == "fastq":
+            made = "merged" if len(found.libraries) > 1 else "markdup"
+        else:
+            made = "realigned" if found.realigned else "adopted"
+        return f"{sample}.{made}.bam"
 
     @cached_property
     def lanes(self) -> dict[tuple[str, str], Lane]:
-        """FASTQ pairs by (sample, lane)."""
+        """FASTQ files by sample and the lane's name."""
         return {
-            (sample.sample, lane.lane): lane
+            (sample.sample, lane.name): lane
             for sample in self.samples.values()
             for lane in sample.lanes
         }
@@ -135,14 +213,52 @@ class Cohort:
         return self.with_entry("dna", "fastq", "bam")
 
     @cached_property
+    def newly_aligned(self) -> list[Sample]:
+        """DNA samples whose reads the study's aligner sees."""
+        return [s for s in self.aligned if s.entry == "fastq" or s.realigned]
+
+    @cached_property
     def somatic_pairs(self) -> dict[str, Patient]:
         """Patients whose tumour and normal reads are compared."""
         return {p.patient: p for p in self.patients.values() if p.somatic_calling}
 
     @cached_property
+    def tumour_only(self) -> dict[str, Patient]:
+        """Patients whose tumour reads are called without a normal."""
+        return {p.patient: p for p in self.patients.values() if p.tumour_only_calling}
+
+    @cached_property
+    def somatic_called(self) -> dict[str, Patient]:
+        """Patients whose somatic variants are called from reads: pairs, then tumours alone."""
+        return {**self.somatic_pairs, **self.tumour_only}
+
+    def called_samples(self, patient: str) -> list[str]:
+        """List what a patient's somatic variants are called from: the tumour, then any normal."""
+        samples = (self.patients[patient].tumour_dna, self.patients[patient].normal_dna)
+        return [sample.sample for sample in samples if sample is not None and sample.has_reads]
+
+    def other_normals(self, patient: str) -> list[str]:
+        """List the other patients whose normals have reads and so form a panel of normals."""
+        return [name for name in self.germline_patients if name != patient]
+
+    @cached_property
     def germline_patients(self) -> dict[str, Patient]:
         """Patients whose germline variants are called from reads."""
         return {p.patient: p for p in self.patients.values() if p.germline_calling}
+
+    @cached_property
+    def copy_number_patients(self) -> dict[str, Patient]:
+        """Patients whose tumour DNA reads are there, so that their copy number is measured."""
+        return {
+            p.patient: p
+            for p in self.patients.values()
+            if p.tumour_dna is not None and p.tumour_dna.has_reads
+        }
+
+    @cached_property
+    def copy_number_normals(self) -> list[Sample]:
+        """Normals that a tumour's coverage is compared with; without any, a flat reference is."""
+        return [s for s in self.aligned if s.tissue == "normal"]
 
     def _files(self, entry: Entry, tissue: Tissue, assay: Assay = "dna") -> dict[str, list[Sample]]:
         files: dict[str, list[Sample]] = defaultdict(list)
@@ -161,6 +277,11 @@ class Cohort:
     def germline_vcfs(self) -> dict[str, list[Sample]]:
         """Given germline VCF files: call set name to the samples read from the file."""
         return self._files("vcf", "normal")
+
+    def given_call_sets(self, origin: str) -> dict[str, list[Sample]]:
+        """Given VCF files by call set, sorted, of `origin` ``somatic`` or ``germline``."""
+        files = self.somatic_vcfs if origin == "somatic" else self.germline_vcfs
+        return dict(sorted(files.items()))
 
     @cached_property
     def germline_call_sets(self) -> dict[str, dict[str, str]]:
@@ -227,7 +348,12 @@ class Cohort:
     @property
     def has_somatic(self) -> bool:
         """Whether any patient has a somatic call set."""
-        return bool(self.somatic_pairs or self.somatic_vcfs or self.mafs)
+        return bool(self.somatic_called or self.somatic_vcfs or self.mafs)
+
+    @property
+    def has_copy_number(self) -> bool:
+        """Whether the copy number of any tumour is measured."""
+        return bool(self.copy_number_patients)
 
     @property
     def has_germline(self) -> bool:
@@ -278,5 +404,6 @@ class Cohort:
         for sample in self.samples.values():
             names |= {sample.patient, sample.sample, sample.name_in_file}
             names |= {Path(p).name for lane in sample.lanes for p in (lane.fastq_1, lane.fastq_2)}
+            names |= set(sample.libraries)
             names.add(Path(sample.path).name)
         return frozenset(names - {""})

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ihdsi.errors import InputError, Problem
-from ihdsi.yaml_documents import read_text
+from ihdsi.yaml_documents import expand_variables, read_text
 
-__all__ = ["DelimitedTable", "Row", "read_delimited"]
+__all__ = ["DelimitedTable", "Row", "line_of_path", "read_delimited"]
 
 
 @dataclass(frozen=True)
@@ -157,3 +157,23 @@ def _header_problems(path: Path, header: tuple[str, ...], separator: str) -> lis
             )
         )
     return problems
+
+
+def line_of_path(table: Path | str, column: str, path: str) -> int | None:
+    """Find the line of a sheet that names a file.
+
+    Jobs look it up when they begin instead of being told, because a line number among a rule's
+    parameters would run the job anew, and all that follows, when a row is added above.
+
+    Returns
+    -------
+    int or None
+        The line as an editor shows it; None where the sheet does not name the file (any more).
+    """
+    try:
+        rows = read_delimited(table).rows
+        return next(
+            (r.line for r in rows if expand_variables(r.values.get(column, "")) == path), None
+        )
+    except ValueError:
+        return None

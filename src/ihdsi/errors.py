@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["InputError", "Problem"]
+__all__ = ["FaultyFileError", "InputError", "Problem"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class InputError(ValueError):
             raise ValueError("InputError needs at least one problem")
         super().__init__(self._message())
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Problem, ...]]]:
+        """Travel whole from a process of a pool to its parent."""
+        return type(self), (self.problems,)
+
     def _message(self) -> str:
         if len(self.problems) == 1:
             return str(self.problems[0])
@@ -71,3 +75,19 @@ class InputError(ValueError):
         if len(self.problems) > self.shown:
             lines.append(f"  … and {len(self.problems) - self.shown} more")
         return "\n".join(lines)
+
+
+class FaultyFileError(ValueError):
+    """A file that cannot be used, said by who does not know which row of a sheet names it."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what, self.remedy = what, remedy
+
+    def __str__(self) -> str:
+        """Render the fault alone."""
+        return self.what
+
+    def at(self, file: Path | str | None, row: int | None, column: str) -> Problem:
+        """Return the problem with its place."""
+        return Problem(self.what, self.remedy, file, row, column)

@@ -4,72 +4,239 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pysam
 
-from ihdsi.cohort import Cohort, Sample
-from ihdsi.errors import Problem
+from ihdsi.cohort import Cohort, Lane, Sample
+from ihdsi.errors import FaultyFileError, Problem
+from ihdsi.genome_builds import Contigs, genome_contigs, target_contigs
+from ihdsi.given_alignments import (
+    AlignmentHeader,
+    alignment_faults,
+    clashing_read_groups,
+    mixed_alignments,
+    read_alignment_header,
+)
+from ihdsi.given_reads import first_read_name, mates_differ, no_mates
+from ihdsi.given_variants import call_set_faults, read_call_set_header
+from ihdsi.study import ReferenceFiles
 
-__all__ = ["absent_names"]
+__all__ = ["faults_of_given_files"]
+
+# Files are on network storage more often than not, where waiting is most of the time.
+_OPEN_AT_ONCE = 16
 
 
-def absent_names(cohort: Cohort, simulated: str | None = None) -> list[Problem]:
-    """Find samples that the sheet names and their VCF or count matrix does not hold.
+def faults_of_given_files(
+    cohort: Cohort,
+    reference: ReferenceFiles | None = None,
+    simulated: str | None = None,
+    *,
+    normals_in_one_stream: bool = False,
+) -> list[Problem]:
+    """Find given files that the run could not use, from their first and last bytes alone.
 
-    Only the head of each file is read, once, however many samples come from it.
+    Each file is opened once, however many samples come from it: FASTQ for its first read, BAM and
+    CRAM for header and end, VCF for header and end, count matrices for their header. What needs the
+    whole file, or the genome's index where none lies beside the genome, is found by the jobs that
+    read the file first.
 
     Parameters
     ----------
     cohort
         A site's samples.
+    reference
+        The study's reference files on this machine; without a genome nothing is compared with it.
     simulated
         Folder of files that a simulated study makes later; they are not looked into.
+    normals_in_one_stream
+        Whether the germline caller tells the site's normals by read-group ID alone (freebayes).
 
     Returns
     -------
     list of Problem
-        One per absent sample, or one per file that cannot be read, with the sheet's row and column.
+        In the order of the sheet's rows, each with row and column.
     """
-    problems: list[Problem] = []
-    for files in (cohort.somatic_vcfs, cohort.germline_vcfs, cohort.count_matrices):
-        for samples in files.values():
-            if not (simulated and samples[0].path.startswith(simulated)):
-                problems += _absent_from_file(samples, cohort.sheet)
+
+    def is_given(path: str) -> bool:
+        return bool(path) and not (simulated and path.startswith(simulated))
+
+    genome: Contigs | None = None
+    called: frozenset[str] | None = None
+    if reference is not None and is_given(reference.genome or ""):
+        genome = genome_contigs(reference.genome)
+    if reference is not None and is_given(reference.targets or ""):
+        called = target_contigs(reference.targets)
+    lanes = [
+        (lane, sample)
+        for sample in cohort.samples.values()
+        for lane in sample.lanes
+        if is_given(lane.fastq_1)
+    ]
+    alignments = [s for s in cohort.samples.values() if s.entry == "bam" and is_given(s.path)]
+    call_sets = [
+        samples
+        for files in (cohort.somatic_vcfs, cohort.germline_vcfs)
+        for samples in files.values()
+        if is_given(samples[0].path)
+    ]
+    matrices = [s for s in cohort.count_matrices.values() if is_given(s[0].path)]
+    # Set once around all threads: each reader sets and restores it, which alone would not nest.
+    verbosity = pysam.set_verbosity(0)
+    try:
+        with ThreadPoolExecutor(_OPEN_AT_ONCE) as pool:
+            problems = [
+                problem
+                for faults in pool.map(partial(_lane_faults, cohort), lanes)
+                for problem in faults
+            ]
+            headers = list(pool.map(_alignment_header, alignments))
+    finally:
+        pysam.set_verbosity(verbosity)
+    problems += _alignments_faults(cohort, alignments, headers, genome, called)
+    problems += _read_group_clashes(cohort, alignments, headers, normals_in_one_stream)
+    for samples in call_sets:
+        problems += _call_set_faults(samples, cohort, genome, called)
+    for samples in matrices:
+        problems += _matrix_faults(samples, cohort)
+    return sorted(problems, key=lambda problem: problem.row or 0)
+
+
+def _lane_faults(cohort: Cohort, given: tuple[Lane, Sample]) -> list[Problem]:
+    lane, sample = given
+    files = [path for path in (lane.fastq_1, lane.fastq_2) if path]
+    names, problems = [], []
+    for number, path in enumerate(files, 1):
+        try:
+            names.append(first_read_name(path))
+        except FaultyFileError as error:
+            problems.append(error.at(cohort.sheet, lane.line, f"fastq_{number}"))
+    if len(names) == 2 and mates_differ(*names, strict=sample.assay == "dna"):
+        problems.append(
+            no_mates((files[0], files[1]), (names[0], names[1]), "first", cohort.sheet, lane.line)
+        )
     return problems
 
 
-def _absent_from_file(samples: Sequence[Sample], sheet: Path) -> list[Problem]:
+def _alignment_header(sample: Sample) -> AlignmentHeader | FaultyFileError:
+    try:
+        return read_alignment_header(sample.path)
+    except FaultyFileError as error:
+        return error
+
+
+def _alignments_faults(
+    cohort: Cohort,
+    samples: Sequence[Sample],
+    headers: Sequence[AlignmentHeader | FaultyFileError],
+    genome: Contigs | None,
+    called: frozenset[str] | None,
+) -> list[Problem]:
+    problems: list[Problem] = []
+    usable: list[tuple[Sample, AlignmentHeader]] = []
+    for sample, header in zip(samples, headers, strict=True):
+        if isinstance(header, FaultyFileError):
+            problems.append(header.at(cohort.sheet, sample.line, "bam"))
+            continue
+        faults = alignment_faults(header, genome, called, realigned=sample.realigned)
+        problems += [Problem(*fault, cohort.sheet, sample.line, "bam") for fault in faults]
+        if not faults:
+            usable.append((sample, header))
+    mixed = mixed_alignments(
+        [(header, sample.realigned) for sample, header in usable],
+        genome,
+        called,
+        aligned_here=bool(cohort.newly_aligned),
+    )
+    problems += [
+        Problem(what, remedy, cohort.sheet, usable[index][0].line, "bam")
+        for index, what, remedy in mixed
+    ]
+    return problems
+
+
+def _read_group_clashes(
+    cohort: Cohort,
+    samples: Sequence[Sample],
+    headers: Sequence[AlignmentHeader | FaultyFileError],
+    normals_in_one_stream: bool,
+) -> list[Problem]:
+    header_of = {
+        sample.sample: header
+        for sample, header in zip(samples, headers, strict=True)
+        if isinstance(header, AlignmentHeader)
+    }
+    streams = [
+        [sample for sample in (patient.normal_dna, patient.tumour_dna) if sample is not None]
+        for patient in cohort.patients.values()
+    ]
+    if normals_in_one_stream:
+        streams.append([s for s in samples if s.tissue == "normal"])
+    problems = []
+    for stream in streams:
+        given = [sample for sample in stream if sample.sample in header_of]
+        clashes = clashing_read_groups(
+            [header_of[sample.sample] for sample in given], [sample.sample for sample in given]
+        )
+        problems += [
+            Problem(what, remedy, cohort.sheet, given[index].line, "bam")
+            for index, what, remedy in clashes
+        ]
+    return problems
+
+
+def _call_set_faults(
+    samples: Sequence[Sample],
+    cohort: Cohort,
+    genome: Contigs | None,
+    called: frozenset[str] | None,
+) -> list[Problem]:
     first = samples[0]
     try:
-        present = _vcf_samples(first.path) if first.entry == "vcf" else _columns(first.path)
-    except (OSError, ValueError) as error:
+        header = read_call_set_header(first.path)
+    except FaultyFileError as error:
+        return [error.at(cohort.sheet, first.line, "vcf")]
+    problems = [
+        Problem(*fault, cohort.sheet, first.line, "vcf")
+        for fault in call_set_faults(header, genome, called)
+    ]
+    return problems + _absent_names(samples, header.samples, cohort)
+
+
+def _matrix_faults(samples: Sequence[Sample], cohort: Cohort) -> list[Problem]:
+    first = samples[0]
+    try:
+        present = _columns(first.path)
+    except (OSError, ValueError, EOFError) as error:
         return [
             Problem(
                 f"the file {first.path} cannot be read ({error})",
-                "Give a VCF or BCF." if first.entry == "vcf" else "Give UTF-8 text.",
-                sheet,
+                "Give UTF-8 text.",
+                cohort.sheet,
                 first.line,
-                first.entry,
+                "counts",
             )
         ]
+    return _absent_names(samples, present, cohort)
+
+
+def _absent_names(
+    samples: Sequence[Sample], present: Sequence[str], cohort: Cohort
+) -> list[Problem]:
     shown = ", ".join(present[:8]) + (", …" if len(present) > 8 else "")
     return [
         Problem(
             f"{sample.path} holds no sample '{sample.name_in_file}' (it holds: {shown or 'none'})",
             f"Give the name that the sample has in the file in {sample.entry}_sample.",
-            sheet,
+            cohort.sheet,
             sample.line,
             f"{sample.entry}_sample",
         )
         for sample in samples
         if sample.name_in_file not in present
     ]
-
-
-def _vcf_samples(path: str) -> list[str]:
-    with pysam.VariantFile(path) as source:
-        return list(source.header.samples)
 
 
 def _columns(path: str) -> list[str]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ihdsi.alignment.aligners import ALIGNERS
 from ihdsi.clinical.codebook import load_codebook
 from ihdsi.clinical.harmonise import harmonise_clinical
 from ihdsi.cohort import Cohort
 from ihdsi.disclosure.settings import stricter_of
 from ihdsi.errors import InputError, Problem
-from ihdsi.given_files import absent_names
+from ihdsi.given_files import faults_of_given_files
+from ihdsi.given_variants import known_variants_problem
 from ihdsi.sheet_description import describe_cohort, outline_cohort
 from ihdsi.sheets import read_cohort
 from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
+from ihdsi.variants.hotspots import read_hotspots
+from ihdsi.variants.signatures import reference_signatures
 from ihdsi.yaml_documents import line_of_key
 
 __all__ = ["Plan", "load_plan"]
@@ -56,14 +60,22 @@ class Plan:
         """The rule files of ``workflow/rules`` that this run includes, in their order."""
         site = (
             *(("simulate",) if self.study.simulated else ()),
-            *("reference", "reads", "alignment", "germline", "somatic", "expression", "clinical"),
-            *("quality_control", "summaries", "release"),
+            *("reference", "given", "reads", "alignment", "germline", "somatic", "signatures"),
+            "copy_number",
+            *("expression", "clinical", "quality_control", "summaries", "release"),
         )
         return (
             *(site if self.sites else ()),
             *(("meta", "report") if self.coordinator else ()),
             "targets",
         )
+
+    @property
+    def absent_aligner(self) -> str:
+        """What to do where reads are aligned and this machine lacks the aligner; else empty."""
+        aligner = ALIGNERS[self.study.alignment.aligner]
+        needed = any(cohort.newly_aligned for cohort in self.cohorts.values())
+        return aligner.remedy if needed and aligner.is_absent() else ""
 
     def describe(self) -> str:
         """Say back what was understood, patient by patient, in plain text."""
@@ -79,10 +91,19 @@ class Plan:
             f"Run here: sites {', '.join(self.sites) or 'none'}; "
             f"coordinator {'yes' if self.coordinator else 'no'}"
         )
+        if any(cohort.aligned for cohort in self.cohorts.values()):
+            targets = self.study.reference.targets
+            head += f"\nDNA: aligned with {self.study.alignment.aligner}; " + (
+                f"panel or exome, targets {targets}" if targets else "whole genome, no targets"
+            )
         return "\n".join([head, *(say(c, self.sites[s].title) for s, c in self.cohorts.items())])
 
 
-def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml") -> Plan:
+def load_plan(
+    config: Mapping[str, Any],
+    path: Path | str = "config/config.yaml",
+    look_into_files: bool = True,
+) -> Plan:
     """Read and check everything that a run is configured with.
 
     Parameters
@@ -91,12 +112,16 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
         The run configuration as Snakemake merged it.
     path
         Its file, for the error messages.
+    look_into_files
+        Whether the given files are opened. A cluster job, which reads the plan again, need not
+        repeat what the run did before it was submitted.
 
     Raises
     ------
     InputError
         With every problem of the first document that has any: run configuration, study, sites,
-        codebooks, sample sheets, names in given files, clinical tables.
+        codebooks, sample sheets, given files, clinical tables, reference files, COSMIC's
+        signatures.
     """
     run = load_run(dict(config), path)
     if not run.sites and not run.coordinator:
@@ -116,9 +141,15 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
             )
         sites[site.site] = site
         cohorts[site.site] = read_cohort(site, study)
-        absent = absent_names(cohorts[site.site], study.simulated_folder)
-        if absent:
-            raise InputError(absent)
+        if look_into_files:
+            faults = faults_of_given_files(
+                cohorts[site.site],
+                study.reference,
+                study.simulated_folder,
+                normals_in_one_stream=study.variants.germline.caller == "freebayes",
+            )
+            if faults:
+                raise InputError(faults)
         if site.clinical is not None and site.codebook is not None:
             codebook = load_codebook(site.codebook, study)
             harmonise_clinical(
@@ -126,7 +157,24 @@ def load_plan(config: Mapping[str, Any], path: Path | str = "config/config.yaml"
             )
     if cohorts:
         _check_references(study, cohorts, run, path)
+    if any(cohort.has_somatic for cohort in cohorts.values()):
+        _check_signatures(study, run.study)
     return Plan(run, study, sites, cohorts, run.coordinator)
+
+
+def _check_signatures(study: Study, study_path: Path | str) -> None:
+    """Refuse signatures that COSMIC does not have, before any read is aligned."""
+    chosen = study.variants.signatures
+    try:
+        reference_signatures(chosen.signatures, chosen.cosmic_version, chosen.build)
+    except InputError as error:
+        row = line_of_key(study_path, ("variants", "signatures"))
+        raise InputError(
+            [
+                replace(problem, file=study_path, row=row, column="variants.signatures")
+                for problem in error.problems
+            ]
+        ) from None
 
 
 def _check_references(
@@ -151,6 +199,14 @@ def _check_references(
                 f"the file {name} does not exist",
                 f"Correct the path, or give this machine's under 'reference' in {run_path}.",
             )
+    present = {
+        key: name
+        for key, name in study.reference.paths.items()
+        if not (simulated and name.startswith(simulated)) and Path(name).is_file()
+    }
+    for key, field in (("germline_resource", "AF"), ("clinvar", "CLNSIG")):
+        if key in present and (fault := known_variants_problem(present[key], field)):
+            problem(key, *fault)
     needs_genome = any(c.aligned or c.somatic_vcfs or c.germline_vcfs for c in cohorts.values())
     needs_transcripts = any(c.quantified for c in cohorts.values())
     given = study.reference.paths
@@ -172,3 +228,5 @@ def _check_references(
         need("gene_catalogue", "somatic variants are summarised by gene")
     if problems:
         raise InputError(problems)
+    if "hotspots" in present:
+        read_hotspots(present["hotspots"])

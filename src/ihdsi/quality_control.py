@@ -1,8 +1,9 @@
-"""One table of quality metrics per site, judged by the study's limits."""
+"""Quality metrics of a site's samples, judged by the study's limits, and what follows from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from ihdsi.expression.counts import salmon_metrics
 from ihdsi.study import QualityMetric
 
 __all__ = [
+    "DECISIONS_SCHEMA",
+    "KINDS",
     "METRICS_SCHEMA",
     "alignment_quality",
+    "decide_samples",
+    "excluded_patients",
     "expression_quality",
     "gather_quality",
     "germline_quality",
@@ -22,7 +27,11 @@ __all__ = [
     "mapping_quality",
     "metric_rows",
     "somatic_quality",
+    "without_patients",
 ]
+
+#: Kinds of samples that reach a summary.
+KINDS = ("tumour_dna", "normal_dna", "tumour_rna")
 
 METRICS_SCHEMA: dict[str, Any] = {
     "patient": pl.String,
@@ -30,13 +39,24 @@ METRICS_SCHEMA: dict[str, Any] = {
     "assay": pl.String,
     "metric": pl.String,
     "value": pl.Float64,
+    "note": pl.String,
 }
+
+DECISIONS_SCHEMA: dict[str, Any] = {
+    "patient": pl.String,
+    "sample": pl.String,
+    "kind": pl.String,
+    "decision": pl.String,
+    "reasons": pl.String,
+}
+
+logger = logging.getLogger(__name__)
 
 
 def metric_rows(patient: str, sample: str, assay: str, values: Mapping[str, float]) -> pl.DataFrame:
     """Lay out the metrics of one sample as rows of `METRICS_SCHEMA`."""
     return pl.DataFrame(
-        [(patient, sample, assay, metric, value) for metric, value in values.items()],
+        [(patient, sample, assay, metric, value, None) for metric, value in values.items()],
         schema=METRICS_SCHEMA,
         orient="row",
     )
@@ -80,6 +100,7 @@ def gather_quality(
     somatic_assessed: pl.DataFrame | None = None,
     germline_statistics: Sequence[Path | str] = (),
     gene_counts: pl.DataFrame | None = None,
+    sample_checks: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Gather the metrics of all assays of a site.
 
@@ -93,6 +114,8 @@ def gather_quality(
         Patient-level tables of the site, where it has them.
     germline_statistics
         As in `germline_quality`.
+    sample_checks
+        Metrics of `ihdsi.sample_checks`, where the site has samples with reads.
 
     Returns
     -------
@@ -105,6 +128,8 @@ def gather_quality(
     frames += [germline_quality(path, samples["normal_dna"]) for path in germline_statistics]
     if gene_counts is not None:
         frames.append(expression_quality(gene_counts, samples["tumour_rna"]))
+    if sample_checks is not None:
+        frames.append(sample_checks)
     return pl.concat(frames)
 
 
@@ -185,6 +210,7 @@ def _as_metrics(frame: pl.DataFrame, samples: Mapping[str, str], assay: str) -> 
             dict(samples), default=None, return_dtype=pl.String
         ),
         assay=pl.lit(assay),
+        note=pl.lit(None, dtype=pl.String),
     ).select(pl.col(name).cast(kind) for name, kind in METRICS_SCHEMA.items())
 
 
@@ -194,15 +220,22 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
     Returns
     -------
     polars.DataFrame
-        `metrics` with unit, status (``pass``, ``fail``, or ``unlimited`` where the study sets no
-        limit for the metric) and limit in words.
+        `metrics` with unit, status (``pass``, ``warn``, ``fail``, or ``unlimited`` where the study
+        sets no limit for the metric) and limit in words. A value that is not there fails.
     """
+
+    def bound(limit: float | None, absent: float) -> float:
+        return absent if limit is None else limit
+
+    low, high = float("-inf"), float("inf")
     rows = [
         (
             name,
             limit.unit,
-            limit.minimum if limit.minimum is not None else float("-inf"),
-            limit.maximum if limit.maximum is not None else float("inf"),
+            bound(limit.minimum, low),
+            bound(limit.maximum, high),
+            bound(limit.warn_minimum, low),
+            bound(limit.warn_maximum, high),
             _limit_text(limit),
         )
         for name, limit in limits.items()
@@ -214,6 +247,8 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
             "unit": pl.String,
             "low": pl.Float64,
             "high": pl.Float64,
+            "warn_low": pl.Float64,
+            "warn_high": pl.Float64,
             "limit": pl.String,
         },
         orient="row",
@@ -223,19 +258,120 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
         .with_columns(
             status=pl.when(pl.col("limit").is_null())
             .then(pl.lit("unlimited"))
-            .when(pl.col("value").is_between("low", "high"))
-            .then(pl.lit("pass"))
-            .otherwise(pl.lit("fail"))
+            .when(~pl.col("value").is_between("low", "high").fill_null(value=False))
+            .then(pl.lit("fail"))
+            .when(~pl.col("value").is_between("warn_low", "warn_high"))
+            .then(pl.lit("warn"))
+            .otherwise(pl.lit("pass"))
         )
-        .drop("low", "high")
+        .drop("low", "high", "warn_low", "warn_high")
         .sort("assay", "metric", "sample")
     )
 
 
 def _limit_text(limit: QualityMetric) -> str | None:
-    parts = []
-    if limit.minimum is not None:
-        parts.append(f"at least {limit.minimum:g}")
-    if limit.maximum is not None:
-        parts.append(f"at most {limit.maximum:g}")
+    words = {
+        "minimum": "at least",
+        "maximum": "at most",
+        "warn_minimum": "warning below",
+        "warn_maximum": "warning above",
+    }
+    parts = [
+        f"{word} {value:g}"
+        for name, word in words.items()
+        if (value := getattr(limit, name)) is not None
+    ]
     return ", ".join(parts) or None
+
+
+def decide_samples(judged: pl.DataFrame, samples: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+    """Decide for each sample: it fails with its worst metric, and every reason is said.
+
+    Parameters
+    ----------
+    judged
+        As of `judge_metrics`.
+    samples
+        Patient to sample, by kind; other samples (normal RNA) reach no summary.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `DECISIONS_SCHEMA`, a row for every sample that has a metric: decision is
+        ``pass``, ``warn`` or ``fail``; reasons holds the metrics that fail, then those that warn,
+        each with its value, its limits and what else is known; empty for ``pass``.
+    """
+    known = pl.DataFrame(
+        [
+            (patient, sample, kind)
+            for kind in KINDS
+            for patient, sample in samples.get(kind, {}).items()
+        ],
+        schema={name: DECISIONS_SCHEMA[name] for name in ("patient", "sample", "kind")},
+        orient="row",
+    )
+    value = pl.col("value").round_sig_figs(4).cast(pl.String)
+    with_unit = pl.when(pl.col("unit") == "%").then(pl.format("{} %", value)).otherwise(value)
+    reason = pl.format(
+        "{}: {} {} ({}){}",
+        "status",
+        pl.col("metric").str.replace("_percent$", "").str.replace_all("_", " "),
+        with_unit.fill_null("not there"),
+        "limit",
+        pl.format(", {}", "note").fill_null(""),
+    )
+    decided = (
+        judged.with_columns(reason=reason, fails=pl.col("status") == "fail")
+        .sort("fails", "metric", descending=[True, False])
+        .group_by("sample", maintain_order=True)
+        .agg(
+            decision=pl.when(pl.col("fails").any())
+            .then(pl.lit("fail"))
+            .when((pl.col("status") == "warn").any())
+            .then(pl.lit("warn"))
+            .otherwise(pl.lit("pass")),
+            reasons=pl.col("reason")
+            .filter(pl.col("status").is_in(["fail", "warn"]))
+            .str.join("; "),
+        )
+    )
+    decisions = (
+        known.join(decided, on="sample", how="inner", maintain_order="left")
+        .select(pl.col(name).cast(kind) for name, kind in DECISIONS_SCHEMA.items())
+        .sort("patient", "sample")
+    )
+    for row in decisions.filter(pl.col("decision") != "pass").iter_rows(named=True):
+        logger.warning("%s of %s: %s", row["sample"], row["patient"], row["reasons"])
+    return decisions
+
+
+def excluded_patients(decisions: pl.DataFrame, kinds: Collection[str]) -> list[str]:
+    """Patients of whom a sample of one of the kinds failed, and whom a summary therefore leaves.
+
+    Parameters
+    ----------
+    decisions
+        Columns of `DECISIONS_SCHEMA`.
+    kinds
+        Of ``tumour_dna``, ``normal_dna``, ``tumour_rna``: what the summary is made from.
+
+    Raises
+    ------
+    ValueError
+        If a kind is none of these, because nobody would be left out.
+    """
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: not among {', '.join(KINDS)}")
+    failed = decisions.filter(pl.col("decision") == "fail", pl.col("kind").is_in(list(kinds)))
+    return sorted(set(failed["patient"]))
+
+
+def without_patients(frame: pl.DataFrame, excluded: Collection[str]) -> pl.DataFrame:
+    """Leave patients out of a patient-level table.
+
+    `frame` has a column ``patient``, or (a matrix of counts) a column for each patient.
+    """
+    if "patient" in frame.columns:
+        return frame.filter(~pl.col("patient").is_in(list(excluded)))
+    return frame.drop(*excluded, strict=False)

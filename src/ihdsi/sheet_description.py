@@ -23,7 +23,7 @@ def describe_cohort(cohort: Cohort, title: str = "") -> str:
             f"    {sample.sample}: {_describe_sample(sample, patient)}"
             for sample in patient.samples
         ]
-        lines += [f"    ! {sample.sample} skipped: {why}" for sample, why in patient.skipped]
+        lines += [f"    ! {sample.sample} {what}: {why}" for sample, what, why in _remarks(patient)]
     return "\n".join(lines)
 
 
@@ -51,11 +51,18 @@ def outline_cohort(cohort: Cohort, title: str = "") -> str:
                 ", ".join(names), 100, initial_indent="    ", subsequent_indent="    "
             )
     lines += [
-        f"  ! {sample.sample} skipped: {why}"
+        f"  ! {sample.sample} {what}: {why}"
         for patient in cohort.patients.values()
-        for sample, why in patient.skipped
+        for sample, what, why in _remarks(patient)
     ]
     return "\n".join(lines)
+
+
+def _remarks(patient: Patient) -> list[tuple[Sample, str, str]]:
+    return [
+        *((sample, "called without a normal", why) for sample, why in patient.cautions),
+        *((sample, "skipped", why) for sample, why in patient.skipped),
+    ]
 
 
 def _describe_totals(cohort: Cohort, title: str) -> str:
@@ -65,6 +72,7 @@ def _describe_totals(cohort: Cohort, title: str) -> str:
         f"Site {cohort.site}{f' ({title})' if title else ''}: {len(cohort.patients)} patients, "
         f"{len(cohort.samples)} samples, read from {cohort.sheet}\n"
         f"  tumour–normal pairs called from reads: {len(cohort.somatic_pairs)}; "
+        f"tumours called without a normal: {len(cohort.tumour_only)}; "
         f"tumours with given calls: {given}; "
         f"normals with given genotypes: {sum(map(len, cohort.germline_vcfs.values()))}; "
         f"RNA from reads: {len(cohort.quantified)}; "
@@ -78,25 +86,36 @@ def _describe_sample(sample: Sample, patient: Patient, named: bool = True) -> st
     kind = f"{sample.tissue} {sample.assay.upper()}"
     label = {"counts": "count matrix"}.get(sample.entry, sample.entry.upper())
     if sample.entry == "fastq":
-        names = ", ".join(lane.lane for lane in sample.lanes)
-        origin = (
-            f"FASTQ, lane {names}"
-            if len(sample.lanes) == 1
-            else f"FASTQ, {len(sample.lanes)} lanes merge ({names})"
-        )
+        origin = _describe_lanes(sample)
     else:
         origin = f"{label} {sample.path}" if named else label
         if sample.entry == "bam":
-            origin += ", used as aligned"
+            origin += ", aligned anew" if sample.realigned else ", used as aligned"
         elif named and sample.name_in_file != sample.sample:
             origin += f", there named {sample.name_in_file}"
     return f"{kind} from {origin}{_fate(sample, patient)}"
+
+
+def _describe_lanes(sample: Sample) -> str:
+    origin = "FASTQ" if sample.is_paired else "single-end FASTQ"
+    libraries = sample.libraries
+    names = ", ".join(lane.name for lane in sample.lanes)
+    if len(sample.lanes) == 1:
+        origin += f", lane {names}"
+    elif len(libraries) == 1:
+        origin += f", {len(sample.lanes)} lanes merge ({names})"
+    else:
+        origin += f", {len(sample.lanes)} lanes of {len(libraries)} libraries merge ({names})"
+    barcodes = dict.fromkeys(str(lane.umi) for lane in sample.lanes if lane.umi)
+    return origin + (f", barcode in {', '.join(barcodes)}" if barcodes else "")
 
 
 def _fate(sample: Sample, patient: Patient) -> str:
     if sample is patient.tumour_dna:
         if patient.somatic_calling and patient.normal_dna is not None:
             return f" → somatic calling against {patient.normal_dna.sample}"
+        if patient.tumour_only_calling:
+            return " → somatic calling without a normal"
         return " → somatic variants taken as given" if sample.entry in ("vcf", "maf") else ""
     if sample is patient.normal_dna:
         if patient.germline_calling:

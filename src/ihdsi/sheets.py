@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ihdsi.cohort import Assay, Cohort, Entry, Lane, Patient, Sample, Tissue
 from ihdsi.delimited import DelimitedTable, Row, read_delimited
 from ihdsi.errors import InputError, Problem
 from ihdsi.study import Site, Study
+from ihdsi.umi import LOCATIONS, Umi, parse_umi
 from ihdsi.yaml_documents import expand_variables
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
 
 REQUIRED_COLUMNS = ("patient", "sample", "tissue", "assay")
 OPTIONAL_COLUMNS = (
+    "library",
     "lane",
+    "umi",
     "fastq_1",
     "fastq_2",
     "bam",
@@ -53,16 +56,17 @@ def read_cohort(site: Site, study: Study) -> Cohort:
     ------
     InputError
         With every problem of the sheet: a missing or unknown column, a name that cannot be a
-        file name, an unknown tissue or assay, several entry points or none, FASTQ without its
-        mate, files that do not exist or are used twice, a sample or lane that occurs twice, and a
-        patient with two samples of one kind.
+        file name, an unknown tissue or assay, several entry points or none, second reads without
+        first, single reads among pairs, a molecular barcode that cannot be, files that do not
+        exist or are used twice, a sample or lane that occurs twice, and a patient with two samples
+        of one kind.
     """
     table = read_delimited(site.samples)
     _check_columns(table)
     problems: list[Problem] = []
     table = _with_expanded_paths(table, problems)
     unresolved = {(p.row, p.column) for p in problems}
-    samples = _samples_of(table, problems)
+    samples = _samples_of(table, problems, site.alignments == "realign")
     missing = _missing_files(table, study.simulated_folder)
     problems += [p for p in missing if (p.row, p.column) not in unresolved]
     problems += _repeated_files(table)
@@ -129,7 +133,7 @@ def _with_expanded_paths(table: DelimitedTable, problems: list[Problem]) -> Deli
     return DelimitedTable(table.path, table.columns, tuple(rows))
 
 
-def _samples_of(table: DelimitedTable, problems: list[Problem]) -> list[Sample]:
+def _samples_of(table: DelimitedTable, problems: list[Problem], realigned: bool) -> list[Sample]:
     """One `Sample` per name; the rows of a name must be lanes of one FASTQ sample."""
     grouped: dict[str, list[Row]] = defaultdict(list)
     for row in table.rows:
@@ -137,7 +141,7 @@ def _samples_of(table: DelimitedTable, problems: list[Problem]) -> list[Sample]:
         problems += faults
         if not faults:
             grouped[row.values["sample"]].append(row)
-    return [_sample_of(table.path, rows, problems) for rows in grouped.values()]
+    return [_sample_of(table.path, rows, problems, realigned) for rows in grouped.values()]
 
 
 def _row_problems(path: Path, row: Row) -> list[Problem]:
@@ -150,8 +154,9 @@ def _row_problems(path: Path, row: Row) -> list[Problem]:
     for column in ("patient", "sample"):
         if not NAME.fullmatch(row.values[column]):
             problem(column, f"'{row.values[column]}' cannot be a name", _NAME_RULE)
-    if (lane := value("lane")) and not NAME.fullmatch(lane):
-        problem("lane", f"'{lane}' cannot be a lane name", _NAME_RULE)
+    for column in ("lane", "library"):
+        if (name := value(column)) and not NAME.fullmatch(name):
+            problem(column, f"'{name}' cannot be a {column} name", _NAME_RULE)
     if row.values["tissue"] not in TISSUES:
         problem(
             "tissue", f"unknown tissue '{row.values['tissue']}'", f"Use {' or '.join(TISSUES)}."
@@ -181,14 +186,42 @@ def _row_problems(path: Path, row: Row) -> list[Problem]:
             f"Use one of: {', '.join(allowed)}.",
         )
     elif entries[0] == "fastq":
-        for present, absent in (("fastq_1", "fastq_2"), ("fastq_2", "fastq_1")):
-            if value(present) and not value(absent):
-                problem(
-                    absent,
-                    f"{present} is given without {absent}",
-                    "Give both files of the pair; single-end reads are not supported.",
-                )
+        if not value("fastq_1"):
+            problem(
+                "fastq_1",
+                "fastq_2 is given without fastq_1",
+                "Give both files of a pair; a single-end file stands in fastq_1.",
+            )
+        elif text := value("umi"):
+            _check_umi(text, bool(value("fastq_2")), problem)
+    for column in ("library", "umi"):
+        if value(column) and len(entries) == 1 and entries[0] != "fastq":
+            problem(
+                column,
+                f"{column} is given for a sample that enters as {entries[0]}",
+                f"Empty it; a {column} is told of FASTQ files only.",
+            )
     return problems
+
+
+def _check_umi(text: str, is_paired: bool, problem: Callable[[str, str, str], None]) -> None:
+    try:
+        umi = parse_umi(text)
+    except ValueError as error:
+        problem(
+            "umi",
+            str(error),
+            "Write LOCATION:LENGTH or LOCATION:LENGTH:SKIP with read1, read2 or per_read, for "
+            "example read1:8:2, or an index alone: index1, index2 or per_index.",
+        )
+        return
+    if umi.needs_pairs and not is_paired:
+        alone = ", ".join(name for name in LOCATIONS if not Umi(name).needs_pairs)
+        problem(
+            "umi",
+            f"the barcode stands in '{umi.location}', but the lane is single-end",
+            f"Give fastq_2, or a place that single reads have ({alone}).",
+        )
 
 
 def _entries_of(row: Row) -> list[Entry]:
@@ -199,7 +232,7 @@ def _entries_of(row: Row) -> list[Entry]:
     return given
 
 
-def _sample_of(path: Path, rows: list[Row], problems: list[Problem]) -> Sample:
+def _sample_of(path: Path, rows: list[Row], problems: list[Problem], realigned: bool) -> Sample:
     first = rows[0]
     entry = _entries_of(first)[0]
     name = first.values["sample"]
@@ -226,26 +259,7 @@ def _sample_of(path: Path, rows: list[Row], problems: list[Problem]) -> Sample:
                     "sample",
                 )
             )
-    lanes: dict[str, Lane] = {}
-    if entry == "fastq":
-        for row in rows:
-            if _entries_of(row) != ["fastq"]:
-                continue
-            lane = row.values.get("lane") or "L001"
-            if lane in lanes:
-                problems.append(
-                    Problem(
-                        f"sample '{name}' has lane '{lane}' twice "
-                        f"(first in row {lanes[lane].line})",
-                        "Give each pair of FASTQ files of a sample its own lane name, "
-                        "or rename the sample if it is another one.",
-                        path,
-                        row.line,
-                        "lane",
-                    )
-                )
-                continue
-            lanes[lane] = Lane(lane, row.values["fastq_1"], row.values["fastq_2"], row.line)
+    lanes = _lanes_of(path, rows, problems) if entry == "fastq" else ()
     file = "" if entry == "fastq" else first.values[entry]
     inside = first.values.get(f"{entry}_sample") or name
     return Sample(
@@ -255,10 +269,66 @@ def _sample_of(path: Path, rows: list[Row], problems: list[Problem]) -> Sample:
         assay=first.values["assay"],  # type: ignore[arg-type]
         entry=entry,
         line=first.line,
-        lanes=tuple(lanes.values()),
+        lanes=lanes,
         path=file,
         name_in_file="" if entry in ("fastq", "bam") else inside,
+        realigned=realigned and entry == "bam",
     )
+
+
+def _lanes_of(path: Path, rows: list[Row], problems: list[Problem]) -> tuple[Lane, ...]:
+    """Lanes of one FASTQ sample; all are pairs or all single, and a library has one barcode."""
+    lanes: dict[tuple[str, str], Lane] = {}
+    for row in rows:
+        if _entries_of(row) != ["fastq"]:
+            continue
+
+        def problem(column: str, what: str, remedy: str, line: int = row.line) -> None:
+            problems.append(Problem(what, remedy, path, line, column))
+
+        value = row.values.get
+        name = row.values["sample"]
+        text = value("umi")
+        lane = Lane(
+            lane=value("lane") or "L001",
+            fastq_1=value("fastq_1") or "",
+            fastq_2=value("fastq_2") or "",
+            line=row.line,
+            sample=name,
+            library=value("library") or name,
+            umi=parse_umi(text) if text else None,
+        )
+        of_library = "" if lane.library == name else f" of library '{lane.library}'"
+        if previous := lanes.get((lane.library, lane.lane)):
+            problem(
+                "lane",
+                f"sample '{name}' has lane '{lane.lane}'{of_library} twice "
+                f"(first in row {previous.line})",
+                "Give each pair of FASTQ files of a sample its own lane name, "
+                "or rename the sample if it is another one.",
+            )
+            continue
+        first = next(iter(lanes.values()), lane)
+        if lane.is_paired != first.is_paired:
+            kinds = {True: "pairs of reads", False: "single reads"}
+            problem(
+                "fastq_2",
+                f"sample '{name}' has {kinds[lane.is_paired]} here and "
+                f"{kinds[first.is_paired]} in row {first.line}",
+                "Give all lanes of a sample both files, or all one; or name two samples.",
+            )
+        same_library = next((n for n in lanes.values() if n.library == lane.library), lane)
+        if lane.umi != same_library.umi:
+            problem(
+                "umi",
+                f"library '{lane.library}' of sample '{name}' has the barcode "
+                f"'{lane.umi or ''}' here and '{same_library.umi or ''}' in row "
+                f"{same_library.line}",
+                "Write the same in all lanes of a library, or name its libraries in the "
+                "column library.",
+            )
+        lanes[lane.library, lane.lane] = lane
+    return tuple(lanes.values())
 
 
 def _missing_files(table: DelimitedTable, simulated: str | None) -> list[Problem]:

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveInt,
     StringConstraints,
     model_validator,
@@ -27,10 +28,12 @@ from ihdsi.yaml_documents import (
 )
 
 __all__ = [
+    "AlignmentSettings",
     "BiomarkerSettings",
     "ClinicalDictionary",
     "ClinicalVariable",
     "Contrast",
+    "CopyNumberSettings",
     "DisclosureOverrides",
     "DisclosureSettings",
     "Endpoint",
@@ -40,6 +43,9 @@ __all__ = [
     "Reference",
     "ReferenceFiles",
     "RunConfig",
+    "SampleChecks",
+    "SexCheck",
+    "SignatureSettings",
     "Simulation",
     "Site",
     "SomaticFilters",
@@ -97,6 +103,9 @@ class ReferenceFiles(_Document):
     )
     germline_resource: LocalPath | None = Field(
         None, description="VCF of population variants with INFO/AF, for example gnomAD."
+    )
+    panel_of_normals: LocalPath | None = Field(
+        None, description="VCF of alleles seen in normals elsewhere; somatic calls of them fail."
     )
     clinvar: LocalPath | None = Field(None, description="VCF of ClinVar with INFO/CLNSIG.")
     hotspots: LocalPath | None = Field(
@@ -181,6 +190,9 @@ class DisclosureSettings(_Document):
     maximum_parameter_share: Share = Field(
         0.2, description="Most model parameters per patient (or per event, for survival)."
     )
+    maximum_contribution: Share = Field(
+        0.5, description="Most that one patient may contribute to a mean of burdens or shares."
+    )
 
 
 class DisclosureOverrides(_Document):
@@ -190,6 +202,7 @@ class DisclosureOverrides(_Document):
     minimum_cell_count: PositiveInt | None = None
     zero_cells_allowed: bool | None = None
     maximum_parameter_share: Share | None = None
+    maximum_contribution: Share | None = None
 
 
 class QualityMetric(_Document):
@@ -197,26 +210,102 @@ class QualityMetric(_Document):
 
     assay: Literal["dna", "rna"]
     unit: str
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: float | None = Field(None, description="A sample below fails.")
+    maximum: float | None = Field(None, description="A sample above fails.")
+    warn_minimum: float | None = Field(None, description="A sample below gets a warning.")
+    warn_maximum: float | None = Field(None, description="A sample above gets a warning.")
     bins: tuple[float, ...] = Field(min_length=2)
     label: str = ""
+
+    @property
+    def warns(self) -> bool:
+        """Whether a value can get a warning."""
+        return self.warn_minimum is not None or self.warn_maximum is not None
 
     @model_validator(mode="after")
     def _increasing(self) -> QualityMetric:
         if any(left >= right for left, right in pairwise(self.bins)):
             raise ValueError("bins must increase")
+        names = ("minimum", "warn_minimum", "warn_maximum", "maximum")
+        given = [(name, limit) for name in names if (limit := getattr(self, name)) is not None]
+        for (low_name, low), (high_name, high) in pairwise(given):
+            if low > high:
+                raise ValueError(f"{low_name} must not exceed {high_name}")
         return self
 
 
-class SomaticFilters(_Document):
-    """Limits of the tumour–normal filter; see ihdsi.variants.somatic for the model."""
+class AlignmentSettings(_Document):
+    """How reads are aligned."""
 
+    aligner: Literal["bwa", "bwa-mem2", "minimap2"] = Field(
+        "bwa", description="The program; see ihdsi.alignment.aligners."
+    )
+
+
+class SexCheck(_Document):
+    """How the sex seen in the coverage is compared with the clinical table."""
+
+    variable: str = Field(description="Categorical clinical variable of the sex at birth.")
+    female: str = Field(description="Its level for two X chromosomes.")
+    male: str = Field(description="Its level for X and Y.")
+    minimum_female_x_ratio: float = Field(
+        0.75, gt=0, description="Least coverage of X relative to the autosomes with two X."
+    )
+    maximum_male_x_ratio: float = Field(
+        0.7, gt=0, description="Most coverage of X relative to the autosomes with one X."
+    )
+    minimum_male_y_ratio: float = Field(
+        0.1, gt=0, description="Least coverage of Y relative to the autosomes with a Y."
+    )
+
+
+class SampleChecks(_Document):
+    """How samples are compared with each other and with the clinical table."""
+
+    sex: SexCheck | None = Field(None, description="Without it the sex is not judged.")
+    minimum_site_frequency: float = Field(
+        0.1, ge=0, le=1, description="Least allele frequency of a common site."
+    )
+    maximum_site_frequency: float = Field(
+        0.9, ge=0, le=1, description="Largest allele frequency of a common site."
+    )
+    maximum_sites: PositiveInt = Field(5000, description="Most common sites, evenly spread.")
+    minimum_sites: PositiveInt = Field(
+        20, description="Fewest homozygous sites behind a concordance or a contamination."
+    )
+    minimum_depth: PositiveInt = Field(8, description="Fewest reads behind a genotype.")
+    minimum_base_quality: int = Field(20, ge=0, description="Phred of a base that counts.")
+    minimum_mapping_quality: int = Field(20, ge=0, description="Of a read that counts.")
+    same_person_percent: float = Field(
+        90, ge=0, le=100, description="Concordance from which two samples are of one person."
+    )
+    artefact_reads: PositiveInt = Field(
+        100_000, description="Most reads that are looked at for oxidation and deamination."
+    )
+
+
+class SomaticFilters(_Document):
+    """Limits of somatic calling and filtering; see ihdsi.variants.somatic_filters for the model."""
+
+    caller_fraction: Share = Field(
+        0.02, description="Fraction of alternate reads from which the caller proposes an allele."
+    )
+    caller_alternate_depth: PositiveInt = Field(
+        3, description="Alternate reads from which the caller proposes an allele."
+    )
+    caller_mapping_quality: int = Field(20, ge=0, description="Reads below are not looked at.")
+    caller_base_quality: int = Field(15, ge=0, description="Bases below are not looked at.")
     minimum_tumour_lod: float = Field(
         6.3, description="log10 odds of variant against error (Cibulskis et al. 2013)."
     )
     minimum_normal_lod: float = Field(
         2.3, description="log10 odds of reference against heterozygous in the normal."
+    )
+    minimum_normal_lod_known: float = Field(
+        5.5, description="The same at known germline alleles (MuTect's rule for dbSNP)."
+    )
+    known_germline_frequency: float = Field(
+        0.001, ge=0, le=1, description="Population frequency from which an allele is known."
     )
     maximum_normal_fraction: float = Field(0.02, ge=0, le=1)
     maximum_normal_ratio: float = Field(
@@ -229,6 +318,42 @@ class SomaticFilters(_Document):
     minimum_mapping_quality: float = Field(30, ge=0, description="Mean of alternate reads.")
     minimum_strand_p_value: float = Field(
         0.001, ge=0, le=1, description="Fisher's exact test of strand by allele."
+    )
+    minimum_end_distance: float = Field(
+        5, ge=0, description="Median bases between the allele and the nearer end of its reads."
+    )
+    minimum_slippage_units: PositiveInt = Field(
+        8, description="Repeat units from which an indel of them may be polymerase slippage."
+    )
+    slippage_rate: float = Field(
+        0.05, gt=0, lt=1, description="Share of molecules in which it may slip there."
+    )
+    minimum_panel_normals: PositiveInt = Field(
+        2, description="Other normals of the site that show the allele, at least so many."
+    )
+    minimum_panel_share: float = Field(
+        0.05, ge=0, le=1, description="And at least this share of them."
+    )
+    minimum_shared_reads: float = Field(
+        0.7,
+        gt=0.5,
+        le=1,
+        description="Of the reads with either of two neighbouring substitutions, those with both.",
+    )
+    somatic_prior: float = Field(
+        3e-6, gt=0, lt=1, description="Somatic variants a base (Cibulskis et al. 2013)."
+    )
+    unlisted_population_frequency: float = Field(
+        1e-6, gt=0, lt=1, description="Of an allele that the germline resource does not hold."
+    )
+    heterozygosity: float = Field(
+        0.001,
+        gt=0,
+        lt=1,
+        description="Heterozygous germline variants a base; used without a germline resource.",
+    )
+    maximum_germline_lod: float = Field(
+        0.0, description="log10 odds of germline against somatic, for tumours without a normal."
     )
 
 
@@ -288,11 +413,101 @@ class GermlineFilters(_Document):
     )
 
 
+class SignatureSettings(_Document):
+    """Which mutational signatures tumours are fitted to; see ihdsi.variants.signatures."""
+
+    signatures: tuple[Annotated[str, StringConstraints(pattern=r"^SBS\d+[a-z]?$")], ...] = Field(
+        # Those that were found in urothelial carcinoma (Alexandrov et al. 2020, Nature 578:94,
+        # figure 3, Bladder-TCC); version 3.4 has split SBS40, whose part a is the common one.
+        ("SBS1", "SBS2", "SBS5", "SBS8", "SBS13", "SBS29", "SBS40a"),
+        min_length=1,
+        description="COSMIC signatures that may contribute.",
+    )
+    groups: dict[Identifier, tuple[str, ...]] = Field(
+        default={"apobec": ("SBS2", "SBS13"), "clock_like": ("SBS1", "SBS5")},
+        description="Signatures whose shares are added up and summarised.",
+    )
+    cosmic_version: Literal["3", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6"] = "3.4"
+    build: Literal["GRCh37", "GRCh38"] = Field(
+        "GRCh38", description="Build whose trinucleotides COSMIC's signatures refer to."
+    )
+    opportunities: Literal["targets", "exome", "genome"] = Field(
+        "targets", description="Whose trinucleotides the signatures are rescaled to."
+    )
+    estimator: Literal["least_squares", "maximum_likelihood"] = Field(
+        "least_squares", description="How exposures are fitted where every context is known."
+    )
+    minimum_mutations: PositiveInt = Field(
+        20, description="Single-base substitutions that a patient needs for an estimate."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SignatureSettings:
+        if len(set(self.signatures)) != len(self.signatures):
+            raise ValueError("a signature is listed twice")
+        for name, members in self.groups.items():
+            absent = [member for member in members if member not in self.signatures]
+            if absent:
+                raise ValueError(f"groups.{name} names {absent[0]}, which is not in signatures")
+            if not members or len(set(members)) != len(members):
+                raise ValueError(f"groups.{name} must name signatures, each once")
+        return self
+
+
+class CopyNumberSettings(_Document):
+    """How copy number is measured and called; see ihdsi.variants.copy_number.
+
+    The defaults are those of CNVkit 0.9 (Talevich et al. 2016), where it has one.
+    """
+
+    target_bin_size: PositiveInt = Field(
+        267, description="Mean size in bp of the bins that targets are split into."
+    )
+    off_target_bin_size: NonNegativeInt = Field(
+        150_000,
+        description="Mean size in bp of the bins between targets; 0 for amplicons, which have no "
+        "reads there.",
+    )
+    genome_bin_size: PositiveInt = Field(
+        2000, description="Size in bp of the bins of a genome, where there are no targets."
+    )
+    segmentation: Literal["haar", "cbs", "hmm-tumor"] = Field(
+        "haar", description="How bins are joined to segments; cbs needs R with DNAcopy."
+    )
+    minimum_bins: PositiveInt = Field(3, description="Bins without which a gene is not assessed.")
+    focal_p_value: Share = Field(
+        0.001,
+        description="p-value up to which a gene differs from its segments and is called from its "
+        "own bins.",
+    )
+    deletion_threshold: float = Field(-1.1, description="log2 ratio up to which: deletion.")
+    loss_threshold: float = Field(-0.25, description="log2 ratio up to which: loss.")
+    gain_threshold: float = Field(0.2, description="log2 ratio above which: gain.")
+    amplification_threshold: float = Field(
+        0.7, description="log2 ratio above which: amplification."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CopyNumberSettings:
+        thresholds = (
+            self.deletion_threshold,
+            self.loss_threshold,
+            0.0,
+            self.gain_threshold,
+            self.amplification_threshold,
+        )
+        if any(left >= right for left, right in pairwise(thresholds)):
+            raise ValueError("thresholds must increase: deletion, loss, 0, gain, amplification")
+        return self
+
+
 class VariantSettings(_Document):
     """How variants are filtered."""
 
     somatic: SomaticFilters = SomaticFilters()
     germline: GermlineFilters = GermlineFilters()
+    signatures: SignatureSettings = SignatureSettings()
+    copy_number: CopyNumberSettings = CopyNumberSettings()
 
 
 class MetaSettings(_Document):
@@ -335,6 +550,8 @@ class Study(_Document):
     endpoints: dict[Identifier, Endpoint] = Field(default_factory=dict)
     disclosure: DisclosureSettings
     quality_control: dict[Identifier, QualityMetric] = Field(default_factory=dict)
+    alignment: AlignmentSettings = AlignmentSettings()
+    sample_checks: SampleChecks = SampleChecks()
     variants: VariantSettings = VariantSettings()
     meta: MetaSettings = MetaSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
@@ -368,6 +585,8 @@ class Study(_Document):
             if endpoint.time not in variables or variables[endpoint.time].type != "number":
                 raise ValueError(f"{where}.time must be a numeric clinical variable")
             self._known(endpoint.covariates, where)
+        if (sex := self.sample_checks.sex) is not None:
+            categorical(sex.variable, "sample_checks.sex", (sex.female, sex.male))
         if self.simulated and self.simulation is None:
             raise ValueError("a simulated study needs the key 'simulation' with a seed")
         if self.simulated and not (self.contrasts and self.endpoints):
@@ -398,6 +617,10 @@ class Site(_Document):
     study: Identifier
     study_version: str = Field(description="The protocol version that the site has agreed to.")
     samples: LocalPath = Field(description="Sample sheet (TSV).")
+    alignments: Literal["reuse", "realign"] = Field(
+        "reuse",
+        description="Whether given BAM and CRAM files are used as they are or aligned anew.",
+    )
     clinical: LocalPath | None = Field(None, description="Clinical table in local codes.")
     codebook: LocalPath | None = Field(None, description="How local codes map to the study's.")
     disclosure: DisclosureOverrides = DisclosureOverrides()

@@ -66,19 +66,52 @@ def test_the_federation_gives_the_real_pooled_counts_exactly(federation, shared)
         infer_schema=False,
         quote_char=None,
     )
-    truth = maf.group_by("Hugo_Symbol").agg(
-        n=pl.col("Tumor_Sample_Barcode").n_unique(),
-        missense=pl.col("Tumor_Sample_Barcode")
-        .filter(pl.col("Variant_Classification") == "Missense_Mutation")
-        .n_unique(),
-    )
+    truth = maf.group_by("Hugo_Symbol").agg(n=pl.col("Tumor_Sample_Barcode").n_unique())
     both = anywhere.join(truth, left_on="gene_name", right_on="Hugo_Symbol", how="left")
     assert both.height >= 50
     assert both.filter(pl.col("n_altered") != pl.col("n").fill_null(0)).is_empty()
-    missense = pooled.filter(alteration_class="missense", stratum="all").join(
-        truth, left_on="gene_name", right_on="Hugo_Symbol", how="left"
+
+    # Hotspots by a look-up written for this test: single residues, spelt as the file spells them.
+    listed = pl.read_csv(
+        federation / "resources/hotspots.tsv", separator="\t", infer_schema=False
+    ).filter(pl.col("kind") == "protein")
+    rows = listed.select("gene_name", "reference", "position", "alternate").rows()
+    exact = {row for row in rows if row[3]}
+    spelt = exact | {
+        (*row[:3], residue) for row in rows if not row[3] for residue in "ACDEFGHIKLMNPQRSTVWY"
+    }
+    single = maf["Protein_Change"].str.extract_groups(r"^p\.([A-Z])(\d+)([A-Z])$").struct.unnest()
+    changes = zip(maf["Hugo_Symbol"], *(single[name] for name in "123"), strict=True)
+    # At the border of an exon a listed exchange is a Splice_Site of this file (PIK3CA G118D).
+    is_hotspot = [
+        change in (spelt if kind == "Missense_Mutation" else exact)
+        for change, kind in zip(changes, maf["Variant_Classification"], strict=True)
+    ]
+    missense = maf.with_columns(
+        alteration_class=pl.when(pl.Series(is_hotspot))
+        .then(pl.lit("hotspot"))
+        .when(pl.col("Variant_Classification") == "Missense_Mutation")
+        .then(pl.lit("missense"))
+    ).filter(pl.col("alteration_class").is_not_null())
+    by_class = missense.group_by("Hugo_Symbol", "alteration_class").agg(
+        n=pl.col("Tumor_Sample_Barcode").n_unique()
     )
-    assert missense.filter(pl.col("n_altered") != pl.col("missense").fill_null(0)).is_empty()
+    classes = pooled.filter(
+        pl.col("alteration_class").is_in(["missense", "hotspot"]), stratum="all"
+    ).join(
+        by_class,
+        left_on=["gene_name", "alteration_class"],
+        right_on=["Hugo_Symbol", "alteration_class"],
+        how="left",
+    )
+    assert classes.filter(pl.col("n_altered") != pl.col("n").fill_null(0)).is_empty()
+    hotspots = dict(
+        classes.filter(alteration_class="hotspot").select("gene_name", "n_altered").iter_rows()
+    )
+    # S249C 29, Y373C 8, G370C 5, R248C 3, S371C 2, K650E 2, G380R 2 and combinations.
+    assert hotspots["FGFR3"] >= 45
+    assert hotspots["PIK3CA"] >= 50
+    assert hotspots["KDM6A"] == 0
 
 
 def test_strata_of_the_federation_add_up(federation, shared):
@@ -93,3 +126,17 @@ def test_strata_of_the_federation_add_up(federation, shared):
     assert both.height == everyone.height
     assert (both["n_assessed"] == both["n_assessed_by_sex"]).all()
     assert (both["n_altered"] == both["n_altered_by_sex"]).all()
+
+
+def test_the_federation_sees_apobec_mutagenesis_without_a_genome(federation):
+    burden = pl.read_parquet(federation / "results/tcga_blca/meta/mutation_burden.parquet")
+    pooled = burden.filter(
+        pl.col("site").is_null(), measure="signature_share_apobec", stratum_variable="all"
+    )
+    # Hospitals with a single patient have no variance, and so no row.
+    assert pooled["n"].item() > 350
+    assert pooled["n_sites"].item() > 20
+    assert pooled["confidence_low"].item() > 0.45
+    assert pooled["confidence_high"].item() < 0.65
+    # Without targets nothing is known of the sequenced megabases.
+    assert burden.filter(unit="1/Mb").is_empty()

@@ -6,6 +6,8 @@ import polars as pl
 import pytest
 
 from ihdsi.annotation import (
+    TRANSCRIPT_SCHEMA,
+    coding_transcripts,
     gene_catalogue,
     load_transcript_to_gene,
     read_gene_catalogue,
@@ -325,3 +327,66 @@ def test_transcripts_from_sequences_stand_for_themselves(tmp_path, compress):
     names = ["ENST00000269305", "ENST00000456328", "ENST00000381192"]
     assert mapping.columns == ["transcript_id", "gene_id", "gene_name"]
     assert mapping.rows() == [(name,) * 3 for name in names]
+
+
+# --- coding transcripts -------------------------------------------------------------------------
+
+
+def coding_gff3(tmp_path, *transcripts, strand="+"):
+    """A gene whose transcripts are (id, attributes, CDS parts as (start, end, phase))."""
+    lines = [("gene", 1, 900, ".", f"ID=gene:{TP53};Name=TP53;gene_id={TP53}")]
+    for name, tags, parts in transcripts:
+        lines.append(("mRNA", 1, 900, ".", f"ID=transcript:{name};Parent=gene:{TP53}{tags}"))
+        lines += [("CDS", s, e, phase, f"Parent=transcript:{name}") for s, e, phase in parts]
+    path = tmp_path / "coding.gff3"
+    path.write_text(
+        "".join(f"17\tx\t{k}\t{s}\t{e}\t.\t{strand}\t{p}\t{a}\n" for k, s, e, p, a in lines)
+    )
+    return path
+
+
+@pytest.mark.parametrize(("strand", "start"), [("+", 101), ("-", 330)])
+def test_start_codons_on_both_strands(tmp_path, strand, start):
+    # The phase of the first part is that at the end where translation starts.
+    parts = [(101, 140, 0 if strand == "+" else 2), (301, 330, 1 if strand == "+" else 0)]
+    path = coding_gff3(tmp_path, ("ENST1", "", parts[::-1]), strand=strand)
+    found = coding_transcripts(path)
+    assert found.schema == TRANSCRIPT_SCHEMA
+    assert found.rows() == [("ENST1", TP53, "TP53", "17", strand, start, 70, True)]
+
+
+def test_an_incomplete_start_has_no_start_codon(tmp_path):
+    path = coding_gff3(tmp_path, ("ENST1", "", [(101, 140, 1)]))
+    assert coding_transcripts(path)["start_codon"].to_list() == [None]
+
+
+@pytest.mark.parametrize(
+    ("tags", "representative"),
+    [
+        (("", "", ""), "ENST2"),
+        ((";tag=basic,Ensembl_canonical", "", ""), "ENST1"),
+        ((";tag=basic,Ensembl_canonical", "", ";tag=basic,MANE_Select"), "ENST3"),
+    ],
+)
+def test_the_representative_transcript(tmp_path, tags, representative):
+    lengths = (30, 60, 60)
+    path = coding_gff3(
+        tmp_path,
+        *(
+            (f"ENST{i}", tag, [(101, 100 + length, 0)])
+            for i, (tag, length) in enumerate(zip(tags, lengths, strict=True), 1)
+        ),
+    )
+    found = coding_transcripts(path)
+    assert found.filter("is_representative")["transcript_id"].to_list() == [representative]
+
+
+def test_coding_transcripts_of_a_gtf(tmp_path):
+    ids = f'gene_id "{TP53}.5"; transcript_id "ENST1.2"; gene_name "TP53";'
+    path = tmp_path / "a.gtf"
+    path.write_text(
+        f'17\tx\tgene\t1\t900\t.\t-\t.\tgene_id "{TP53}.5"; gene_name "TP53";\n'
+        f'17\tx\ttranscript\t1\t900\t.\t-\t.\t{ids} tag "basic"; tag "MANE_Select";\n'
+        f"17\tx\tCDS\t101\t130\t.\t-\t0\t{ids}\n"
+    )
+    assert coding_transcripts(path).rows() == [("ENST1", TP53, "TP53", "17", "-", 130, 30, True)]

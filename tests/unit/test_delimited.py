@@ -2,7 +2,7 @@
 
 import pytest
 
-from ihdsi.delimited import read_delimited
+from ihdsi.delimited import line_of_path, read_delimited
 from ihdsi.errors import InputError
 
 
@@ -135,3 +135,16 @@ def test_all_faults_of_the_rows_come_together(sheet):
     with pytest.raises(InputError, match="3 problems in the input") as caught:
         read_delimited(sheet)
     assert [p.row for p in caught.value.problems] == [2, 3, 4]
+
+
+def test_the_line_that_names_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("FOLDER", "/data")
+    sheet = tmp_path / "samples.tsv"
+    sheet.write_text("sample\tbam\nA\ta.bam\nB\t${FOLDER}/b.bam\n")
+    assert line_of_path(sheet, "bam", "a.bam") == 2
+    assert line_of_path(sheet, "bam", "/data/b.bam") == 3
+    assert line_of_path(sheet, "bam", "c.bam") is None
+    assert line_of_path(sheet, "vcf", "a.bam") is None
+    assert line_of_path(tmp_path / "absent.tsv", "bam", "a.bam") is None
+    monkeypatch.delenv("FOLDER")
+    assert line_of_path(sheet, "bam", "c.bam") is None

@@ -1,30 +1,32 @@
-"""A name that a given file does not hold is said with the sheet's row, before any job."""
+"""What a given file says of itself is held against the sheet and the genome, before any job."""
 
 import gzip
 
 import pysam
 import pytest
 
-from ihdsi.given_files import absent_names
+from given_files import (
+    LENGTHS,
+    cut,
+    read_group,
+    row,
+    write_bam,
+    write_fastq,
+    write_genome,
+    write_sheet,
+    write_vcf,
+)
+from ihdsi.given_files import faults_of_given_files
 from ihdsi.sheets import read_cohort
-from ihdsi.study import Site
+from ihdsi.study import ReferenceFiles, Site
 
 
 @pytest.fixture
-def cohort(folder, tiny_study):
-    header = pysam.VariantHeader()
-    header.contigs.add("chr1", length=1000)
-    for name in ("TUMOR", "NORMAL"):
-        header.add_sample(name)
-    with pysam.VariantFile(str(folder / "calls.vcf.gz"), "wz", header=header):
-        pass
-    (folder / "counts.tsv").write_text("# made elsewhere\ngene_id\tS1\tS2\nENSG1\t1\t2\n")
-    with gzip.open(folder / "counts.tsv.gz", "wt") as target:
-        target.write("gene_id\tS1\n")
+def read(folder, tiny_study):
+    """Read a sheet of these rows, each a mapping of its filled columns."""
 
-    def read(*rows):
-        lines = ["patient\tsample\ttissue\tassay\tvcf\tvcf_sample\tcounts\tcounts_sample"]
-        (folder / "samples.tsv").write_text("\n".join([*lines, *rows]) + "\n")
+    def cohort_of(*rows):
+        write_sheet(folder / "samples.tsv", rows)
         site = Site(
             site="alpha",
             title="Alpha",
@@ -35,41 +37,185 @@ def cohort(folder, tiny_study):
         )
         return read_cohort(site, tiny_study)
 
+    return cohort_of
+
+
+@pytest.fixture
+def cohort(folder, read):
+    write_vcf("calls.vcf.gz", ["TUMOR", "NORMAL"], n=0)
+    (folder / "counts.tsv").write_text("# made elsewhere\ngene_id\tS1\tS2\nENSG1\t1\t2\n")
+    with gzip.open("counts.tsv.gz", "wt") as target:
+        target.write("gene_id\tS1\n")
     return read
 
 
 def test_names_that_are_there(cohort):
     rows = (
-        "P1\tP1-T\ttumour\tdna\tcalls.vcf.gz\tTUMOR\t\t",
-        "P1\tP1-N\tnormal\tdna\tcalls.vcf.gz\tNORMAL\t\t",
-        "P1\tP1-R\ttumour\trna\t\t\tcounts.tsv\tS2",
-        "P2\tP2-R\ttumour\trna\t\t\tcounts.tsv.gz\tS1",
+        row("P1-T", vcf="calls.vcf.gz", vcf_sample="TUMOR"),
+        row("P1-N", "normal", vcf="calls.vcf.gz", vcf_sample="NORMAL"),
+        row("P1-R", assay="rna", counts="counts.tsv", counts_sample="S2"),
+        row("P2-R", assay="rna", counts="counts.tsv.gz", counts_sample="S1"),
     )
-    assert absent_names(cohort(*rows)) == []
+    assert faults_of_given_files(cohort(*rows)) == []
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "held"),
+    ("sample", "column", "held"),
     [
-        ("P1\tP1-T\ttumour\tdna\tcalls.vcf.gz\tTUMOUR\t\t", "vcf_sample", "TUMOR, NORMAL"),
-        ("P1\tP1-N\tnormal\tdna\tcalls.vcf.gz\t\t\t", "vcf_sample", "TUMOR, NORMAL"),
-        ("P1\tP1-R\ttumour\trna\t\t\tcounts.tsv\tS3", "counts_sample", "gene_id, S1, S2"),
+        (row("P1-T", vcf="calls.vcf.gz", vcf_sample="TUMOUR"), "vcf_sample", "TUMOR, NORMAL"),
+        (row("P1-N", "normal", vcf="calls.vcf.gz"), "vcf_sample", "TUMOR, NORMAL"),
+        (
+            row("P1-R", assay="rna", counts="counts.tsv", counts_sample="S3"),
+            "counts_sample",
+            "gene_id, S1, S2",
+        ),
     ],
 )
-def test_names_that_are_not(cohort, row, column, held):
-    (problem,) = absent_names(cohort(row))
+def test_names_that_are_not(cohort, sample, column, held):
+    (problem,) = faults_of_given_files(cohort(sample))
     assert (str(problem.file), problem.row, problem.column) == ("samples.tsv", 2, column)
     assert f"it holds: {held}" in problem.what
     assert column in problem.remedy
 
 
-def test_a_file_that_is_no_vcf(cohort, folder):
+def test_a_file_that_is_no_vcf(read, folder):
     (folder / "other.vcf").write_text("not a VCF\n")
-    (problem,) = absent_names(cohort("P1\tP1-T\ttumour\tdna\tother.vcf\tX\t\t"))
+    (problem,) = faults_of_given_files(read(row("P1-T", vcf="other.vcf")))
     assert (problem.row, problem.column) == (2, "vcf")
-    assert "cannot be read" in problem.what
+    assert "is no VCF or BCF" in problem.what
 
 
 def test_files_that_a_simulation_makes_later_are_not_opened(cohort, folder):
-    good = cohort("P1\tP1-T\ttumour\tdna\tcalls.vcf.gz\tX\t\t")
-    assert absent_names(good, simulated="calls") == []
+    write_genome("results.fa", index=True)
+    for name in ("calls.fq", "calls.bam"):
+        (folder / name).touch()
+    rows = (
+        row("P1-T", vcf="calls.vcf.gz", vcf_sample="X"),
+        row("P2-T", fastq_1="calls.fq", fastq_2="calls.vcf.gz"),
+        row("P3-T", bam="calls.bam"),
+    )
+    reference = ReferenceFiles(genome="calls.fa", targets="calls.bed")
+    assert faults_of_given_files(cohort(*rows), reference, simulated="calls") == []
+    assert len(faults_of_given_files(cohort(*rows), reference)) == 4
+
+
+@pytest.fixture
+def genome(folder):
+    write_genome("genome.fa", index=True)
+    return ReferenceFiles(genome="genome.fa")
+
+
+def test_whole_files_on_the_genome(read, genome):
+    for mate in (1, 2):
+        write_fastq(f"R{mate}.fq.gz", mate)
+    write_bam("n.bam", groups=[read_group("any")])
+    write_vcf("calls.vcf.gz", ["P2-T"])
+    cohort = read(
+        row("P1-T", fastq_1="R1.fq.gz", fastq_2="R2.fq.gz"),
+        row("P1-N", "normal", bam="n.bam"),
+        row("P2-T", vcf="calls.vcf.gz"),
+    )
+    assert faults_of_given_files(cohort, genome) == []
+
+
+def test_one_problem_a_file_with_its_row(read, genome, folder):
+    write_fastq("R1.fq.gz", 1)
+    write_fastq("R2.fq.gz", 2, run="OTHER")
+    (folder / "empty.fq").touch()
+    write_fastq("R3.fq.gz", 1)
+    write_bam("cut.bam")
+    cut("cut.bam")
+    write_bam("hg.bam", {"chr1": 249_250_621})
+    write_vcf("calls.vcf", ["P3-T", "P4-T"], lengths={"1": 3000})
+    cohort = read(
+        row("P1-T", lane="A", fastq_1="R1.fq.gz", fastq_2="R2.fq.gz"),
+        row("P1-T", lane="B", fastq_1="R3.fq.gz", fastq_2="empty.fq"),
+        row("P1-N", "normal", bam="cut.bam"),
+        row("P2-N", "normal", bam="hg.bam"),
+        row("P3-T", vcf="calls.vcf"),
+        row("P4-T", vcf="calls.vcf"),
+    )
+    problems = faults_of_given_files(cohort, genome)
+    assert [(p.row, p.column) for p in problems] == [
+        (2, "fastq_2"),
+        (3, "fastq_2"),
+        (4, "bam"),
+        (5, "bam"),
+        (6, "vcf"),
+    ]
+    said = [problem.what for problem in problems]
+    assert "they are no mates" in said[0]
+    assert "is empty" in said[1]
+    assert "is truncated" in said[2]
+    assert "another genome" in said[3]
+    assert "names chromosomes otherwise" in said[4]
+
+
+def test_without_an_index_the_genome_is_left_to_the_jobs(read, folder):
+    write_genome("plain.fa", index=False)
+    write_bam("hg.bam", {"chr1": 249_250_621})
+    write_vcf("calls.vcf", ["P2-T"], lengths={"1": 3000})
+    cohort = read(row("P1-N", "normal", bam="hg.bam"), row("P2-T", vcf="calls.vcf"))
+    for reference in (None, ReferenceFiles(), ReferenceFiles(genome="plain.fa")):
+        assert faults_of_given_files(cohort, reference) == []
+
+
+def test_only_contigs_with_targets_must_agree(read, genome, folder):
+    write_bam("part.bam", {"chr1": 3000})
+    cohort = read(row("P1-N", "normal", bam="part.bam"))
+    (problem,) = faults_of_given_files(cohort, genome)
+    assert "it has no contig chr2" in problem.what
+    (folder / "targets.bed").write_text("chr1\t10\t60\n")
+    reference = ReferenceFiles(genome="genome.fa", targets="targets.bed")
+    assert faults_of_given_files(cohort, reference) == []
+
+
+def test_alignments_of_a_site_must_go_together(read, genome):
+    group = read_group("S", "H1", LB="lib", PU="FLOWCELL.1")
+    write_bam("a.bam", groups=[group])
+    write_bam("b.bam", groups=[group])
+    write_bam("c.bam", dict.fromkeys(reversed(LENGTHS), 3000))
+    cohort = read(
+        row("P1-N", "normal", bam="a.bam"),
+        row("P2-N", "normal", bam="b.bam"),
+        row("P3-N", "normal", bam="c.bam"),
+    )
+    problems = faults_of_given_files(cohort, genome)
+    assert [problem.row for problem in problems] == [3, 4]
+    assert "have the same read group" in problems[0].what
+    assert "numbers the contigs otherwise than a.bam" in problems[1].what
+
+
+def test_read_group_ids_of_a_pair_and_of_normals(read, genome):
+    for name, number in (("t", "1"), ("n", "1"), ("o", "1"), ("m", "2")):
+        write_bam(f"{name}.bam", groups=[read_group(name, number)])
+    pair = read(row("P1-T", bam="t.bam"), row("P1-N", "normal", bam="n.bam"))
+    (problem,) = faults_of_given_files(pair, genome)
+    assert (problem.row, problem.column) == (2, "bam")
+    assert "t.bam and n.bam (P1-N) both have a read group with the ID '1'" in problem.what
+    normals = read(
+        row("P1-N", "normal", bam="n.bam"),
+        row("P2-N", "normal", bam="o.bam"),
+        row("P3-N", "normal", bam="m.bam"),
+    )
+    assert faults_of_given_files(normals, genome) == []
+    (problem,) = faults_of_given_files(normals, genome, normals_in_one_stream=True)
+    assert problem.row == 3
+
+
+def test_archive_names_of_rna_mates_pass(read, genome):
+    for mate in (1, 2):
+        with pysam.BGZFile(f"R{mate}.fq.gz", "wb") as target:
+            target.write(b"@SRR1.7.%d\nACGT\n+\nIIII\n" % mate)
+    files = {"fastq_1": "R1.fq.gz", "fastq_2": "R2.fq.gz"}
+    assert faults_of_given_files(read(row("P1-R", assay="rna", **files)), genome) == []
+    (problem,) = faults_of_given_files(read(row("P1-T", **files)), genome)
+    assert "they are no mates" in problem.what
+
+
+def test_a_broken_matrix(read):
+    with gzip.open("counts.tsv.gz", "wt") as target:
+        target.write("gene_id\tS1\n" * 1000)
+    cut("counts.tsv.gz", 0.1)
+    (problem,) = faults_of_given_files(read(row("P1-R", assay="rna", counts="counts.tsv.gz")))
+    assert (problem.row, problem.column) == (2, "counts")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pysam
 import pytest
 
 from ihdsi.plan import load_plan
@@ -25,8 +26,10 @@ class Project:
         self.write_yaml = write_yaml
         self.config = {"study": "study.yaml", "sites": ["alpha/site.yaml", "beta/site.yaml"]}
         self.study["reference"] |= {"genome": "genome.fa", "annotation": "genes.gff3"}
-        for name in ("genome.fa", "genes.gff3", "reads_1.fq", "reads_2.fq"):
+        for name in ("genome.fa", "genes.gff3"):
             (folder / name).touch()
+        for name in ("reads_1.fq", "reads_2.fq"):
+            (folder / name).write_text("@read\nACGT\n+\nIIII\n")
         columns = "CHROM POS ID REF ALT QUAL FILTER INFO FORMAT B1-T B1-N".replace(" ", "\t")
         (folder / "calls.vcf").write_text(f"##fileformat=VCFv4.2\n#{columns}\n")
         self.site("alpha", ["A1\tA1-T\ttumour\tdna\treads_1.fq\treads_2.fq\t"])
@@ -93,7 +96,8 @@ def test_a_good_run(project):
         "Study tiny version 1.0: A tiny study",
         "Run here: sites alpha, beta; coordinator no",
     ]
-    assert lines[2].startswith("Site alpha (Alpha): 1 patients, 1 samples, ")
+    assert lines[2] == "DNA: aligned with bwa; whole genome, no targets"
+    assert lines[3].startswith("Site alpha (Alpha): 1 patients, 1 samples, ")
     assert "    B1-T: tumour DNA from VCF calls.vcf → somatic variants taken as given" in lines
 
 
@@ -245,7 +249,7 @@ def test_reference_files_of_a_simulated_study_are_made_later(project):
 )
 def test_a_reference_file_that_the_sheet_needs(project, refused_plan, sheet, given, key, text):
     for name in ("b_1", "b_2"):
-        Path(name).touch()
+        Path(name).write_text("@read\nACGT\n+\nIIII\n")
     project.site("beta", [sheet])
     project.config["sites"] = ["beta/site.yaml"]
     for name in {"genome", "annotation"} - set(given):
@@ -271,8 +275,74 @@ def test_a_reference_file_that_the_sheet_needs(project, refused_plan, sheet, giv
 )
 def test_reference_files_that_are_enough(project, sheet, reference):
     for name in ("b_1", "b_2"):
-        Path(name).touch()
+        Path(name).write_text("@read\nACGT\n+\nIIII\n")
     project.site("beta", [sheet])
     project.config["sites"] = ["beta/site.yaml"]
     project.study["reference"] = {"name": "build-1"} | reference
     assert project.load().study.reference.paths == reference
+
+
+def test_a_signature_that_cosmic_lacks(project, refused_plan):
+    project.study["variants"] = {"signatures": {"signatures": ["SBS2", "SBS400"], "groups": {}}}
+    project.write_yaml(project.study, "study.yaml")
+    refused_plan(
+        file="study.yaml",
+        row=line_of("study.yaml", "  signatures:"),
+        column="variants.signatures",
+        text="COSMIC version 3.4 has no signature SBS400",
+    )
+
+
+def known_variants(path, field, compress=True):
+    header = pysam.VariantHeader()
+    header.contigs.add("1", length=100)
+    header.info.add(field, "A", "Float", "x")
+    with pysam.VariantFile(str(path), "wz" if compress else "w", header=header):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "compress", "text"),
+    [
+        ("germline_resource", "AC", True, "holds no INFO/AF"),
+        ("germline_resource", "AF", False, "is not compressed by bgzip"),
+        ("clinvar", "CLNDN", True, "holds no INFO/CLNSIG"),
+    ],
+)
+def test_known_variants_are_looked_into(project, refused_plan, key, field, compress, text):
+    name = "known.vcf.gz" if compress else "known.vcf"
+    path = project.folder / name
+    known_variants(path, field, compress)
+    project.study["reference"][key] = name
+    project.write_yaml(project.study, "study.yaml")
+    refused_plan(
+        file="study.yaml",
+        row=line_of("study.yaml", f"  {key}: {name}"),
+        column=f"reference.{key}",
+        text=text,
+    )
+    known_variants(path.with_suffix(".gz"), "AF" if key == "germline_resource" else "CLNSIG")
+    project.study["reference"][key] = path.with_suffix(".gz").name
+    project.load()
+
+
+def test_no_variants_at_all(project, refused_plan):
+    (project.folder / "known.vcf.gz").write_text("no VCF")
+    project.study["reference"]["clinvar"] = "known.vcf.gz"
+    project.write_yaml(project.study, "study.yaml")
+    refused_plan(
+        file="study.yaml",
+        row=line_of("study.yaml", "  clinvar: known.vcf.gz"),
+        column="reference.clinvar",
+        text="cannot be read",
+    )
+
+
+def test_a_studys_own_hotspots_are_read_before_the_run(project, refused_plan):
+    path = project.folder / "hotspots.tsv"
+    header = "gene_name\tkind\tposition\treference\talternate\tsource\n"
+    path.write_text(f"{header}FGFR3\tprotein\tS249\tS\tC\tChang 2016\n")
+    project.study["reference"]["hotspots"] = "hotspots.tsv"
+    refused_plan(file="hotspots.tsv", row=2, column="position", text="'S249' is no position")
+    path.write_text(f"{header}FGFR3\tprotein\t249\tS\tC\tChang 2016\n")
+    project.load()

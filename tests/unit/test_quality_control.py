@@ -8,10 +8,12 @@ import subprocess
 import polars as pl
 import pytest
 
-from germline_files import call_set, record
 from ihdsi.quality_control import (
+    DECISIONS_SCHEMA,
     METRICS_SCHEMA,
     alignment_quality,
+    decide_samples,
+    excluded_patients,
     expression_quality,
     gather_quality,
     germline_quality,
@@ -19,6 +21,7 @@ from ihdsi.quality_control import (
     mapping_quality,
     metric_rows,
     somatic_quality,
+    without_patients,
 )
 from ihdsi.study import QualityMetric
 from ihdsi.variants.somatic import SOMATIC_SCHEMA
@@ -62,13 +65,28 @@ SOMATIC = pl.DataFrame(
     schema=SOMATIC_SCHEMA,
     orient="row",
 )
+STATISTICS = """# This file was produced by bcftools stats (1.16+htslib-1.16)
+SN\t0\tnumber of samples:\t3
+SN\t0\tnumber of records:\t8
+# PSC, Per-sample counts.
+PSC\t0\ta-normal\t3\t1\t1\t2\t1\t1\t60.1\t0\t0\t0\t2
+PSC\t0\tb\t0\t0\t0\t0\t0\t0\t60.1\t0\t0\t0\t8
+PSC\t0\tuninvited\t8\t0\t0\t0\t0\t0\t60.1\t0\t0\t0\t0
+"""
+
+
+@pytest.fixture
+def germline_statistics(tmp_path):
+    path = tmp_path / "call_set.bcftools_stats.txt"
+    path.write_text(STATISTICS)
+    return path
 
 
 def values(metrics):
     assert metrics.schema == METRICS_SCHEMA
     return {
         (patient, metric): (sample, assay, value)
-        for patient, sample, assay, metric, value in metrics.iter_rows()
+        for patient, sample, assay, metric, value, _ in metrics.iter_rows()
     }
 
 
@@ -76,8 +94,8 @@ def test_metric_rows():
     rows = metric_rows("a", "a-tumour", "dna", {"mapped_percent": 99.0, "reads": 7})
     assert rows.schema == METRICS_SCHEMA
     assert rows.rows() == [
-        ("a", "a-tumour", "dna", "mapped_percent", 99.0),
-        ("a", "a-tumour", "dna", "reads", 7.0),
+        ("a", "a-tumour", "dna", "mapped_percent", 99.0, None),
+        ("a", "a-tumour", "dna", "reads", 7.0, None),
     ]
     assert metric_rows("a", "s", "dna", {}).schema == METRICS_SCHEMA
 
@@ -96,54 +114,40 @@ def test_somatic_quality_of_nobody():
     assert metrics.schema == METRICS_SCHEMA
 
 
-@pytest.fixture
-def germline_statistics(tmp_path):
-    """Four variants; the columns are those of bcftools stats 1.16."""
-    columns = "\t".join(["0"] * 10)
-    path = tmp_path / "joint.bcftools_stats.txt"
-    path.write_text(
-        "# SN\t[2]id\t[3]key\t[4]value\nSN\t0\tnumber of samples:\t3\n"
-        "SN\t0\tnumber of records:\t4\n"
-        + "".join(
-            f"PSC\t0\t{name}\t{columns}\t{missing}\n"
-            for name, missing in (("a", 1), ("b", 4), ("z", 0))
-        )
-    )
-    return path
-
-
-def test_germline_call_rate_is_of_what_the_patient_was_tried_for(germline_statistics):
-    assert values(germline_quality(germline_statistics, SAMPLES["normal_dna"])) == {
+def test_germline_call_rate_of_each_call_set(germline_statistics, tmp_path):
+    empty = tmp_path / "empty.txt"
+    empty.write_text("SN\t0\tnumber of records:\t0\nPSC\t0\tc" + "\t0" * 11 + "\n")
+    calls = [
+        (germline_statistics, {"a-normal": "a", "b": "b"}),
+        (germline_statistics, {"uninvited": "z"}),
+        (empty, {"c": "c"}),
+    ]
+    assert values(germline_quality(calls, SAMPLES["normal_dna"])) == {
         ("a", "germline_call_rate"): ("a-normal", "dna", 75.0),
         ("b", "germline_call_rate"): ("b-normal", "dna", 0.0),
         # A patient without a sample of the kind keeps the metric.
         ("z", "germline_call_rate"): (None, "dna", 100.0),
     }
+    assert germline_quality([], SAMPLES["normal_dna"]).is_empty()
 
 
-def test_germline_call_rate_of_no_variants_is_unknown(tmp_path):
-    path = tmp_path / "empty.txt"
-    path.write_text("SN\t0\tnumber of records:\t0\nPSC\t0\ta" + "\t0" * 11 + "\n")
-    assert germline_quality(path, SAMPLES["normal_dna"]).is_empty()
-
-
-@pytest.mark.skipif(shutil.which("bcftools") is None, reason="bcftools is not installed")
-def test_germline_call_rate_from_bcftools(tmp_path):
-    """SNVs and indels alike count; records that fail do not."""
-    calls = call_set(
-        tmp_path,
-        record(1, "0/1", "./.", "0/0"),
-        record(2, "0/1", "./.", "1/1", alleles="AC\tA"),
-        record(3, "./.", "./.", "1", alleles="A\tAC"),
-        record(4, "0/1", "0/1", "0/0", chromosome="X"),
-        record(5, "./.", "./.", "./.", status="low", chromosome="X"),
-        samples=("a", "b", "c"),
-    )
-    path = tmp_path / "stats.txt"
-    command = f"bcftools stats --samples - --apply-filters .,PASS {calls} > {path}"
-    subprocess.run(command, shell=True, check=True)
-    rates = dict(germline_quality(path, {}).select("patient", "value").iter_rows())
-    assert rates == {"a": 75.0, "b": 25.0, "c": 100.0}
+@pytest.mark.skipif(shutil.which("bcftools") is None, reason="not installed: bcftools")
+def test_call_rate_of_snvs_and_indels_by_bcftools(tmp_path):
+    calls, text = tmp_path / "calls.vcf", tmp_path / "stats.txt"
+    genotypes = [("A", "G", "0/0", "./."), ("A", "G", "0/1", "1/1"), ("AC", "A", "0/0", "./.")]
+    genotypes += [("A", "AT", "0/1", "0/0"), ("AC", "GT", "0/0", "./.")]
+    header = "##fileformat=VCFv4.2\n##contig=<ID=1,length=1000>\n"
+    header += '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
+    header += "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ta\tb\n"
+    rows = [
+        f"1\t{10 * n}\t.\t{ref}\t{alt}\t50\tPASS\t.\tGT\t{first}\t{second}\n"
+        for n, (ref, alt, first, second) in enumerate(genotypes, 1)
+    ]
+    calls.write_text(header + "".join(rows))
+    with text.open("w") as stream:
+        subprocess.run(["bcftools", "stats", "--samples", "-", calls], stdout=stream, check=True)
+    rates = germline_quality([(text, {"a": "a", "b": "b"})], SAMPLES["normal_dna"])
+    assert rates["value"].to_list() == pytest.approx([100.0, 40.0])
 
 
 def test_expression_quality():
@@ -162,6 +166,7 @@ def tool_files(tmp_path):
     stats.write_text("SN\traw total sequences:\t100\nSN\treads mapped:\t90\n")
     thresholds = tmp_path / "a.thresholds.bed.gz"
     thresholds.write_bytes(gzip.compress(b"1\t0\t10\tx\t10\t5\n"))
+    (tmp_path / "a.mosdepth.region.dist.txt").write_text("total\t12\t0.90\ntotal\t0\t1.00\n")
     (tmp_path / "a.regions.bed.gz").write_bytes(gzip.compress(b"1\t0\t10\tx\t60.00\n"))
     meta_info = tmp_path / "meta_info.json"
     meta_info.write_text(json.dumps({"percent_mapped": 80.5, "num_processed": 1000}))
@@ -171,8 +176,9 @@ def tool_files(tmp_path):
 def test_metrics_of_the_tools(tool_files):
     stats, thresholds, meta_info = tool_files
     aligned = values(alignment_quality([(("a", "a-tumour"), stats, thresholds)]))
-    assert len(aligned) == 6
+    assert len(aligned) == 7
     assert aligned["a", "mapped_percent"] == ("a-tumour", "dna", 90.0)
+    assert aligned["a", "coverage_uniformity_percent"] == ("a-tumour", "dna", 90.0)
     assert aligned["a", "target_100x_percent"] == ("a-tumour", "dna", 50.0)
     assert values(mapping_quality([(("a", "a-rna"), meta_info), (("b", "b-rna"), meta_info)])) == {
         (patient, metric): (f"{patient}-rna", "rna", value)
@@ -195,11 +201,12 @@ def test_gather_quality_takes_what_the_site_has(tool_files, germline_statistics)
         SAMPLES,
         somatic_variants=SOMATIC,
         somatic_assessed=ASSESSED,
-        germline_statistics=[germline_statistics],
+        germline_calls=[(germline_statistics, {"a-normal": "a", "b": "b", "uninvited": "z"})],
         gene_counts=GENE_COUNTS,
+        sample_checks=metric_rows("a", "a-normal", "dna", {"contamination_percent": 0.5}),
     )
     assert metrics.schema == METRICS_SCHEMA
-    assert metrics.height == 2 * 6 + 2 + 3 + 3 + 4
+    assert metrics.height == 2 * 7 + 2 + 3 + 3 + 4 + 1
     assert dict(metrics["metric"].value_counts().iter_rows())["mapped_percent"] == 2
     assert metrics.filter(metric="germline_call_rate", patient="a")["sample"].item() == "a-normal"
 
@@ -209,6 +216,10 @@ LIMITS = {
     "high": QualityMetric(assay="dna", unit="1", maximum=40.5, bins=(0, 100)),
     "both": QualityMetric(assay="rna", unit="bp", minimum=-1, maximum=1, bins=(0, 100)),
     "free": QualityMetric(assay="rna", unit="g", bins=(0, 100)),
+    "soft": QualityMetric(assay="dna", unit="1", warn_maximum=3, bins=(0, 100)),
+    "graded": QualityMetric(
+        assay="dna", unit="%", minimum=10, warn_minimum=20, warn_maximum=80, maximum=90, bins=(0, 9)
+    ),
 }
 
 
@@ -229,6 +240,18 @@ LIMITS = {
         ("low", None, "fail"),
         ("low", float("nan"), "fail"),
         ("high", float("nan"), "fail"),
+        ("soft", 3.0, "pass"),
+        ("soft", 3.1, "warn"),
+        ("soft", None, "fail"),
+        ("graded", 9.9, "fail"),
+        ("graded", 10.0, "warn"),
+        ("graded", 19.9, "warn"),
+        ("graded", 20.0, "pass"),
+        ("graded", 80.0, "pass"),
+        ("graded", 80.1, "warn"),
+        ("graded", 90.0, "warn"),
+        ("graded", 90.1, "fail"),
+        ("graded", float("nan"), "fail"),
         # The study sets no limit: neither minimum nor maximum, or does not know the metric.
         ("free", 5.0, "unlimited"),
         ("unknown", 5.0, "unlimited"),
@@ -267,3 +290,100 @@ def test_without_limits_nothing_is_judged():
     judged = judge_metrics(metric_rows("a", "s", "dna", {"low": 1}), {})
     assert judged["status"].to_list() == ["unlimited"]
     assert judge_metrics(pl.DataFrame(schema=METRICS_SCHEMA), LIMITS).is_empty()
+
+
+def judged(*rows):
+    """Judge rows (patient, sample, metric, value, note)."""
+    metrics = pl.DataFrame(
+        [
+            (patient, sample, "dna", metric, value, note)
+            for patient, sample, metric, value, note in rows
+        ],
+        schema=METRICS_SCHEMA,
+        orient="row",
+    )
+    return judge_metrics(metrics, LIMITS)
+
+
+def test_a_sample_is_as_good_as_its_worst_metric_and_says_why():
+    decisions = decide_samples(
+        judged(
+            ("a", "a-tumour", "low", 95.0, None),
+            ("a", "a-tumour", "unknown", 3.0, None),
+            ("a", "a-normal", "graded", 15.0, None),
+            ("a", "a-normal", "low", 50.123, "matches b-normal of patient b (99.8 %)"),
+            ("a", "a-normal", "high", 41.0, None),
+            ("b", "b-tumour", "soft", 12345.6, None),
+            ("b", "b-normal", "free", 5.0, None),
+            ("b", "b-normal-rna", "low", 1.0, None),
+        ),
+        SAMPLES,
+    )
+    assert decisions.schema == DECISIONS_SCHEMA
+    # Normal RNA is no sample of a kind that is summarised; c and the tumours' RNA have no metric.
+    assert decisions.rows() == [
+        (
+            "a",
+            "a-normal",
+            "normal_dna",
+            "fail",
+            "fail: high 41.0 (at most 40.5); "
+            "fail: low 50.12 % (at least 90), matches b-normal of patient b (99.8 %); "
+            "warn: graded 15.0 % (at least 10, at most 90, warning below 20, warning above 80)",
+        ),
+        ("a", "a-tumour", "tumour_dna", "pass", ""),
+        ("b", "b-normal", "normal_dna", "pass", ""),
+        ("b", "b-tumour", "tumour_dna", "warn", "warn: soft 12350.0 (warning above 3)"),
+    ]
+
+
+def test_a_value_that_is_not_there_is_a_reason():
+    decisions = decide_samples(judged(("a", "a-tumour", "low", None, None)), SAMPLES)
+    assert decisions["reasons"].item() == "fail: low not there (at least 90)"
+
+
+def test_nothing_measured_is_nothing_decided():
+    assert decide_samples(judged(), SAMPLES).schema == DECISIONS_SCHEMA
+    assert decide_samples(judged(), SAMPLES).is_empty()
+    assert decide_samples(judged(("a", "a-tumour", "low", 1.0, None)), {}).is_empty()
+    assert excluded_patients(decide_samples(judged(), SAMPLES), ["tumour_dna"]) == []
+
+
+DECISIONS = pl.DataFrame(
+    [
+        ("a", "a-tumour", "tumour_dna", "fail", "x"),
+        ("a", "a-normal", "normal_dna", "fail", "x"),
+        ("b", "b-normal", "normal_dna", "fail", "x"),
+        ("c", "c-tumour", "tumour_dna", "warn", "x"),
+        ("d", "d-rna", "tumour_rna", "fail", "x"),
+    ],
+    schema=DECISIONS_SCHEMA,
+    orient="row",
+)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "patients"),
+    [
+        (["tumour_dna", "normal_dna"], ["a", "b"]),
+        (["tumour_dna"], ["a"]),
+        (["normal_dna"], ["a", "b"]),
+        (["tumour_rna"], ["d"]),
+        ([], []),
+    ],
+)
+def test_excluded_patients(kinds, patients):
+    assert excluded_patients(DECISIONS, kinds) == patients
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="tumor_dna"):
+        excluded_patients(DECISIONS, ["tumor_dna"])
+
+
+def test_patients_leave_rows_and_columns():
+    assert without_patients(ASSESSED, ["a", "z"])["patient"].to_list() == ["b", "c"]
+    assert without_patients(ASSESSED, []).equals(ASSESSED)
+    assert without_patients(ASSESSED, ["a", "b", "c"]).is_empty()
+    assert without_patients(GENE_COUNTS, ["b", "z"]).columns == ["gene_id", "gene_name", "a"]
+    assert without_patients(GENE_COUNTS, ["a", "b"]).shape == (3, 2)

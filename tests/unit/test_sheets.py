@@ -15,7 +15,9 @@ COLUMNS = (
     "sample",
     "tissue",
     "assay",
+    "library",
     "lane",
+    "umi",
     "fastq_1",
     "fastq_2",
     "bam",
@@ -140,16 +142,62 @@ def test_an_unknown_column(refused_sheet, column):
         (fastq("P2", "P2-T", assay="DNA"), "assay", "unknown assay 'DNA'", "dna or rna"),
         (fastq("P2", "P2-T", assay="wgs"), "assay", "unknown assay 'wgs'", "dna or rna"),
         (
-            sample("P2", "P2-T", fastq_1="a.fq"),
-            "fastq_2",
-            "fastq_1 is given without fastq_2",
-            "both files",
-        ),
-        (
             sample("P2", "P2-T", fastq_2="a.fq"),
             "fastq_1",
             "fastq_2 is given without fastq_1",
-            "both files",
+            "a single-end file stands in fastq_1",
+        ),
+        (
+            sample("P2", "P2-T", bam="a.bam", umi="read1:8"),
+            "umi",
+            "umi is given for a sample that enters as bam",
+            "FASTQ files only",
+        ),
+        (
+            sample("P2", "P2-T", vcf="a.vcf", library="A"),
+            "library",
+            "library is given for a sample that enters as vcf",
+            "Empty it",
+        ),
+        (sample("P2", "P2-T", library="A"), "fastq_1", "no entry point", "fastq_1 and fastq_2"),
+        (
+            fastq("P2", "P2-T", umi="read1"),
+            "umi",
+            "'read1' lacks the barcode's length",
+            "for example read1:8:2",
+        ),
+        (
+            fastq("P2", "P2-T", umi="read1:0"),
+            "umi",
+            "'read1:0' lacks the barcode's length",
+            "LOCATION:LENGTH",
+        ),
+        (
+            fastq("P2", "P2-T", umi="read3:8"),
+            "umi",
+            "'read3:8' does not say where a barcode stands",
+            "read1, read2 or per_read",
+        ),
+        (
+            fastq("P2", "P2-T", umi="8:read1"),
+            "umi",
+            "'8:read1' does not say where a barcode stands",
+            "LOCATION:LENGTH",
+        ),
+        (
+            fastq("P2", "P2-T", umi="index1:8"),
+            "umi",
+            "'index1:8' gives a length, but an index is taken whole",
+            "an index alone",
+        ),
+        *(
+            (
+                fastq("P2", "P2-T", umi=umi, fastq_2=""),
+                "umi",
+                f"the barcode stands in '{umi.partition(':')[0]}', but the lane is single-end",
+                "Give fastq_2, or a place that single reads have (read1, index1)",
+            )
+            for umi in ("read2:8", "per_read:6:1", "index2", "per_index")
         ),
         (sample("P2", "P2-T"), "fastq_1", "no entry point", "fastq_1 and fastq_2, bam, vcf, maf"),
         (sample("P2", "P2-R", assay="rna"), "fastq_1", "no entry point", "fastq_2, counts."),
@@ -189,7 +237,7 @@ def test_a_fault_of_a_row(refused_sheet, bad, column, text, remedy):
     refused_sheet(GOOD, bad, row=3, column=column, text=text, remedy=remedy)
 
 
-@pytest.mark.parametrize("column", ["patient", "sample", "lane"])
+@pytest.mark.parametrize("column", ["patient", "sample", "lane", "library"])
 @pytest.mark.parametrize(
     "name",
     ["a/b", "../a", ".", ".hidden", "-rf", "a b", "a.b", "a;b", "*", "é", "환자", "$x", "a:b"],
@@ -332,6 +380,123 @@ def test_a_lane_twice(refused_sheet):
         text="sample 'P1-T' has lane 'L001' twice (first in row 2)",
         remedy="own lane name",
     )
+
+
+def test_single_reads(read):
+    cohort = read(fastq("P1", "P1-T", fastq_2=""), fastq("P1", "P1-T", lane="L002", fastq_2=""))
+    assert not cohort.samples["P1-T"].is_paired
+    lane = cohort.lanes["P1-T", "L002"]
+    assert lane.trimmed == ("single_reads/P1-T.L002.fastq.gz",)
+    assert lane.report == "single_reads/P1-T.L002.fastp.json"
+    assert "P1-T: tumour DNA from single-end FASTQ, 2 lanes merge (L001, L002)" in describe_cohort(
+        cohort
+    )
+
+
+@pytest.mark.parametrize("paired_first", [True, False])
+def test_single_reads_among_pairs(refused_sheet, paired_first):
+    second = {"fastq_2": ""} if paired_first else {}
+    kinds = ("pairs of reads", "single reads") if paired_first else ("single reads", "pairs of re")
+    refused_sheet(
+        fastq("P1", "P1-T", **({} if paired_first else {"fastq_2": ""})),
+        fastq("P1", "P1-T", lane="L002", **second),
+        row=3,
+        column="fastq_2",
+        text=f"sample 'P1-T' has {kinds[1]}",
+        remedy="all lanes of a sample both files, or all one",
+    )
+
+
+def test_libraries_and_their_lanes(read):
+    cohort = read(
+        fastq("P1", "P1-T", library="A"),
+        fastq("P1", "P1-T", lane="L002", library="A"),
+        fastq("P1", "P1-T", library="B", fastq_1="b1.fq", fastq_2="b2.fq"),
+        fastq("P1", "P1-N", "normal", library="P1-N"),
+        fastq("P2", "P2-N", "normal", library="A"),
+    )
+    tumour = cohort.samples["P1-T"]
+    assert {name: [lane.lane for lane in lanes] for name, lanes in tumour.libraries.items()} == {
+        "A": ["L001", "L002"],
+        "B": ["L001"],
+    }
+    assert [lane.name for lane in tumour.lanes] == ["A.L001", "A.L002", "B.L001"]
+    assert cohort.lanes["P1-T", "B.L001"].fastq_1 == "b1.fq"
+    assert tumour.lanes[2].trimmed == (
+        "reads/P1-T.B.L001.R1.fastq.gz",
+        "reads/P1-T.B.L001.R2.fastq.gz",
+    )
+    assert tumour.lanes[2].read_group == (
+        r"@RG\tID:P1-T.B.L001\tSM:P1-T\tLB:B\tPU:B.L001\tPL:ILLUMINA"
+    )
+    # The default library by its name is the same as none; one library needs no merging.
+    assert cohort.samples["P1-N"].lanes[0].name == "L001"
+    assert [cohort.alignment(s) for s in ("P1-T", "P1-N", "P2-N")] == [
+        "P1-T.merged.bam",
+        "P1-N.markdup.bam",
+        "P2-N.markdup.bam",
+    ]
+    groups = [lane.read_group for sample in cohort.samples.values() for lane in sample.lanes]
+    assert len(set(groups)) == 5
+    assert (
+        "P1-T: tumour DNA from FASTQ, 3 lanes of 2 libraries merge (A.L001, A.L002, B.L001)"
+        in describe_cohort(cohort)
+    )
+    assert {"A", "B"} <= cohort.identifiers
+
+
+def test_a_lane_of_a_library_twice(refused_sheet):
+    refused_sheet(
+        fastq("P1", "P1-T", library="A"),
+        fastq("P1", "P1-T", library="A", fastq_1="c_R1.fq", fastq_2="c_R2.fq"),
+        row=3,
+        column="lane",
+        text="sample 'P1-T' has lane 'L001' of library 'A' twice (first in row 2)",
+    )
+
+
+def test_barcodes(read):
+    cohort = read(
+        fastq("P1", "P1-T", umi="read1:8:2", library="A"),
+        fastq("P1", "P1-T", umi="per_index", library="B", lane="L002"),
+        fastq("P1", "P1-N", "normal", fastq_2="", umi="index1"),
+    )
+    first, second = (lane.umi for lane in cohort.samples["P1-T"].lanes)
+    assert first.fastp_options == "--umi --umi_loc read1 --umi_len 8 --umi_skip 2"
+    assert second.fastp_options == "--umi --umi_loc per_index"
+    assert "(A.L001, B.L002), barcode in read1:8:2, per_index →" in describe_cohort(cohort)
+
+
+def test_a_library_has_one_barcode(refused_sheet):
+    refused_sheet(
+        fastq("P1", "P1-T", umi="read1:8"),
+        fastq("P1", "P1-T", lane="L002"),
+        row=3,
+        column="umi",
+        text="library 'P1-T' of sample 'P1-T' has the barcode '' here and 'read1:8' in row 2",
+        remedy="the same in all lanes of a library",
+    )
+
+
+def test_given_alignments_are_reused_or_aligned_anew(write, tiny_study):
+    write(sample("P1", "P1-T", bam="a.cram"), fastq("P1", "P1-N", "normal"))
+    for word, file, text in (
+        ("reuse", "P1-T.adopted.bam", "BAM a.cram, used as aligned"),
+        ("realign", "P1-T.realigned.bam", "BAM a.cram, aligned anew"),
+    ):
+        cohort = read_cohort(site(alignments=word), tiny_study)
+        assert cohort.alignment("P1-T") == file
+        assert cohort.alignment("P1-N") == "P1-N.markdup.bam"
+        assert text in describe_cohort(cohort)
+    assert [s.sample for s in cohort.newly_aligned] == ["P1-T", "P1-N"]
+
+
+def test_tumours_without_normal_reads_are_called_alone(read):
+    cohort = read(*MIXED)
+    assert list(cohort.tumour_only) == ["P4", "P5"]
+    assert list(cohort.somatic_called) == ["P1", "P4", "P5"]
+    assert read(GOOD).has_somatic
+    assert not read(NORMAL).has_somatic
 
 
 def test_an_empty_lane_is_the_first(refused_sheet):
@@ -490,8 +655,9 @@ MIXED = (
 
 DESCRIPTION = """\
 Site alpha (Alpha): 7 patients, 16 samples, read from samples.tsv
-  tumour–normal pairs called from reads: 1; tumours with given calls: 3; \
-normals with given genotypes: 3; RNA from reads: 1; RNA from count matrices: 2; skipped: 4
+  tumour–normal pairs called from reads: 1; tumours called without a normal: 2; \
+tumours with given calls: 3; normals with given genotypes: 3; RNA from reads: 1; \
+RNA from count matrices: 2; skipped: 2
   P1
     P1-T: tumour DNA from FASTQ, 2 lanes merge (L001, L002) → somatic calling against P1-N
     P1-N: normal DNA from BAM p1n.bam, used as aligned → germline calling
@@ -505,13 +671,15 @@ normals with given genotypes: 3; RNA from reads: 1; RNA from count matrices: 2; 
     P3-N: normal DNA from VCF all.vcf.gz → germline genotypes taken as given
     P3-R: tumour RNA from count matrix counts.tsv → counts taken as given
   P4
-    P4-T: tumour DNA from BAM p4.bam, used as aligned
-    ! P4-T skipped: no somatic calling: the patient has no normal DNA sample; alignment QC only
+    P4-T: tumour DNA from BAM p4.bam, used as aligned → somatic calling without a normal
+    ! P4-T called without a normal: the patient has no normal DNA sample; \
+variants that are likely germline are marked
   P5
-    P5-T: tumour DNA from FASTQ, lane L001
+    P5-T: tumour DNA from FASTQ, lane L001 → somatic calling without a normal
     P5-N: normal DNA from VCF own.vcf → germline genotypes taken as given
     P5-NR: normal RNA from FASTQ, lane L001
-    ! P5-T skipped: no somatic calling: the normal enters as VCF, without reads; alignment QC only
+    ! P5-T called without a normal: the normal enters as VCF, without reads; \
+variants that are likely germline are marked
     ! P5-NR skipped: normal RNA takes no part in the study's contrasts
   P6
     P6-T: tumour DNA from MAF all.maf, there named TCGA-6 → somatic variants taken as given
@@ -547,6 +715,10 @@ def test_look_up_tables(read):
     assert [s.name_in_file for s in cohort.germline_vcfs["P2"]] == ["P2_blood", "P3-N"]
     assert [s.sample for s in cohort.aligned] == ["P1-T", "P1-N", "P4-T", "P5-T", "P7-N"]
     assert [s.sample for s in cohort.quantified] == ["P1-R"]
+    # Copy number needs a tumour's reads; any normal with reads joins the pool.
+    assert list(cohort.copy_number_patients) == ["P1", "P4", "P5"]
+    assert [s.sample for s in cohort.copy_number_normals] == ["P1-N", "P7-N"]
+    assert cohort.has_copy_number
     assert cohort.sample_of("tumour_rna") == {"P1": "P1-R", "P2": "P2-R", "P3": "P3-R"}
     assert cohort.sample_of("normal_rna") == {"P5": "P5-NR"}
     assert [s.sample for s in cohort.with_entry("dna", "bam", "maf")] == [
@@ -612,8 +784,7 @@ RNA = fastq("P1", "P1-R", assay="rna")
 @pytest.mark.parametrize(
     ("rows", "clinical", "tables"),
     [
-        ([GOOD], False, ("qc_profile",)),
-        ([GOOD], True, ("cohort_profile", "qc_profile")),
+        ([GOOD], False, ("qc_profile", "gene_alterations", "mutation_burden")),
         ([NORMAL], False, ("qc_profile", "variant_frequencies")),
         (
             [GOOD, NORMAL],
@@ -673,8 +844,8 @@ def test_the_outline_names_every_patient_once_under_what_happens_to_them(read):
         in text
     )
     assert text.endswith(
-        "! P2-T skipped: no somatic calling: the patient has no normal DNA sample; "
-        "alignment QC only"
+        "! P2-T called without a normal: the patient has no normal DNA sample; "
+        "variants that are likely germline are marked"
     )
     named = [word.strip(",:") for line in text.splitlines() for word in line.split()]
     assert all(named.count(patient) == 1 for patient in cohort.patients)

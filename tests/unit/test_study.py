@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from ihdsi.study import (
     LocalReference,
+    QualityMetric,
     Site,
     Study,
     load_run,
@@ -95,6 +96,9 @@ def test_the_hash_changes_with_every_threshold(tiny_study):
         (("endpoints", "survival", "covariates"), []),
         (("strata",), []),
         (("meta", "model"), "fixed"),
+        (("variants", "signatures", "signatures"), ["SBS1", "SBS2", "SBS5", "SBS13"]),
+        (("variants", "signatures", "groups"), {"apobec": ["SBS2"]}),
+        (("variants", "signatures", "opportunities"), "genome"),
         (("quality_control", "mapped_percent", "maximum"), 99),
     ],
     ids=lambda v: ".".join(v) if isinstance(v, tuple) else "",
@@ -327,3 +331,59 @@ def test_the_demo_is_read():
     assert {load_site(root.parent / path, study).site for path in run.sites} == set(
         study.participants
     )
+
+
+@pytest.mark.parametrize(
+    ("signatures", "message"),
+    [
+        ({"groups": {"apobec": ["SBS2", "SBS99"]}}, "groups.apobec names SBS99, which is not"),
+        ({"groups": {"apobec": []}}, "groups.apobec must name signatures"),
+        ({"groups": {"apobec": ["SBS2", "SBS2"]}}, "groups.apobec must name signatures, each once"),
+        ({"signatures": ["SBS2", "SBS2"], "groups": {}}, "a signature is listed twice"),
+        ({"signatures": [], "groups": {}}, "at least 1 item"),
+        ({"signatures": ["APOBEC"], "groups": {}}, "should match pattern"),
+        ({"groups": {"APOBEC": ["SBS2"]}}, "should match pattern"),
+        ({"cosmic_version": "4"}, "Input should be"),
+        ({"minimum_mutations": 0}, "greater than 0"),
+    ],
+)
+def test_signatures_that_contradict_themselves(study_document, signatures, message):
+    study_document["variants"] = {"signatures": signatures}
+    with pytest.raises(ValueError, match=message):
+        Study.model_validate(study_document)
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ({"minimum": 90, "warn_minimum": 80}, "minimum must not exceed warn_minimum"),
+        ({"warn_maximum": 50, "maximum": 40}, "warn_maximum must not exceed maximum"),
+        ({"minimum": 5, "maximum": 4}, "minimum must not exceed maximum"),
+        ({"warn_minimum": 5, "warn_maximum": 4}, "warn_minimum must not exceed warn_maximum"),
+    ],
+)
+def test_limits_of_a_metric_are_in_order(limits, text):
+    with pytest.raises(ValueError, match=text):
+        QualityMetric(assay="dna", unit="1", bins=(0, 1), **limits)
+
+
+def test_equal_limits_and_none_are_in_order():
+    assert QualityMetric(assay="dna", unit="1", bins=(0, 1), minimum=3, warn_minimum=3).warns
+    assert not QualityMetric(assay="dna", unit="1", bins=(0, 1), maximum=0).warns
+
+
+@pytest.mark.parametrize(
+    ("sex", "text"),
+    [
+        ({"variable": "gender"}, "names the clinical variable 'gender', which is not defined"),
+        ({"variable": "age"}, "needs a categorical variable"),
+        ({"female": "woman"}, "names the level 'woman', which 'sex' lacks"),
+    ],
+)
+def test_the_variable_of_the_sex_check_exists(study_document, sex, text):
+    named = {"variable": "sex", "female": "female", "male": "male"}
+    study_document["sample_checks"] = {"sex": named}
+    assert Study.model_validate(study_document).sample_checks.sex.female == "female"
+    study_document["sample_checks"] = {"sex": named | sex}
+    with pytest.raises(ValueError, match=text):
+        Study.model_validate(study_document)

@@ -65,6 +65,8 @@ def test_it_finds_the_planted_truth(root):
     assert recovery["somatic_indel_f1"] >= 0.9
     assert recovery["germline_f1"] >= 0.99
     assert recovery["germline_genotype_concordance"] >= 0.99
+    assert recovery["copy_number_truth_n"] >= 8
+    assert recovery["copy_number_f1"] >= 0.9
     assert recovery["expression_spearman"] >= 0.98
     assert recovery["expression_count_spearman"] >= 0.99
     assert recovery["de_power_at_fdr5"] >= 0.9
@@ -244,6 +246,7 @@ def test_the_report_is_self_contained_and_says_that_it_is_simulated(root):
         "volcano_expression_muscle_invasion",
         "forest_expression_muscle_invasion",
         "alterations",
+        "mutation_burden",
         "quality_control",
     ):
         assert name in page

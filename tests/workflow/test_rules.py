@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from ihdsi.alignment.aligners import ALIGNERS
 from project_copy import PROJECT, need_tools
 
 pytestmark = pytest.mark.workflow
@@ -16,7 +17,7 @@ RULE_FILES = sorted((PROJECT / "workflow/rules").glob("*.smk"))
 TRIVIAL = {"site", "meta", "all"}
 #: Commands of every Debian and POSIX system.
 BASE = {
-    "awk", "bash", "case", "cat", "cp", "done", "echo", "esac", "for", "gzip", "ln", "mktemp",
+    "awk", "bash", "case", "cat", "cp", "do", "done", "echo", "esac", "for", "gzip", "ln", "mktemp",
     "printf", "realpath", "rm", "sed", "set", "sort", "test", "trap",
     "ulimit",
 }  # fmt: skip
@@ -33,6 +34,8 @@ def rules():
 
 
 RULES = rules()
+#: Aligners that Debian does not have; those who choose one run with conda (config/README.md).
+CONDA_ONLY = {aligner.name for aligner in ALIGNERS.values() if not aligner.in_debian}
 SCRIPT = re.compile(r"^    script:", flags=re.M)
 
 
@@ -43,7 +46,8 @@ def test_every_rule_says_what_it_needs(name):
     assert needed <= directives
     assert directives & {"shell", "script"}
     for resource in ("mem_mb", "runtime"):
-        assert re.search(rf"{resource}=lambda wildcards, attempt: \d+ \* attempt", RULES[name])
+        amount = rf"{resource}=lambda wildcards, attempt: (\d+|ALIGNER\.memory_mb) \* attempt"
+        assert re.search(amount, RULES[name])
 
 
 @pytest.mark.parametrize("name", sorted(name for name in RULES if SCRIPT.search(RULES[name])))
@@ -104,9 +108,22 @@ def test_every_tool_is_in_its_conda_file_and_in_the_debian_list(unchanged_projec
     }
     for environment, commands in seen.items():
         for command in commands:
-            package = {"tabix": "htslib", "bgzip": "htslib"}.get(command, command)
+            package = {"tabix": "htslib", "bgzip": "htslib", "cnvkit.py": "cnvkit"}.get(
+                command, command
+            )
             assert package in packages[environment], f"{command} is not in {environment.name}"
-            assert command in debian or command == "multiqc", f"{command} is not in debian.txt"
+            # These are Python packages, so that envs/requirements.lock brings them.
+            from_lock = {"multiqc", "cnvkit.py"}
+            assert command in {*debian, *from_lock}, f"{command} is not in debian.txt"
+
+
+def test_every_aligner_can_be_installed():
+    """Only one of them is in the demo's jobs, so the others are looked for here."""
+    dependencies = yaml.safe_load((PROJECT / "envs/alignment.yaml").read_text())["dependencies"]
+    assert {*ALIGNERS} <= {item.split()[0] for item in dependencies}
+    assert {*ALIGNERS} - CONDA_ONLY <= set(debian_packages())
+    assert not CONDA_ONLY & set(debian_packages())
+    assert {"bwa-mem2"} == CONDA_ONLY
 
 
 def test_conda_files_pin_what_they_name():
@@ -120,6 +137,7 @@ def test_debian_and_conda_are_of_the_same_version_family():
     need_tools("dpkg-query")
     packages = {
         "bwa",
+        "minimap2",
         "samtools",
         "bcftools",
         "freebayes",

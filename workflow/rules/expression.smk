@@ -4,12 +4,13 @@
 rule quantify_expression:
     input:
         fastq_1=lambda wildcards: [
-            f"results/{STUDY}/sites/{wildcards.site}/reads/{wildcards.sample}.{lane.lane}.R1.fastq.gz"
+            f"results/{STUDY}/sites/{wildcards.site}/{lane.trimmed[0]}"
             for lane in cohorts[wildcards.site].samples[wildcards.sample].lanes
         ],
         fastq_2=lambda wildcards: [
-            f"results/{STUDY}/sites/{wildcards.site}/reads/{wildcards.sample}.{lane.lane}.R2.fastq.gz"
+            f"results/{STUDY}/sites/{wildcards.site}/{file}"
             for lane in cohorts[wildcards.site].samples[wildcards.sample].lanes
+            for file in lane.trimmed[1:]
         ],
         index="results/{study}/reference/salmon",
     output:
@@ -28,11 +29,14 @@ rule quantify_expression:
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         folder=lambda wildcards, output: os.path.dirname(output.quantification),
+        reads=lambda wildcards, input: (
+            f"-1 {input.fastq_1} -2 {input.fastq_2}" if input.fastq_2 else f"-r {input.fastq_1}"
+        ),
     message:
         "Quantify {wildcards.sample} of {wildcards.site}"
     shell:
         "salmon quant --index {input.index} --libType A --validateMappings --gcBias --seqBias"
-        " -1 {input.fastq_1} -2 {input.fastq_2} --threads {threads} --output {params.folder}"
+        " {params.reads} --threads {threads} --output {params.folder}"
         " > {log} 2>&1"
 
 

@@ -4,6 +4,14 @@ from ihdsi.variants.germline_filters import filter_command
 
 GERMLINE = study.variants.germline
 GERMLINE_FOLDER = "results/{study}/sites/{site}/variants"
+GERMLINE_KNOWN = {
+    resource: field
+    for resource, field in (
+        ("germline_resource", "INFO/population_AF:=INFO/AF"),
+        ("clinvar", "INFO/CLNSIG"),
+    )
+    if resource in study.reference.paths
+}
 
 
 localrules:
@@ -77,8 +85,8 @@ rule call_germline_bcftools:
         "Call germline variants of all normals of {wildcards.site}, region {wildcards.region}"
     shell:
         # A part without bases cannot be asked for; it is called at one base and left empty. Without
-        # its suffix a BED would be read as 1-based. Read
-        # groups are ignored because each file is one sample; the names then follow the list.
+        # its suffix a BED would be read as 1-based. Read groups are ignored because each file is
+        # one sample; the names then follow the list.
         "(ulimit -S -n $(ulimit -H -n);"
         " region=$(mktemp --suffix=.bed); names=$(mktemp); alignments=$(mktemp);"
         " trap 'rm -f $region $names $alignments' EXIT;"
@@ -197,6 +205,8 @@ rule normalise_germline:
     input:
         samples=f"{GERMLINE_FOLDER}/germline_samples/{{call_set}}.tsv",
         calls=lambda wildcards: cohorts[wildcards.site].germline_files(wildcards.call_set)[0],
+        # bcftools norm ends at a cut as if the file ended there; given files are read through.
+        checked=ancient("results/{study}/sites/{site}/given/germline_call_sets.json"),
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
         targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
@@ -285,10 +295,12 @@ rule merge_germline:
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
         annotation=[study.reference.annotation] if study.reference.annotation else [],
-        population=(
-            [study.reference.germline_resource] if study.reference.germline_resource else []
+        known=expand(
+            "results/{study}/reference/known/{resource}.vcf.gz{suffix}",
+            study=STUDY,
+            resource=GERMLINE_KNOWN,
+            suffix=["", ".csi"],
         ),
-        clinvar=[study.reference.clinvar] if study.reference.clinvar else [],
     output:
         calls=f"{GERMLINE_FOLDER}/germline/cohort.bcf",
         index=f"{GERMLINE_FOLDER}/germline/cohort.bcf.csi",
@@ -317,15 +329,12 @@ rule merge_germline:
             else "bcftools view --output-type u"
         ),
         # A resource in VCF is read beside a file with an index, not beside a stream.
-        resources=lambda wildcards, input, output: " ".join(
-            f"bcftools annotate --annotations {resource} --columns {column} --output-type b"
-            f" --output $annotated {output.calls}; cp $annotated {output.calls};"
+        known=lambda wildcards, output: " ".join(
+            f"bcftools annotate --annotations results/{STUDY}/reference/known/{resource}.vcf.gz"
+            f" --columns {field} --output-type b --output $annotated {output.calls};"
+            f" cp $annotated {output.calls};"
             f" bcftools index --force --output {output.index} {output.calls};"
-            for resources, column in (
-                (input.population, "INFO/population_AF:=INFO/AF"),
-                (input.clinvar, "INFO/CLNSIG"),
-            )
-            for resource in ([resources] if isinstance(resources, str) else resources)
+            for resource, field in GERMLINE_KNOWN.items()
         ),
     message:
         "Merge and annotate the germline call sets of {wildcards.site}"
@@ -337,4 +346,4 @@ rule merge_germline:
         " | {params.consequences}"
         " | bcftools view --output-type b --output {output.calls};"
         " bcftools index --output {output.index} {output.calls};"
-        " {params.resources}) 2> {log}"
+        " {params.known}) 2> {log}"

@@ -137,6 +137,27 @@ rule pool_gene_alterations:
         "../../scripts/meta/pool_gene_alterations.py"
 
 
+rule pool_mutation_burden:
+    input:
+        mutation_burden=ACCEPTED["mutation_burden"],
+    output:
+        "results/{study}/meta/mutation_burden.parquet",
+    log:
+        "results/{study}/logs/pool_mutation_burden.log",
+    benchmark:
+        "results/{study}/benchmarks/pool_mutation_burden.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    message:
+        "Put the sites' mutation burdens and signature shares together"
+    script:
+        "../../scripts/meta/pool_mutation_burden.py"
+
+
 rule find_driver_genes:
     input:
         gene_alterations=ACCEPTED["gene_alterations"],

@@ -1,5 +1,140 @@
 """Site: quality metrics of all assays, judged by the study's limits, and MultiQC."""
 
+from ihdsi.quality_control import KINDS
+
+
+rule choose_common_sites:
+    input:
+        # Without sites of the population, those at which the site's own patients differ.
+        calls=lambda wildcards: (
+            [study.reference.common_sites]
+            if study.reference.common_sites
+            else (
+                ["results/{study}/sites/{site}/variants/germline/cohort.bcf"]
+                if cohorts[wildcards.site].has_germline
+                else []
+            )
+        ),
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
+    output:
+        "results/{study}/sites/{site}/quality_control/common_sites.parquet",
+    log:
+        "results/{study}/sites/{site}/logs/choose_common_sites.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/choose_common_sites.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        settings=study.sample_checks.model_dump(),
+        counted_here=study.reference.common_sites is None,
+    message:
+        "Choose the sites at which samples of {wildcards.site} are compared"
+    script:
+        "../../scripts/quality_control/choose_common_sites.py"
+
+
+rule count_alleles_at_common_sites:
+    input:
+        bam="results/{study}/sites/{site}/alignment/{alignment}.bam",
+        index="results/{study}/sites/{site}/alignment/{alignment}.bam.bai",
+        sites="results/{study}/sites/{site}/quality_control/common_sites.parquet",
+    output:
+        "results/{study}/sites/{site}/quality_control/{alignment}.common_sites.parquet",
+    log:
+        "results/{study}/sites/{site}/logs/count_alleles_at_common_sites/{alignment}.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/count_alleles_at_common_sites/{alignment}.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        settings=study.sample_checks.model_dump(),
+    message:
+        "Count alleles of {wildcards.alignment} of {wildcards.site} at common sites"
+    script:
+        "../../scripts/quality_control/count_alleles_at_common_sites.py"
+
+
+rule count_substitutions:
+    input:
+        bam="results/{study}/sites/{site}/alignment/{alignment}.bam",
+        index="results/{study}/sites/{site}/alignment/{alignment}.bam.bai",
+        genome="results/{study}/reference/genome.fa",
+        genome_index="results/{study}/reference/genome.fa.fai",
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
+    output:
+        "results/{study}/sites/{site}/quality_control/{alignment}.substitutions.parquet",
+    log:
+        "results/{study}/sites/{site}/logs/count_substitutions/{alignment}.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/count_substitutions/{alignment}.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        settings=study.sample_checks.model_dump(),
+    message:
+        "Count substitutions by read orientation in {wildcards.alignment} of {wildcards.site}"
+    script:
+        "../../scripts/quality_control/count_substitutions.py"
+
+
+rule compare_samples:
+    input:
+        counts=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.common_sites.parquet",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        substitutions=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.substitutions.parquet",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        regions=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.regions.bed.gz",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        clinical=lambda wildcards: (
+            ["results/{study}/sites/{site}/clinical/clinical.parquet"]
+            if cohorts[wildcards.site].clinical
+            else []
+        ),
+    output:
+        metrics="results/{study}/sites/{site}/quality_control/sample_checks.parquet",
+        concordance="results/{study}/sites/{site}/quality_control/sample_concordance.tsv",
+    log:
+        "results/{study}/sites/{site}/logs/compare_samples.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/compare_samples.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        samples=lambda wildcards: [
+            (sample.patient, sample.sample, sample.tissue)
+            for sample in cohorts[wildcards.site].aligned
+        ],
+        settings=study.sample_checks.model_dump(),
+    message:
+        "Compare the samples of {wildcards.site} with each other"
+    script:
+        "../../scripts/quality_control/compare_samples.py"
+
 
 rule collect_quality_metrics:
     input:
@@ -13,10 +148,16 @@ rule collect_quality_metrics:
             alignment=cohorts[wildcards.site].alignments,
             allow_missing=True,
         ),
-        regions=lambda wildcards: expand(
-            "results/{study}/sites/{site}/quality_control/{alignment}.regions.bed.gz",
+        distributions=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.{kind}",
             alignment=cohorts[wildcards.site].alignments,
+            kind=["regions.bed.gz", "mosdepth.region.dist.txt"],
             allow_missing=True,
+        ),
+        sample_checks=lambda wildcards: (
+            ["results/{study}/sites/{site}/quality_control/sample_checks.parquet"]
+            if cohorts[wildcards.site].aligned
+            else []
         ),
         meta_info=lambda wildcards: expand(
             "results/{study}/sites/{site}/expression/salmon/{sample}/aux_info/meta_info.json",
@@ -62,9 +203,7 @@ rule collect_quality_metrics:
         quantified=lambda wildcards: [
             (sample.patient, sample.sample) for sample in cohorts[wildcards.site].quantified
         ],
-        tumour_dna=lambda wildcards: cohorts[wildcards.site].sample_of("tumour_dna"),
-        normal_dna=lambda wildcards: cohorts[wildcards.site].sample_of("normal_dna"),
-        tumour_rna=lambda wildcards: cohorts[wildcards.site].sample_of("tumour_rna"),
+        samples=lambda wildcards: {kind: cohorts[wildcards.site].sample_of(kind) for kind in KINDS},
         limits={name: limit.model_dump() for name, limit in study.quality_control.items()},
     message:
         "Judge the quality of all samples of {wildcards.site}"
@@ -72,10 +211,34 @@ rule collect_quality_metrics:
         "../../scripts/quality_control/collect_quality_metrics.py"
 
 
+rule decide_samples:
+    input:
+        "results/{study}/sites/{site}/quality_control/qc_metrics.parquet",
+    output:
+        decisions="results/{study}/sites/{site}/quality_control/sample_decisions.parquet",
+        text="results/{study}/sites/{site}/quality_control/sample_decisions.tsv",
+    log:
+        "results/{study}/sites/{site}/logs/decide_samples.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/decide_samples.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        samples=lambda wildcards: {kind: cohorts[wildcards.site].sample_of(kind) for kind in KINDS},
+    message:
+        "Decide which samples of {wildcards.site} reach the summaries"
+    script:
+        "../../scripts/quality_control/decide_samples.py"
+
+
 rule multiqc:
     input:
         lambda wildcards: [
-            f"results/{STUDY}/sites/{wildcards.site}/reads/{sample.sample}.{lane.lane}.fastp.json"
+            f"results/{STUDY}/sites/{wildcards.site}/{lane.report}"
             for sample in cohorts[wildcards.site].processed
             for lane in sample.lanes
         ],

@@ -1,5 +1,7 @@
 """Reference files, staged and indexed."""
 
+from ihdsi.alignment.aligners import ALIGNERS
+
 
 localrules:
     stage_targets,
@@ -46,6 +48,9 @@ rule scatter_regions:
     resources:
         mem_mb=lambda wildcards, attempt: 500 * attempt,
         runtime=lambda wildcards, attempt: 5 * attempt,
+    params:
+        # Another number of parts makes all of them anew, also those whose file names stay.
+        parts=len(plan.regions),
     message:
         "Split what is called into parts"
     script:
@@ -81,14 +86,7 @@ rule index_genome:
     input:
         "results/{study}/reference/genome.fa",
     output:
-        multiext(
-            "results/{study}/reference/bwa/genome",
-            ".amb",
-            ".ann",
-            ".bwt",
-            ".pac",
-            ".sa",
-        ),
+        ALIGNERS["bwa"].index_files("results/{study}/reference"),
     log:
         "results/{study}/logs/index_genome.log",
     benchmark:
@@ -105,6 +103,52 @@ rule index_genome:
         "Index the reference genome for bwa"
     shell:
         "bwa index -p {params.prefix} {input} 2> {log}"
+
+
+rule index_genome_bwa_mem2:
+    input:
+        "results/{study}/reference/genome.fa",
+    output:
+        ALIGNERS["bwa-mem2"].index_files("results/{study}/reference"),
+    log:
+        "results/{study}/logs/index_genome_bwa_mem2.log",
+    benchmark:
+        "results/{study}/benchmarks/index_genome_bwa_mem2.tsv"
+    conda:
+        "../../envs/alignment.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 90000 * attempt,
+        runtime=lambda wildcards, attempt: 180 * attempt,
+    params:
+        prefix=lambda wildcards, output: output[0].removesuffix(".0123"),
+    message:
+        "Index the reference genome for bwa-mem2"
+    shell:
+        # 28 bytes a base of the genome, as its authors say.
+        "bwa-mem2 index -p {params.prefix} {input} > {log} 2>&1"
+
+
+rule index_genome_minimap2:
+    input:
+        "results/{study}/reference/genome.fa",
+    output:
+        "results/{study}/reference/minimap2/genome.mmi",
+    log:
+        "results/{study}/logs/index_genome_minimap2.log",
+    benchmark:
+        "results/{study}/benchmarks/index_genome_minimap2.tsv"
+    conda:
+        "../../envs/alignment.yaml"
+    threads: 3
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        runtime=lambda wildcards, attempt: 180 * attempt,
+    message:
+        "Index the reference genome for minimap2"
+    shell:
+        # In one part (-I), without which mates could be looked for in different ones.
+        "minimap2 -x sr -I 64G -t {threads} -d {output} {input} 2> {log}"
 
 
 rule build_gene_catalogue:

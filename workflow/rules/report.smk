@@ -16,6 +16,7 @@ REPORT_INPUTS = [
     f"{META}/gene_alterations.parquet",
     f"{META}/alteration_contrasts.parquet",
     f"{META}/driver_genes.parquet",
+    f"{META}/mutation_burden.parquet",
     f"{META}/site_effects.parquet",
     f"{META}/harmonisation_account.parquet",
 ]
@@ -42,6 +43,11 @@ rule draw_figures:
         drivers=report(
             f"{FIGURES}/drivers.svg",
             caption="../report/drivers.rst",
+            category="Somatic alterations",
+        ),
+        mutation_burden=report(
+            f"{FIGURES}/mutation_burden.svg",
+            caption="../report/mutation_burden.rst",
             category="Somatic alterations",
         ),
         expression_volcanoes=report(

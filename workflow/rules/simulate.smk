@@ -66,6 +66,9 @@ rule evaluate_recovery:
             f"results/{STUDY}/sites/{site}/variants/somatic_variants.parquet" for site in sites
         ],
         germline=[f"results/{STUDY}/sites/{site}/variants/germline/cohort.bcf" for site in sites],
+        copy_number_genes=[
+            f"results/{STUDY}/sites/{site}/variants/copy_number_genes.parquet" for site in sites
+        ],
         gene_counts=[
             f"results/{STUDY}/sites/{site}/expression/gene_counts.parquet" for site in sites
         ],

@@ -34,6 +34,7 @@ rule build_cohort_profile:
 rule build_qc_profile:
     input:
         metrics=f"{SITE}/quality_control/qc_metrics.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/qc_profile.parquet",
     log:
@@ -57,6 +58,7 @@ rule build_qc_profile:
 rule build_variant_frequencies:
     input:
         calls=f"{SITE}/variants/germline/cohort.bcf",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         coverage=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/{name}.quantized.bed.gz"
             for name in cohorts[wildcards.site].germline_coverage.values()
@@ -96,7 +98,19 @@ rule build_gene_alterations:
     input:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         catalogue="results/{study}/reference/gene_catalogue.parquet",
+        # Promoter positions are known where the study has an annotation.
+        promoters=(
+            ["results/{study}/reference/promoter_hotspots.parquet"]
+            if study.reference.annotation
+            else []
+        ),
+        copy_number=lambda wildcards: (
+            [f"{SITE}/variants/copy_number_genes.parquet"]
+            if cohorts[wildcards.site].has_copy_number
+            else []
+        ),
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -124,6 +138,8 @@ rule build_mutation_burden:
     input:
         variants=f"{SITE}/variants/somatic_variants.parquet",
         assessed=f"{SITE}/variants/somatic_assessed.parquet",
+        exposures=f"{SITE}/variants/signature_exposures.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -141,6 +157,7 @@ rule build_mutation_burden:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         strata=list(study.strata),
+        groups=study.variants.signatures.groups,
     message:
         "Summarise the mutation burden of {wildcards.site}"
     script:
@@ -151,6 +168,7 @@ rule estimate_expression_effects:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/expression_effects.parquet",
     log:
@@ -177,6 +195,7 @@ rule build_expression_moments:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         design=f"{SITE}/summaries/expression_design.parquet",
         moments=f"{SITE}/summaries/expression_moments.parquet",
@@ -204,6 +223,7 @@ rule estimate_survival_effects:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/survival_effects.parquet",
     log:

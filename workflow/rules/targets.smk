@@ -6,7 +6,11 @@ SITE_RESULTS = [
     for result in (
         *(f"cleared/{table}.parquet" for table in TABLES),
         "cleared/disclosure_log.parquet",
-        *(["quality_control/qc_metrics.tsv"] if cohorts[site].is_measured else []),
+        *(
+            ["quality_control/qc_metrics.tsv", "quality_control/sample_decisions.tsv"]
+            if cohorts[site].is_measured
+            else []
+        ),
         *(["multiqc/multiqc_report.html"] if cohorts[site].processed else []),
     )
 ]
@@ -25,6 +29,14 @@ RECOVERY = (
     [f"results/{STUDY}/recovery.json"]
     if study.simulated and plan.coordinator and set(sites) == set(PARTICIPANTS)
     else []
+)
+
+
+# What this machine lacks where it runs the jobs itself; elsewhere conda or the cluster brings it.
+ABSENT_TOOLS = (
+    plan.absent_aligner
+    if workflow.local_exec and not workflow.deployment_settings.deployment_method
+    else ""
 )
 
 

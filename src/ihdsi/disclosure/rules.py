@@ -6,7 +6,14 @@ import polars as pl
 
 from ihdsi.study import DisclosureSettings
 
-__all__ = ["enough_patients", "few_parameters", "group_size", "safe_count", "safe_part"]
+__all__ = [
+    "enough_patients",
+    "few_parameters",
+    "group_size",
+    "safe_count",
+    "safe_part",
+    "small_contributions",
+]
 
 
 def enough_patients(n: pl.Expr, settings: DisclosureSettings) -> pl.Expr:
@@ -53,3 +60,14 @@ def few_parameters(parameters: pl.Expr, n: pl.Expr, settings: DisclosureSettings
     ``nfilter.glm``; Gaye et al. 2014, Int J Epidemiol 43:1929).
     """
     return parameters <= settings.maximum_parameter_share * n
+
+
+def small_contributions(total: pl.Expr, squares: pl.Expr, settings: DisclosureSettings) -> pl.Expr:
+    """Require that no patient can make up more than `maximum_contribution` of a sum.
+
+    Dominance rule (Hundepool et al. 2012, (1, k) rule) for values that are not negative. Of the
+    values only their sum and sum of squares are known here, as they are to whoever reads mean and
+    variance; no value exceeds the root of the sum of squares, so the rule is kept whatever
+    they are. A sum of zero is no patient's contribution.
+    """
+    return squares <= (settings.maximum_contribution * total) ** 2 * (1 + 1e-9)

@@ -17,14 +17,15 @@ def stricter_of(study: DisclosureSettings, site: DisclosureOverrides) -> Disclos
     def larger(ours: int, theirs: int | None) -> int:
         return ours if theirs is None else max(ours, theirs)
 
-    share = site.maximum_parameter_share
+    def smaller(ours: float, theirs: float | None) -> float:
+        return ours if theirs is None else min(ours, theirs)
+
     return DisclosureSettings(
         minimum_n=larger(study.minimum_n, site.minimum_n),
         minimum_cell_count=larger(study.minimum_cell_count, site.minimum_cell_count),
         zero_cells_allowed=study.zero_cells_allowed and site.zero_cells_allowed is not False,
-        maximum_parameter_share=(
-            study.maximum_parameter_share
-            if share is None
-            else min(study.maximum_parameter_share, share)
+        maximum_parameter_share=smaller(
+            study.maximum_parameter_share, site.maximum_parameter_share
         ),
+        maximum_contribution=smaller(study.maximum_contribution, site.maximum_contribution),
     )

@@ -6,8 +6,9 @@ withholds a row, and, where cells rather than rows are withheld, with these set 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 import polars as pl
@@ -20,9 +21,11 @@ from ihdsi.disclosure.rules import (
     group_size,
     safe_count,
     safe_part,
+    small_contributions,
 )
 from ihdsi.study import DisclosureSettings
-from ihdsi.summaries.gene_alterations import ANY
+from ihdsi.summaries.gene_alterations import ANY, COPY_NUMBER, PROTEIN_ALTERING
+from ihdsi.summaries.mutation_burden import SHARE_PREFIX
 from ihdsi.summaries.strata import ALL
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
@@ -38,6 +41,11 @@ CONSTANT = "no_variation"
 GROUPS = "model_groups"
 PARAMETERS = "maximum_parameter_share"
 DESIGN = "design_withheld"
+ESTIMATED = "patients_without_estimate"
+DOMINANCE = "dominance"
+
+#: Columns that count samples by what was decided on them.
+DECIDED = ("n_passed", "n_warned", "n_failed")
 
 #: What each rule means, for the site's log.
 REASONS: Mapping[str, str] = {
@@ -47,11 +55,14 @@ REASONS: Mapping[str, str] = {
     GENOTYPES: "n_carriers and n_homozygous would tell too small a number of homozygotes or "
     "heterozygotes; the row stays without them",
     CLASSES: "a withheld count could be bounded or computed from the classes of this gene",
-    PASSED: "n_passed and n_failed would tell too small a number; the row stays without them",
+    PASSED: "n_passed, n_warned and n_failed would tell too small a number; the row stays without "
+    "them",
     CONSTANT: "without variation the statistic equals the value of every patient",
     GROUPS: "a group of the design, or a cell of two groups, is too small",
     PARAMETERS: "more model parameters than maximum_parameter_share of the patients (or events)",
     DESIGN: "the design of this contrast is withheld",
+    ESTIMATED: "the patients without an estimate are too small a number",
+    DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
 }
 
 
@@ -165,7 +176,7 @@ def _with_status(rows: pl.DataFrame, status: NDArray[np.int64], small: bool) -> 
 
 
 def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
-    """Bins of each metric as one column, then passes and fails against the bins."""
+    """Bins of each metric as one column, then passes, warnings and fails against the bins."""
     settings = context.settings
     rows, nulled = [_unmarked(frame)], [_unmarked(frame)]
     for metric in frame.partition_by("metric", "assay", maintain_order=True):
@@ -180,44 +191,54 @@ def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
             withheld_columns=small,
         )[:, 0]
         judged = _with_status(bins, status, bool(small[0]))
-        failed = bins["n_failed"][0]
-        if failed is not None and not _releasable(counts, status, int(failed), settings):
+        parts = [None if (n := bins[name][0]) is None else int(n) for name in DECIDED]
+        if parts[0] is not None and not _releasable(counts, status, parts, settings):
             nulled.append(judged.filter(pl.col("rule").is_null()))
             judged = judged.with_columns(
-                pl.lit(None, dtype=pl.Int64).alias(name) for name in ("n_passed", "n_failed")
+                pl.lit(None, dtype=pl.Int64).alias(name) for name in DECIDED
             )
         rows.append(judged)
     return Judged(pl.concat(rows), pl.concat(nulled).with_columns(rule=pl.lit(PASSED)))
 
 
 def _releasable(
-    counts: NDArray[np.int64], status: NDArray[np.int64], failed: int, settings: DisclosureSettings
+    counts: NDArray[np.int64],
+    status: NDArray[np.int64],
+    parts: Sequence[int | None],
+    settings: DisclosureSettings,
 ) -> bool:
-    """Whether the numbers of passes and fails may stand beside the released bins.
+    """Whether the numbers of passes, warnings and fails may stand beside the released bins.
 
-    Limits are edges of bins as a rule, so the fails are the sum of some first and some last bins.
-    For every such choice that fits, what is withheld within it has to be safe in sum.
+    Limits are edges of bins as a rule, so that what does not fail, and what passes, are bins next
+    to each other. For every such choice that fits, what is withheld within it, outside it and
+    between the two has to be safe in sum. A part that the study does not have (None) is no count.
     """
     unsafe = _unsafe(settings)
-    total = int(counts.sum())
-    if unsafe(failed) or unsafe(total - failed):
+    if any(part is not None and unsafe(part) for part in parts):
         return False
     hidden = status != RELEASED
     if not hidden.any():
         return True
+    passed, warned, _ = (part or 0 for part in parts)
+    before = np.concatenate([[0], np.cumsum(counts)])
     index = np.arange(counts.size)
-    for first in range(counts.size + 1):
-        for last in range(first, counts.size + 1):
-            outside = (index < first) | (index >= last)
-            if int(counts[outside].sum()) != failed:
-                continue
-            for side in (outside, ~outside):
-                part = side & hidden
-                if part.any() and (
-                    unsafe(int(counts[part].sum())) or (part.sum() < 2 and status[part][0])
-                ):
-                    return False
-    return True
+
+    def runs(total: int) -> list[NDArray[np.bool_]]:
+        return [
+            (index >= first) & (index < last)
+            for first, last in combinations_with_replacement(range(counts.size + 1), 2)
+            if before[last] - before[first] == total
+        ]
+
+    unfailed, passes = runs(passed + warned), runs(passed)
+    between = [
+        outer & ~inner for outer in unfailed for inner in passes if not (inner & ~outer).any()
+    ]
+    sides = [*unfailed, *(~run for run in unfailed), *passes, *(~run for run in passes), *between]
+    return not any(
+        part.any() and (unsafe(int(counts[part].sum())) or (part.sum() < 2 and status[part][0]))
+        for part in (side & hidden for side in sides)
+    )
 
 
 def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged:
@@ -316,9 +337,13 @@ def _few_haploid(least: int) -> pl.Expr:
 def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
     """Altered and unaltered patients by stratum and by class.
 
-    The class "any" is the union of the others, so it bounds them from both sides:
-    no class leaves without it; the released classes of the whole cohort must not leave a withheld
-    one too little room; and classes leave by stratum only for genes all of whose cells are safe.
+    Three groups of classes, each with its own ties. The class "any" is the union of the
+    protein-altering ones, so it bounds them from both sides: no class leaves without it; the
+    released classes of the whole cohort must not leave a withheld one too little room. The
+    copy-number classes exclude each other, so what they leave over of the assessed patients (those
+    without a change, and the withheld classes) is as good as released, and has to be safe. Classes
+    of either group leave by stratum only for genes all of whose cells are safe. Promoter variants
+    stand alone.
     """
     settings = context.settings
     assessed, altered = pl.col("n_assessed"), pl.col("n_altered")
@@ -337,31 +362,81 @@ def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
             pl.col("rule").is_not_null(),
         )
     )
-    is_any, is_whole = pl.col("alteration_class") == ANY, pl.col("stratum_variable") == ALL
+    is_protein = pl.col("alteration_class").is_in(PROTEIN_ALTERING)
+    is_copy_number = pl.col("alteration_class").is_in(COPY_NUMBER)
+    is_whole = pl.col("stratum_variable") == ALL
     cell = ["gene_id", "stratum_variable", "stratum"]
-    any_row = judged.filter(is_any).select(
+    any_row = judged.filter(pl.col("alteration_class") == ANY).select(
         *cell, any_altered="n_altered", any_open=pl.col("rule").is_null()
     )
     judged = (
         judged.join(any_row, on=cell, how="left", maintain_order="left")
-        .with_columns(_mark(~is_any & ~pl.col("any_open").fill_null(value=False), CLASSES))
+        .with_columns(_mark(is_protein & ~pl.col("any_open").fill_null(value=False), CLASSES))
         .with_row_index("_row")
     )
     judged = _bound_classes(judged, settings.minimum_cell_count)
-    withheld = pl.col("rule").is_not_null()
-    gene = ["gene_id", "stratum_variable"]
-    judged = judged.with_columns(
-        _whole_classes=(~is_any & is_whole & withheld).any().over("gene_id"),
-        _stratum_classes=(~is_any & withheld).any().over(gene),
-    )
-    judged = judged.with_columns(
-        _mark(
-            ~is_any & ~is_whole & (pl.col("_whole_classes") | pl.col("_stratum_classes")), CLASSES
-        )
-    )
+    judged = _protect_remainder(judged, cell, safe)
+    for member in (is_protein, is_copy_number):
+        withheld = member & pl.col("rule").is_not_null()
+        judged = judged.with_columns(
+            _whole=(withheld & is_whole).any().over("gene_id"),
+            _strata=withheld.any().over("gene_id", "stratum_variable"),
+        ).with_columns(_mark(member & ~is_whole & (pl.col("_whole") | pl.col("_strata")), CLASSES))
+    judged = _unknown_remainder(judged, is_copy_number, safe)
     return Judged(
-        judged.drop("_row", "any_altered", "any_open", "_whole_classes", "_stratum_classes"),
-        _unmarked(frame),
+        judged.drop("_row", "any_altered", "any_open", "_whole", "_strata"), _unmarked(frame)
+    )
+
+
+def _protect_remainder(
+    judged: pl.DataFrame, cell: list[str], safe: Callable[..., pl.Expr]
+) -> pl.DataFrame:
+    """Withhold copy-number classes until the patients in none of the released ones are safe."""
+    is_open = pl.col("alteration_class").is_in(COPY_NUMBER) & pl.col("rule").is_null()
+    released = pl.when(is_open).then("n_altered").otherwise(0).sum().over(cell)
+    exposed = is_open.any().over(cell) & ~safe(pl.col("n_assessed"), released)
+    while True:
+        candidates = judged.with_columns(_exposed=exposed).filter(
+            pl.col("_exposed").fill_null(value=True) & is_open
+        )
+        if candidates.is_empty():
+            return judged
+        # An empty class hides nothing, so it is the last to be withheld.
+        chosen = (
+            candidates.with_columns(_empty=pl.col("n_altered") == 0)
+            .sort("_empty", "n_altered", "_row")
+            .unique(cell, keep="first", maintain_order=True)
+        )
+        judged = judged.with_columns(_mark(pl.col("_row").is_in(chosen["_row"].implode()), CLASSES))
+
+
+def _unknown_remainder(
+    judged: pl.DataFrame, is_copy_number: pl.Expr, safe: Callable[..., pl.Expr]
+) -> pl.DataFrame:
+    """Withhold copy-number strata whose difference to the whole exposes who is in no stratum."""
+    is_whole = pl.col("stratum_variable") == ALL
+    groups = judged.filter(is_copy_number & pl.col("rule").is_null()).group_by(
+        "gene_id", "stratum_variable", "stratum"
+    )
+    sums = groups.agg(pl.col("n_assessed").first(), pl.col("n_altered").sum())
+    whole = sums.filter(is_whole).select("gene_id", whole="n_assessed", whole_altered="n_altered")
+    unknown = (
+        sums.filter(~is_whole)
+        .group_by("gene_id", "stratum_variable")
+        .agg(pl.col("n_assessed", "n_altered").sum())
+        .join(whole, on="gene_id")
+    )
+    rest, altered = (
+        pl.col("whole") - pl.col("n_assessed"),
+        pl.col("whole_altered") - pl.col("n_altered"),
+    )
+    exposed = unknown.filter((rest > 0) & ~safe(rest, altered)).select(
+        "gene_id", "stratum_variable", _exposed=pl.lit(value=True)
+    )
+    return (
+        judged.join(exposed, on=["gene_id", "stratum_variable"], how="left", maintain_order="left")
+        .with_columns(_mark(is_copy_number & pl.col("_exposed").is_not_null(), CLASSES))
+        .drop("_exposed")
     )
 
 
@@ -372,7 +447,9 @@ def _bound_classes(judged: pl.DataFrame, least: int) -> pl.DataFrame:
     if it is not positive, or if it is a safe count that two or more altered classes share.
     """
     open_row = pl.col("rule").is_null()
-    is_class = (pl.col("alteration_class") != ANY) & (pl.col("stratum_variable") == ALL)
+    is_class = pl.col("alteration_class").is_in(PROTEIN_ALTERING) & (
+        pl.col("stratum_variable") == ALL
+    )
     positive = is_class & (pl.col("n_altered") > 0)
     uncovered = pl.col("any_altered") - (
         pl.when(is_class & open_row).then("n_altered").otherwise(0).sum().over("gene_id")
@@ -391,28 +468,80 @@ def _bound_classes(judged: pl.DataFrame, least: int) -> pl.DataFrame:
 
 
 def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
-    """Means by n, and by what the other strata leave over."""
-    judged = _control_moments(frame, "measure", pl.col("variance"), context.settings)
-    return Judged(judged, _unmarked(frame))
+    """Means by n, by what one patient can contribute, and by what the other strata leave over.
+
+    A patient with few mutations has no signature share, so that the assessed patients of a
+    stratum minus those with a share are a count of their own.
+    """
+    stratum = ["stratum_variable", "stratum"]
+    assessed = (
+        context.tables["gene_alterations"]
+        .filter(pl.col("alteration_class") == ANY)
+        .select(*stratum, n="n_assessed")
+    )
+    sizes = (
+        pl.concat([assessed, frame.select(*stratum, "n")])
+        .group_by(stratum)
+        .agg(_assessed=pl.col("n").max())
+    )
+    is_share = pl.col("measure").str.starts_with(SHARE_PREFIX)
+    sized = frame.join(sizes, on=stratum, how="left", maintain_order="left").with_columns(
+        _lacking=pl.when(is_share).then(pl.col("_assessed") - pl.col("n")).otherwise(0)
+    )
+    judged = _control_moments(
+        sized.drop("_assessed"), "measure", pl.col("variance"), context.settings, dominance=True
+    )
+    return Judged(judged.drop("_lacking"), _unmarked(frame))
 
 
 def _control_moments(
-    frame: pl.DataFrame, line: str, variance: pl.Expr, settings: DisclosureSettings
+    frame: pl.DataFrame,
+    line: str,
+    variance: pl.Expr,
+    settings: DisclosureSettings,
+    *,
+    dominance: bool = False,
 ) -> pl.DataFrame:
-    """Means and variances, which give away n, sum and sum of squares of what is left over."""
+    """Means and variances, which give away n, sum and sum of squares of what is left over.
 
-    def safe(n: pl.Expr, total: pl.Expr, squares: pl.Expr) -> pl.Expr:
+    The column ``_lacking``, if there is one, is the number of patients without a value: a count
+    that is known with n, and left over with it.
+    """
+    if "_lacking" not in frame.columns:
+        return _control_moments(
+            frame.with_columns(_lacking=pl.lit(0)), line, variance, settings, dominance=dominance
+        ).drop("_lacking")
+
+    def known(lacking: pl.Expr) -> pl.Expr:
+        return (lacking == 0) | (lacking >= settings.minimum_cell_count)
+
+    def spread(total: pl.Expr, squares: pl.Expr) -> pl.Expr:
+        return small_contributions(total, squares, settings) if dominance else pl.lit(value=True)
+
+    def safe(n: pl.Expr, total: pl.Expr, squares: pl.Expr, lacking: pl.Expr) -> pl.Expr:
         # Sums of squares of equal values differ from zero by rounding.
-        return enough_patients(n, settings) & (squares - total**2 / n > 1e-9 * squares)
+        varies = squares - total**2 / n > 1e-9 * squares
+        return enough_patients(n, settings) & varies & spread(total, squares) & known(lacking)
 
     n, mean = pl.col("n"), pl.col("mean")
+    total, squares = pl.col("_total"), pl.col("_squares")
     judged = frame.with_columns(
         _mark(~enough_patients(n, settings), MINIMUM_N),
         _total=n * mean,
         _squares=(n - 1) * variance + n * mean**2,
-    ).with_columns(_mark(~(variance > 0), CONSTANT))
+    )
+    for condition, rule in (
+        (~(variance > 0), CONSTANT),
+        (~known(pl.col("_lacking")), ESTIMATED),
+        (~spread(total, squares), DOMINANCE),
+    ):
+        judged = judged.with_columns(_mark(condition, rule))
     judged = protect_strata(
-        judged, [line], ["n", "_total", "_squares"], safe, pl.col("rule").is_not_null()
+        judged,
+        [line],
+        ["n", "_total", "_squares", "_lacking"],
+        safe,
+        pl.col("rule").is_not_null(),
     )
     return _after_strata(judged).drop("_total", "_squares")
 

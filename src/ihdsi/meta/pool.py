@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 from ihdsi.meta.estimators import benjamini_hochberg, pool_effects, wilson_interval
 from ihdsi.meta.harmonise import (
@@ -21,6 +22,7 @@ __all__ = [
     "pool_alteration_contrasts",
     "pool_expression_effects",
     "pool_gene_alterations",
+    "pool_mutation_burden",
     "pool_site_effects",
     "pool_survival_effects",
 ]
@@ -254,3 +256,58 @@ def pool_gene_alterations(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         )
         .sort(*keys)
     )
+
+
+def pool_mutation_burden(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Mean of each burden and signature share, by site and over all sites.
+
+    Parameters
+    ----------
+    tables
+        `mutation_burden` by site.
+
+    Returns
+    -------
+    pl.DataFrame
+        measure, unit, stratum_variable, stratum, site (null: all sites that released the row,
+        whose patients are put together), n, mean, variance, confidence_low and confidence_high
+        (Student's 95 % interval of the mean, not below 0; shares not above 1), n_sites. Mean and
+        variance of several sites are those of their patients together, exactly: sums and sums of
+        squares add up.
+
+    Raises
+    ------
+    ValueError
+        If the sites state a measure in different units.
+    """
+    keys = ["measure", "unit", "stratum_variable", "stratum"]
+    sites = stack_tables(tables).filter(pl.col("mean").is_not_null() & (pl.col("n") > 1))
+    units = sites.group_by("measure").agg(pl.col("unit").n_unique()).filter(pl.col("unit") > 1)
+    if units.height:
+        raise ValueError(f"mutation_burden: sites give {units['measure'][0]} in different units")
+    centre = (pl.col("n") * pl.col("mean")).sum() / pl.col("n").sum()
+    squares = (
+        (pl.col("n") - 1) * pl.col("variance") + pl.col("n") * (pl.col("mean") - centre) ** 2
+    ).sum()
+    together = sites.group_by(keys).agg(
+        site=pl.lit(None, dtype=pl.String),
+        n_sites=pl.col("site").n_unique().cast(pl.Int64),
+        variance=squares / (pl.col("n").sum() - 1),
+        mean=centre,
+        n=pl.col("n").sum(),
+    )
+    columns = [*keys, "site", "n", "mean", "variance", "n_sites"]
+    rows = pl.concat(
+        [
+            sites.with_columns(n_sites=pl.lit(1, dtype=pl.Int64)).select(columns),
+            together.select(columns),
+        ]
+    )
+    n = rows["n"].to_numpy()
+    half = stats.t.ppf(0.975, n - 1) * np.sqrt(rows["variance"].to_numpy() / n)
+    return rows.with_columns(
+        confidence_low=(pl.col("mean") - pl.Series(half)).clip(lower_bound=0),
+        confidence_high=pl.when(pl.col("unit") == "1")
+        .then((pl.col("mean") + pl.Series(half)).clip(upper_bound=1))
+        .otherwise(pl.col("mean") + pl.Series(half)),
+    ).sort(*keys, "site", nulls_last=True)

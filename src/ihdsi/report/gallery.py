@@ -10,6 +10,9 @@ import polars as pl
 from ihdsi.report import figures
 from ihdsi.report.inputs import ReportInputs
 from ihdsi.report.tables import unit_suffix
+from ihdsi.summaries.gene_alterations import COPY_NUMBER, PROMOTER
+from ihdsi.summaries.mutation_burden import ALL_MUTATIONS, NONSYNONYMOUS, SHARE_PREFIX
+from ihdsi.summaries.qc_profile import FAILED_LIMITS
 
 __all__ = ["Figure", "all_figures", "write_figures"]
 
@@ -55,6 +58,7 @@ def all_figures(inputs: ReportInputs) -> dict[str, Figure]:
         _quality_control(inputs),
         _alterations(inputs),
         _drivers(inputs),
+        _mutation_burden(inputs),
         *(
             figure
             for contrast in inputs.study.contrasts
@@ -100,9 +104,19 @@ def _cohort(inputs: ReportInputs) -> Figure:
 def _quality_control(inputs: ReportInputs) -> Figure:
     metrics = inputs.study.quality_control
     titles = {name: f"{_words(name, m.label)}{unit_suffix(m.unit)}" for name, m in metrics.items()}
+    # A panel holds one assay.
+    failed = pl.col("metric") == FAILED_LIMITS
     profiles = {
-        site: profile.filter(pl.col("n").is_not_null())
+        site: profile.filter(pl.col("n").is_not_null()).with_columns(
+            metric=pl.when(failed)
+            .then(pl.concat_str("assay", pl.lit("_"), "metric"))
+            .otherwise("metric")
+        )
         for site, profile in inputs.qc_profile.items()
+    }
+    titles |= {
+        f"{assay}_{FAILED_LIMITS}": f"Limits that a sample of {assay.upper()} fails (last: 3 on)"
+        for assay in ("dna", "rna")
     }
     title = "Quality control by site"
     shown = {name for profile in profiles.values() for name in profile["metric"]}
@@ -129,13 +143,28 @@ def _alterations(inputs: ReportInputs) -> Figure:
     )
     tested = inputs.drivers.filter(pl.col("p_value").is_not_null() & (pl.col("n_altered") > 0))
     ranked = tested if tested.height else anywhere.sort("frequency", descending=True)
-    genes = ranked["gene_id"].head(15).to_list()
+    # Genes that are altered mainly otherwise: TERT in its promoter, CCND1 in its copy number.
+    otherwise = (
+        inputs.pooled_alterations.filter(
+            pl.col("alteration_class").is_in([PROMOTER, *COPY_NUMBER])
+            & (pl.col("stratum") == "all")
+            & (pl.col("n_altered") > 0)
+        )
+        .sort("frequency", descending=True)["gene_id"]
+        .unique(maintain_order=True)
+        .head(8)
+    )
+    genes = list(dict.fromkeys([*ranked["gene_id"].head(15), *otherwise]))
     title = "Somatic alterations by gene"
     caption = (
         f"Patients with a nonsynonymous alteration at {_sites(inputs)}, with Wilson 95 % "
-        "intervals, and the mix of alteration classes (a patient with two classes counts in both). "
+        "intervals, and the mix of classes of small variants (a patient with two classes counts in "
+        "both; hotspot: a recurrent change of the study's table; promoter variants are in the mix, "
+        "not in the share of altered patients). Copy numbers, where released, are shares of the "
+        "patients in whom they were measured. "
         "Genes in the order of "
-        + ("their recurrence p-value." if tested.height else "their pooled frequency.")
+        + ("their recurrence p-value" if tested.height else "their pooled frequency")
+        + ", then those with other alterations."
     )
     return Figure(
         "alterations",
@@ -162,6 +191,31 @@ def _drivers(inputs: ReportInputs) -> Figure:
         figures.driver_recurrence(inputs.drivers, f"{title}. {caption}"),
         "Recurrence could not be tested: the alterations, the mutation burden or the coding "
         "lengths were not released.",
+    )
+
+
+def _mutation_burden(inputs: ReportInputs) -> Figure:
+    settings = inputs.study.variants.signatures
+    titles = {
+        NONSYNONYMOUS: "protein-altering mutations per Mb",
+        ALL_MUTATIONS: "all mutations per Mb",
+    } | {
+        f"{SHARE_PREFIX}{name}": f"share of {' + '.join(members)} ({_words(name)})"
+        for name, members in settings.groups.items()
+    }
+    title = "Mutation burden and mutational signatures"
+    caption = (
+        "Mean over patients with Student's 95 % interval. Burden is per callable megabase; all "
+        "mutations include synonymous and non-coding ones. Shares are of single-base "
+        f"substitutions, in patients with at least {settings.minimum_mutations}, fitted to COSMIC "
+        f"{settings.cosmic_version}."
+    )
+    return Figure(
+        "mutation_burden",
+        title,
+        caption,
+        figures.burden_means(inputs.mutation_burden, titles, f"{title}. {caption}"),
+        "No site released a mutation burden or a signature share.",
     )
 
 

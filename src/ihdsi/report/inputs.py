@@ -32,6 +32,7 @@ class ReportInputs:
     pooled_alterations: pl.DataFrame
     alteration_contrasts: pl.DataFrame
     drivers: pl.DataFrame
+    mutation_burden: pl.DataFrame
     biomarkers: pl.DataFrame
     site_effects: pl.DataFrame
     account: pl.DataFrame
@@ -79,6 +80,7 @@ def read_report_inputs(study: Study, sites: Sequence[str], folder: Path | str) -
         pooled_alterations=pooled("gene_alterations"),
         alteration_contrasts=pooled("alteration_contrasts"),
         drivers=pooled("driver_genes"),
+        mutation_burden=pooled("mutation_burden"),
         biomarkers=pooled("biomarkers"),
         site_effects=pooled("site_effects"),
         account=pooled("harmonisation_account"),

@@ -156,14 +156,22 @@ def characteristics(
 
 
 def quality_counts(profiles: Mapping[str, pl.DataFrame]) -> list[dict[str, Any]]:
-    """Count samples passed and failed by site, assay and metric."""
+    """Count samples passed, warned and failed by site, assay and metric.
+
+    A study that sets no limit which warns has no n_warned; "–" says so, since null is withheld.
+    """
     frames = [frame.with_columns(site=pl.lit(site)) for site, frame in profiles.items()]
     if not frames:
         return []
     return (
         pl.concat(frames, how="vertical_relaxed")
         .group_by("site", "assay", "metric", maintain_order=True)
-        .agg(pl.col("n_total", "n_passed", "n_failed").first())
+        .agg(pl.col("n_total", "n_passed", "n_warned", "n_failed").first())
+        .with_columns(
+            n_warned=pl.when(pl.col("n_warned").is_null() & pl.col("n_passed").is_not_null())
+            .then(pl.lit("–"))
+            .otherwise(pl.col("n_warned").cast(pl.String))
+        )
         .sort("assay", "metric", "site")
         .to_dicts()
     )

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from ihdsi.files import write_parquet, write_text, write_tsv
 from ihdsi.simulate import cohort as cohort_model
+from ihdsi.simulate import copy_number as copy_number_model
 from ihdsi.simulate import expression as expression_model
 from ihdsi.simulate import reads as reads_model
 from ihdsi.simulate import variants as variant_model
 from ihdsi.simulate.cohort import DEMO_SITES, SiteDesign
+from ihdsi.simulate.copy_number import simulate_copy_number
 from ihdsi.simulate.expression import expression_truth
 from ihdsi.simulate.genome import (
     Genome,
@@ -30,6 +32,7 @@ from ihdsi.simulate.patients import Cohort, simulate_cohort
 from ihdsi.simulate.variants import (
     DRIVERS,
     SomaticModel,
+    hotspot_table,
     simulate_germline,
     simulate_population,
     simulate_somatic,
@@ -42,6 +45,7 @@ TRUTH_FILES = (
     "genes.tsv",
     "somatic.parquet",
     "germline.parquet",
+    "copy_number.parquet",
     "expression.parquet",
     "transcripts.parquet",
     "patients.parquet",
@@ -57,7 +61,7 @@ def simulated_files(root: str, sites: Sequence[SiteDesign] = DEMO_SITES) -> dict
     dict
         reference, truth, somatic_vcf, germline_vcf (both with their ``.tbi``), gene_counts.
     """
-    reference = ("genome.fa", "genome.fa.fai", "annotation.gff3", "targets.bed")
+    reference = ("genome.fa", "genome.fa.fai", "annotation.gff3", "targets.bed", "hotspots.tsv")
     somatic = [
         f"{root}/{design.site}/vcf/{patient}-T.somatic.vcf.gz"
         for design in sites
@@ -145,9 +149,15 @@ def _constants(seed: int, sites: Sequence[SiteDesign]) -> str:
             name.lower(): value
             for name, value in vars(module).items()
             if name.isupper() and isinstance(value, int | float | tuple | dict)
-            if name not in ("DRIVERS", "DEMO_SITES")
+            if name not in ("DRIVERS", "DEMO_SITES", "COPY_NUMBER_SCHEMA", "SEX_CHROMOSOME_COPIES")
         }
-        for module in (cohort_model, expression_model, variant_model, reads_model)
+        for module in (
+            cohort_model,
+            copy_number_model,
+            expression_model,
+            variant_model,
+            reads_model,
+        )
     }
     document = {
         "seed": seed,
@@ -170,11 +180,12 @@ def _write_site(
 ) -> None:
     """VCFs and the count matrix of the patients who do not enter as FASTQ."""
     folder = root / design.site
+    sex = dict(cohort.patients.select("patient", "sex").iter_rows())
     by_patient = somatic.partition_by("patient", as_dict=True)
     for patient in design.table_patients:
         own = by_patient.get((patient,), somatic.clear())
         write_vcf(
-            somatic_records(seed, patient, own, model),
+            somatic_records(seed, patient, own, model, sex[patient]),
             [f"{patient}-T", f"{patient}-N"],
             model.genome,
             folder / "vcf" / f"{patient}-T.somatic.vcf.gz",
@@ -187,6 +198,7 @@ def _write_site(
             design.table_patients,
             population.filter(pl.Series(on_target)),
             genotypes[rows][:, on_target],
+            sex,
         ),
         [f"{patient}-N" for patient in design.table_patients],
         model.genome,
@@ -228,16 +240,19 @@ def simulate_demo_study(
     population = simulate_population(seed, genome, sites)
     genotypes = simulate_germline(seed, cohort.patients, population)
     model = SomaticModel(seed, genome, population)
-    somatic = simulate_somatic(seed, cohort.patients, model)
+    copy_number = simulate_copy_number(seed, cohort.patients, genome)
+    somatic = simulate_somatic(seed, cohort.patients, model, copy_number)
 
     reference, truth = root / "reference", root / "truth"
     write_genome_fasta(genome, reference / "genome.fa")
     write_annotation(genome, reference / "annotation.gff3")
     write_targets(genome, reference / "targets.bed")
+    write_tsv(hotspot_table(model), reference / "hotspots.tsv")
     for design in sites:
         _write_site(design, root, seed, cohort, somatic, population, genotypes, model)
     write_tsv(_gene_truth(genome, cohort.parameters), truth / "genes.tsv")
     write_parquet(somatic, truth / "somatic.parquet")
+    write_parquet(copy_number, truth / "copy_number.parquet")
     write_parquet(
         _germline_truth(cohort.patients, population, genotypes), truth / "germline.parquet"
     )

@@ -19,6 +19,8 @@ __all__ = [
     "AMINO_ACIDS",
     "BASES",
     "COMPLEMENT",
+    "PROMOTER_SITES",
+    "SEX_CHROMOSOMES",
     "Genome",
     "base_codes",
     "gene_list",
@@ -43,7 +45,14 @@ AMINO_ACIDS: Bytes = np.frombuffer(
     b"KNKNTTTTRSRSIIMIQHQHPPPPRRRRLLLLEDEDAAAAGGGGVVVV*Y*YSSSS*CWCLFLF", dtype=np.uint8
 )
 
-CHROMOSOMES = tuple(f"chr{number}" for number in range(1, 7))
+AUTOSOMES = tuple(f"chr{number}" for number in range(1, 7))
+SEX_CHROMOSOMES = ("chrX", "chrY")
+CHROMOSOMES = (*AUTOSOMES, *SEX_CHROMOSOMES)
+# Panel genes that lie on the X chromosome in man; every seventh filler keeps them company, so that
+# a sample's sex can be read from the coverage of several targeted genes.
+X_GENES = ("KDM6A", "STAG2", "RBM10")
+X_FILLER_INTERVAL = 7
+Y_GENES = ("SIM0002",)
 N_GENES = 300
 N_TARGETED_GENES = 90
 TARGET_FLANK = 20
@@ -53,6 +62,14 @@ CODONS = (190, 300)
 MINIMUM_EXON = 60
 TAIL_LENGTH = 1500
 FILLER_ID = "ENSSIMG{:011d}"
+
+# Recurrent promoter mutation, by gene: the position relative to the A of the start codon (+1; there
+# is no 0) and its base on the coding strand. Horn et al. 2013, Science 339:959, chr5:1,295,228 C>T.
+PROMOTER_SITES = {"TERT": (-124, "C")}
+# Bases before the transcript that are targeted and count as the gene's promoter.
+PROMOTER_LENGTH = 200
+# TERT's promoter mutations lie upstream of the transcript (NM_198253.3), so its leader is short.
+FIVE_PRIME_LENGTH = {"TERT": 79}
 
 # Coding length relative to an ordinary gene of this genome. TTN is the control for methods that
 # forget gene length: many mutations, no selection.
@@ -107,6 +124,43 @@ class Genome:
     def primary_transcripts(self) -> pl.DataFrame:
         """The first transcript of each gene, the one whose coding sequence defines the truth."""
         return self.transcripts.unique("gene_index", keep="first", maintain_order=True)
+
+    @cached_property
+    def promoters(self) -> pl.DataFrame:
+        """Promoters that are targeted with their gene.
+
+        Returns
+        -------
+        polars.DataFrame
+            gene_index, gene_name, chromosome, strand, start, end (the `PROMOTER_LENGTH` bases
+            before the transcript), site (0-based position of the recurrent mutation).
+        """
+        forward = pl.col("strand") == "+"
+        first_codon = (
+            self.features.filter(pl.col("kind") == "CDS")
+            .join(self.primary_transcripts.select("transcript_id"), on="transcript_id", how="semi")
+            .group_by("gene_index")
+            .agg(coding_start=pl.col("start").min(), coding_end=pl.col("end").max())
+        )
+        offset = pl.col("gene_name").replace_strict(
+            {name: position for name, (position, _) in PROMOTER_SITES.items()},
+            return_dtype=pl.Int64,
+        )
+        return (
+            self.genes.filter(pl.col("gene_name").is_in(list(PROMOTER_SITES)))
+            .join(first_codon, on="gene_index", maintain_order="left")
+            .select(
+                "gene_index",
+                "gene_name",
+                "chromosome",
+                "strand",
+                start=pl.when(forward).then(pl.col("start") - PROMOTER_LENGTH).otherwise("end"),
+                end=pl.when(forward).then("start").otherwise(pl.col("end") + PROMOTER_LENGTH),
+                site=pl.when(forward)
+                .then(pl.col("coding_start") + offset)
+                .otherwise(pl.col("coding_end") - 1 - offset),
+            )
+        )
 
     def in_concatenation(self, frame: pl.DataFrame, column: str) -> Integers:
         """Coordinates of `column` in the concatenated genome."""
@@ -215,6 +269,7 @@ def _simulate_block(seed: int, gene_id: str, gene_name: str) -> _Block:
     n_exons = int(rng.integers(2, 7))
     n_codons = int(rng.integers(*CODONS) * SIZE_FACTORS.get(gene_name, 1.0))
     utr5, utr3 = int(rng.integers(60, 150)), int(rng.integers(100, 250))
+    utr5 = FIVE_PRIME_LENGTH.get(gene_name, utr5)
     coding = _coding_sequence(rng, n_codons, gc)
     messenger = np.concatenate(
         [_random_bases(rng, utr5, gc), coding, _random_bases(rng, utr3, 0.42)]
@@ -267,13 +322,33 @@ def _simulate_block(seed: int, gene_id: str, gene_name: str) -> _Block:
     )
 
 
+def _chromosome_of(gene_name: str, number: int) -> int:
+    """Index in `CHROMOSOMES` of the gene that is `number` in the list."""
+    if gene_name in Y_GENES:
+        return CHROMOSOMES.index("chrY")
+    filler = gene_name.removeprefix("SIM")
+    if gene_name in X_GENES or (filler.isdigit() and int(filler) % X_FILLER_INTERVAL == 1):
+        return CHROMOSOMES.index("chrX")
+    return number % len(AUTOSOMES)
+
+
+def _set_promoter_sites(genome: Genome) -> None:
+    """Put the base that recurrently mutates into the promoters, on the coding strand."""
+    for name, chromosome, strand, site in genome.promoters.select(
+        "gene_name", "chromosome", "strand", "site"
+    ).iter_rows():
+        base = np.uint8(ord(PROMOTER_SITES[name][1]))
+        genome.sequences[chromosome][site] = base if strand == "+" else COMPLEMENT[base]
+
+
 def simulate_genome(seed: int, genes: pl.DataFrame) -> Genome:
     """Simulate sequence and gene models.
 
     Each gene with the spacer before it is drawn from its own stream, and genes are dealt to the
-    chromosomes in turn, so that appending a gene lengthens one chromosome and changes nothing
-    else but its tail. Coding sequences begin with ATG, end with a stop codon and have no other;
-    introns are GT..AG. A second transcript, where there is one, skips the second exon in frame.
+    autosomes in turn (those of the sex chromosomes by name), so that appending a gene lengthens
+    one chromosome and changes nothing else but its tail. Coding sequences begin with ATG, end
+    with a stop codon and have no other; introns are GT..AG. A second transcript, where there is
+    one, skips the second exon in frame.
 
     Parameters
     ----------
@@ -287,7 +362,8 @@ def simulate_genome(seed: int, genes: pl.DataFrame) -> Genome:
         for gene_id, gene_name in genes.select("gene_id", "gene_name").iter_rows()
     ]
     index = np.arange(len(blocks))
-    chromosome_index = index % len(CHROMOSOMES)
+    names = genes["gene_name"].to_list()
+    chromosome_index = np.array([_chromosome_of(name, i) for i, name in enumerate(names)])
     lengths = np.array([len(block.sequence) for block in blocks])
     starts = np.zeros(len(blocks), dtype=np.int64)
     sequences: dict[str, Bytes] = {}
@@ -306,7 +382,6 @@ def simulate_genome(seed: int, genes: pl.DataFrame) -> Genome:
         block_end=pl.Series(starts + lengths),
         coding_length=pl.Series([block.coding_length for block in blocks]),
     )
-    names = genes["gene_name"].to_list()
     transcripts: list[tuple[str, int, float, int]] = []
     parts: list[pl.DataFrame] = []
     for i, block in enumerate(blocks):
@@ -335,7 +410,7 @@ def simulate_genome(seed: int, genes: pl.DataFrame) -> Genome:
                         }
                     )
                 )
-    return Genome(
+    genome = Genome(
         sequences=sequences,
         genes=gene_table,
         transcripts=pl.DataFrame(
@@ -350,19 +425,19 @@ def simulate_genome(seed: int, genes: pl.DataFrame) -> Genome:
         ),
         features=pl.concat(parts),
     )
+    _set_promoter_sites(genome)
+    return genome
 
 
 def target_intervals(genome: Genome) -> pl.DataFrame:
-    """Merge the targeted genes' exons and flanks: chromosome, start, end, gene_name."""
+    """Merge the targeted genes' exons, flanks and promoters: chromosome, start, end, gene_name."""
+    targeted = genome.genes.filter("is_targeted").select("gene_index", "gene_name")
+    columns = ("chromosome", "start", "end", "gene_name")
+    exons = genome.features.filter(pl.col("kind") == "exon").join(targeted, on="gene_index")
+    promoters = genome.promoters.join(targeted, on=["gene_index", "gene_name"], how="semi")
     return (
-        genome.features.filter(pl.col("kind") == "exon")
-        .join(genome.genes.filter("is_targeted").select("gene_index", "gene_name"), on="gene_index")
-        .select(
-            "chromosome",
-            pl.col("start") - TARGET_FLANK,
-            pl.col("end") + TARGET_FLANK,
-            "gene_name",
-        )
+        pl.concat([exons.select(columns), promoters.select(columns)])
+        .with_columns(pl.col("start") - TARGET_FLANK, pl.col("end") + TARGET_FLANK)
         .sort("chromosome", "start", "end")
         .with_columns(
             new=(pl.col("start") > pl.col("end").cum_max().shift(1).over("chromosome")).fill_null(

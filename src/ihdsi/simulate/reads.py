@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.files import atomic_output
+from ihdsi.simulate.copy_number import haplotype_doses
 from ihdsi.simulate.genome import COMPLEMENT, read_targets
 from ihdsi.simulate.streams import stream, stream_seed
 
@@ -125,20 +126,23 @@ def _fragment_lengths(rng: np.random.Generator, size: int) -> Integers:
 
 
 def _captured(
-    rng: np.random.Generator, starts: Integers, ends: Integers, density: float
+    rng: np.random.Generator, starts: Integers, ends: Integers, density: Floats
 ) -> tuple[Integers, Integers]:
     """Draw starts and lengths of fragments that overlap sorted, disjoint targets.
 
-    `density` is the number of fragments that start at one base.
+    `density` is the number of fragments that start at one base of each target's bait window.
     """
     low = starts - LONGEST_FRAGMENT
     # Bait windows of neighbouring targets overlap; their union is each window cut at the last.
     low = np.maximum(low, np.concatenate([[0], ends[:-1]]))
     widths = ends - low
-    n = int(rng.poisson(density * widths.sum()))
-    offsets = rng.integers(0, widths.sum(), size=n)
-    window = np.searchsorted(np.cumsum(widths), offsets, side="right")
-    start = low[window] + offsets - (np.cumsum(widths) - widths)[window]
+    expected = density * widths
+    n = int(rng.poisson(expected.sum()))
+    # A window without copies has no width here, and no draw falls into it.
+    draws = rng.random(n) * expected.sum()
+    window = np.searchsorted(np.cumsum(expected), draws, side="right")
+    within = (draws - (np.cumsum(expected) - expected)[window]) / density[window]
+    start = low[window] + np.clip(np.floor(within).astype(np.int64), 0, widths[window] - 1)
     length = _fragment_lengths(rng, n)
     overlaps = np.searchsorted(starts, start + length, side="left") > np.searchsorted(
         ends, start, side="right"
@@ -148,7 +152,7 @@ def _captured(
 
 def dna_fragments(
     rng: np.random.Generator,
-    haplotypes: list[tuple[Haplotype, float]],
+    haplotypes: list[tuple[Haplotype, Floats]],
     targets: tuple[Integers, Integers],
     depth: float,
 ) -> Fragments:
@@ -157,11 +161,12 @@ def dna_fragments(
     Parameters
     ----------
     haplotypes
-        Sequences and the share of DNA molecules that are of each; the shares sum to 1.
+        Sequences and, for each of the n targets (shape (n,)), the DNA molecules that are of each
+        relative to those of a diploid target: the shares of a target with two copies sum to 1.
     targets
         Starts and ends of the targets in the reference (0-based, half-open, sorted, disjoint).
     depth
-        Mean read depth over the targets, duplicates included.
+        Mean read depth over targets with two copies, duplicates included.
     """
     density = depth * (1 - DUPLICATE_SHARE) / (2 * READ_LENGTH)
     starts, lengths, base = [], [], 0
@@ -344,16 +349,17 @@ def _global(frame: pl.DataFrame, offsets: dict[str, int], column: str, base: int
 
 
 def _patient_haplotypes(
-    reference: Bytes, germline: pl.DataFrame, somatic: pl.DataFrame
-) -> list[tuple[Haplotype, float]]:
-    """Both haplotypes in every clone of the tumour, with their shares of the DNA.
+    reference: Bytes, germline: pl.DataFrame, somatic: pl.DataFrame, doses: Floats
+) -> list[tuple[Haplotype, Floats]]:
+    """Both haplotypes in every clone of the tumour, with their shares of each target's DNA.
 
-    Clones are nested, so a variant is in the versions of its clone and of all later ones; a
-    clone's molecules are twice its variants' allele fraction of those of the haplotype.
+    Clones are nested, so a variant is in the versions of its clone and of all later ones. A gene
+    whose copy number is altered has no somatic variants, so that all versions of a haplotype are
+    the same there and its dose, shape (2, n_targets), can be spread over them like the others.
     """
-    clones = somatic.group_by("clone").agg(pl.col("allele_fraction").first() * 2).sort("clone")
+    clones = somatic.group_by("clone").agg(pl.col("cell_fraction").first()).sort("clone")
     number = clones["clone"].to_list()
-    bounds = np.concatenate([[1.0], clones["allele_fraction"].to_numpy(), [0.0]])
+    bounds = np.concatenate([[1.0], clones["cell_fraction"].to_numpy(), [0.0]])
     shares = -np.diff(bounds)
     alleles = ("global_position", "reference_allele", "alternate_allele")
     versions = []
@@ -364,7 +370,10 @@ def _patient_haplotypes(
                 (pl.col("haplotype") == haplotype) & pl.col("clone").is_in(number[:level])
             ).select(alleles)
             versions.append(
-                (build_haplotype(reference, pl.concat([inherited, acquired])), share / 2)
+                (
+                    build_haplotype(reference, pl.concat([inherited, acquired])),
+                    doses[haplotype] * share / 2,
+                )
             )
     return versions
 
@@ -427,11 +436,16 @@ def simulate_sample_reads(
         germline = pl.read_parquet(folder / "germline.parquet").filter(of_patient)
         somatic = pl.read_parquet(folder / "somatic.parquet").filter(of_patient)
         somatic = somatic if kind == "T" else somatic.clear()
+        altered = pl.read_parquet(folder / "copy_number.parquet").filter(of_patient)
         bed = read_targets(targets)
+        doses = haplotype_doses(
+            bed, known["sex"][0], known["tumour_purity"][0] if kind == "T" else 0.0, altered
+        )
         haplotypes = _patient_haplotypes(
             reference,
             germline.with_columns(global_position=_global(germline, offsets, "position", 1)),
             somatic.with_columns(global_position=_global(somatic, offsets, "position", 1)),
+            doses,
         )
         fragments = dna_fragments(
             rng,

@@ -18,6 +18,7 @@ from ihdsi.simulate.genome import read_targets
 
 __all__ = [
     "Truth",
+    "copy_number_recovery",
     "driver_recovery",
     "evaluate_recovery",
     "expression_effect_recovery",
@@ -34,6 +35,14 @@ Number = float | int | None
 VARIANT = ("patient", "chromosome", "position", "reference_allele", "alternate_allele")
 LEVEL = 0.05
 CLEAR_FRACTION = 0.10
+#: Label, lower and upper edge of the bands of allele fraction.
+FRACTION_BANDS = (
+    ("below_05", 0.0, 0.05),
+    ("05_to_075", 0.05, 0.075),
+    ("075_to_10", 0.075, 0.10),
+    ("10_to_20", 0.10, 0.20),
+    ("from_20", 0.20, 1.01),
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Truth:
     genes: pl.DataFrame
     somatic: pl.DataFrame
     germline: pl.DataFrame
+    copy_number: pl.DataFrame
     expression: pl.DataFrame
 
 
@@ -61,6 +71,7 @@ def load_truth(folder: Path | str, targets: Path | str) -> Truth:
         genes=pl.read_csv(folder / "genes.tsv", separator="\t", infer_schema_length=None),
         somatic=pl.read_parquet(folder / "somatic.parquet").filter(own),
         germline=within_targets(pl.read_parquet(folder / "germline.parquet").filter(own), bed),
+        copy_number=pl.read_parquet(folder / "copy_number.parquet").filter(own),
         expression=pl.read_parquet(folder / "expression.parquet").filter(own),
     )
 
@@ -104,9 +115,11 @@ def _is_snv() -> pl.Expr:
     )
 
 
-def _detection(name: str, truth: pl.DataFrame, called: pl.DataFrame) -> dict[str, Number]:
+def _detection(
+    name: str, truth: pl.DataFrame, called: pl.DataFrame, keys: Sequence[str] = VARIANT
+) -> dict[str, Number]:
     """Precision, recall and F1 of called variants, with the numbers behind them."""
-    found = called.join(truth, on=VARIANT, how="semi").height
+    found = called.join(truth, on=list(keys), how="semi").height
     precision, recall = _share(found, called.height), _share(found, truth.height)
     return {
         f"{name}_precision": precision,
@@ -128,7 +141,8 @@ def somatic_recovery(
     truth
         `VARIANT` columns and allele_fraction.
     variants
-        Pooled `somatic_variants` of the sites; rows of one variant in several genes count once.
+        Pooled `somatic_variants` of the sites (`VARIANT` columns, allele_fraction as observed);
+        rows of one variant in several genes count once.
     patients
         Patients to assess (those who entered as FASTQ).
     targets
@@ -137,19 +151,46 @@ def somatic_recovery(
     Returns
     -------
     dict
-        somatic_{snv,indel}_{precision,recall,f1,truth_n,called_n,found_n}, and recall of SNVs at
-        an allele fraction of 10 % and more.
+        somatic_{snv,indel}_{precision,recall,f1,truth_n,called_n,found_n} of all variants; the
+        same with the suffix _af10 from an allele fraction of 10 % on (recall of variants planted
+        there, precision of variants observed there); recall by band of the planted fraction
+        (somatic_recall_af_*); somatic_false_per_megabase, over the patients' target bases.
     """
     called = within_targets(
-        variants.filter(pl.col("patient").is_in(list(patients))).select(VARIANT).unique(), targets
+        variants.filter(pl.col("patient").is_in(list(patients)))
+        .select(*VARIANT, "allele_fraction")
+        .unique(VARIANT),
+        targets,
     )
-    clear = truth.filter(_is_snv() & (pl.col("allele_fraction") >= CLEAR_FRACTION))
-    found = clear.join(called, on=VARIANT, how="semi").height
+    megabases = targets.select((pl.col("end") - pl.col("start")).sum()).item() / 1e6 * len(patients)
+    false = called.join(truth, on=VARIANT, how="anti").height
+    result: dict[str, Number] = {}
+    for name, kind in (("somatic_snv", _is_snv()), ("somatic_indel", ~_is_snv())):
+        own_truth, own_calls = truth.filter(kind), called.filter(kind)
+        result |= _detection(name, own_truth, own_calls)
+        result |= _clear_detection(name, own_truth, own_calls)
+    for label, low, high in FRACTION_BANDS:
+        planted = truth.filter(pl.col("allele_fraction").is_between(low, high, closed="left"))
+        found = planted.join(called, on=VARIANT, how="semi").height
+        result[f"somatic_recall_af_{label}"] = _share(found, planted.height)
+        result[f"somatic_recall_af_{label}_truth_n"] = planted.height
+    return result | {
+        "somatic_false_n": false,
+        "somatic_false_per_megabase": false / megabases if megabases else None,
+    }
+
+
+def _clear_detection(name: str, truth: pl.DataFrame, called: pl.DataFrame) -> dict[str, Number]:
+    """Precision, recall and F1 from `CLEAR_FRACTION` on, as planted (recall) and as seen."""
+    clear = pl.col("allele_fraction") >= CLEAR_FRACTION
+    planted, seen = truth.filter(clear), called.filter(clear)
+    recall = _share(planted.join(called, on=VARIANT, how="semi").height, planted.height)
+    precision = _share(seen.join(truth, on=VARIANT, how="semi").height, seen.height)
     return {
-        **_detection("somatic_snv", truth.filter(_is_snv()), called.filter(_is_snv())),
-        **_detection("somatic_indel", truth.filter(~_is_snv()), called.filter(~_is_snv())),
-        "somatic_snv_recall_af10": _share(found, clear.height),
-        "somatic_snv_recall_af10_truth_n": clear.height,
+        f"{name}_precision_af10": precision,
+        f"{name}_recall_af10": recall,
+        f"{name}_f1_af10": _f1(precision, recall),
+        f"{name}_recall_af10_truth_n": planted.height,
     }
 
 
@@ -183,6 +224,43 @@ def germline_recovery(
         **_detection("germline", truth, carried),
         "germline_genotype_concordance": _share(same, both.height),
     }
+
+
+def copy_number_recovery(
+    truth: pl.DataFrame, genes: pl.DataFrame, patients: Sequence[str]
+) -> dict[str, Number]:
+    """Compare genes called gained or lost with the planted ones, patient by patient.
+
+    A gain and an amplification are alike here, and a loss and a deletion: without the purity, a
+    ratio does not tell one copy in all cells from several in some.
+
+    Parameters
+    ----------
+    truth
+        patient, gene_id, copy_number_class of the altered genes.
+    genes
+        Pooled `copy_number_genes` of the sites: patient, gene_id, copy_number_class.
+
+    Returns
+    -------
+    dict
+        copy_number_{precision,recall,f1,truth_n,called_n,found_n}. A planted gene that was not
+        assessed is not found.
+    """
+    direction = {"gain": "gained", "amplification": "gained", "loss": "lost", "deletion": "lost"}
+    planted, called = (
+        table.select(
+            "patient",
+            "gene_id",
+            direction=pl.col("copy_number_class").replace_strict(
+                direction, default=None, return_dtype=pl.String
+            ),
+        )
+        .drop_nulls("direction")
+        .filter(pl.col("patient").is_in(list(patients)))
+        for table in (truth, genes)
+    )
+    return _detection("copy_number", planted, called, ("patient", "gene_id", "direction"))
 
 
 def expression_recovery(
@@ -313,6 +391,7 @@ def evaluate_recovery(
     *,
     somatic_variants: Sequence[pl.DataFrame],
     germline_genotypes: Sequence[pl.DataFrame],
+    copy_number_genes: Sequence[pl.DataFrame],
     gene_counts: Sequence[pl.DataFrame],
     expression_effects: pl.DataFrame,
     survival_effects: pl.DataFrame,
@@ -326,7 +405,7 @@ def evaluate_recovery(
     ----------
     truth
         Result of `load_truth`.
-    somatic_variants, germline_genotypes, gene_counts
+    somatic_variants, germline_genotypes, copy_number_genes, gene_counts
         Patient-level tables, one of each site; germline_genotypes by `read_genotypes`.
     expression_effects, survival_effects, driver_genes
         Pooled tables.
@@ -343,7 +422,10 @@ def evaluate_recovery(
         pl.col("reference_allele", "alternate_allele").str.to_uppercase(),
     )
     somatic = pl.concat(
-        [table.select(VARIANT).with_columns(*alike) for table in somatic_variants],
+        [
+            table.select(*VARIANT, "allele_fraction").with_columns(*alike)
+            for table in somatic_variants
+        ],
         how="vertical_relaxed",
     )
     germline = pl.concat(
@@ -357,6 +439,7 @@ def evaluate_recovery(
         "patients_fastq": len(truth.patients),
         **somatic_recovery(truth.somatic, somatic, truth.patients, truth.targets),
         **germline_recovery(truth.germline, germline, truth.patients, truth.targets),
+        **copy_number_recovery(truth.copy_number, pl.concat(copy_number_genes), truth.patients),
         **expression_recovery(truth.expression, gene_counts, truth.patients),
         **expression_effect_recovery(truth.genes, expression_effects, contrast),
         **survival_recovery(truth.genes, survival_effects, endpoint),

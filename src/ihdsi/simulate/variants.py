@@ -14,6 +14,7 @@ from ihdsi.simulate.genome import (
     AMINO_ACIDS,
     BASES,
     COMPLEMENT,
+    PROMOTER_SITES,
     Genome,
     base_codes,
     target_intervals,
@@ -24,6 +25,7 @@ __all__ = [
     "DRIVERS",
     "Driver",
     "SomaticModel",
+    "hotspot_table",
     "simulate_germline",
     "simulate_population",
     "simulate_somatic",
@@ -66,7 +68,7 @@ class Driver:
     """A gene under selection: how often it is hit in each stage group, and how.
 
     `truncating` is the share of hits that are stop-gained or frameshift; the others are missense,
-    at recurrent hotspots if `hotspots`.
+    at recurrent hotspots if `hotspots`. A `promoter` driver is hit at its promoter site only.
     """
 
     gene_name: str
@@ -74,6 +76,7 @@ class Driver:
     mibc: float
     truncating: float
     hotspots: bool = False
+    promoter: bool = False
 
 
 # Which genes, and in which stage group more often, follows the TCGA (Robertson et al. 2017, Cell
@@ -92,6 +95,8 @@ DRIVERS = (
     Driver("EP300", 0.20, 0.26, truncating=0.5),
     Driver("ELF3", 0.20, 0.24, truncating=0.8),
     Driver("CDKN1A", 0.22, 0.20, truncating=0.9),
+    # In NMIBC and MIBC alike: Allory et al. 2014, Eur Urol 65:360.
+    Driver("TERT", 0.60, 0.60, truncating=0.0, promoter=True),
 )
 
 
@@ -152,7 +157,8 @@ def simulate_population(seed: int, genome: Genome, sites: Sequence[SiteDesign]) 
     """Variant sites of the population and their allele frequency at each site.
 
     Every gene with the spacer before it has its own stream, so that appending a gene keeps all
-    other variants and, because genotypes are drawn in the order of this table, all genotypes.
+    other variants and, because genotypes are drawn in the order of this table, all genotypes. The
+    Y chromosome, which half of the people lack, and the surroundings of promoter sites have none.
 
     Returns
     -------
@@ -163,10 +169,21 @@ def simulate_population(seed: int, genome: Genome, sites: Sequence[SiteDesign]) 
     bases = genome.bases
     starts = genome.in_concatenation(genome.genes, "block_start")
     ends = genome.in_concatenation(genome.genes, "block_end")
+    invariant = _mask(
+        len(bases),
+        genome.in_concatenation(genome.promoters, "site") - POPULATION_SPACING,
+        genome.in_concatenation(genome.promoters, "site") + POPULATION_SPACING,
+    )
     positions, lengths, inserted, alternates, frequencies = [], [], [], [], []
-    for gene_id, start, end in zip(
-        genome.genes["gene_id"], starts.tolist(), ends.tolist(), strict=True
+    for gene_id, chromosome_name, start, end in zip(
+        genome.genes["gene_id"],
+        genome.genes["chromosome"],
+        starts.tolist(),
+        ends.tolist(),
+        strict=True,
     ):
+        if chromosome_name == "chrY":
+            continue
         rng = stream(seed, "population", gene_id)
         n = int(rng.poisson((end - start) * POPULATION_VARIANTS_PER_BASE))
         place = np.sort(rng.integers(start + POPULATION_SPACING, end - POPULATION_SPACING, size=n))
@@ -181,7 +198,7 @@ def simulate_population(seed: int, genome: Genome, sites: Sequence[SiteDesign]) 
         logit = np.log(frequency / (1 - frequency))
         by_site = _expit(logit[:, None] + rng.normal(0, SITE_LOGIT_SD, size=(n, len(sites))))
         keep = np.diff(place, prepend=-POPULATION_SPACING) >= POPULATION_SPACING
-        keep &= _is_left_aligned(bases, place, length, insert)
+        keep &= _is_left_aligned(bases, place, length, insert) & ~invariant[place]
         positions.append(place[keep])
         lengths.append(length[keep])
         inserted.append(insert[keep])
@@ -209,17 +226,32 @@ def simulate_population(seed: int, genome: Genome, sites: Sequence[SiteDesign]) 
 def simulate_germline(
     seed: int, patients: pl.DataFrame, population: pl.DataFrame
 ) -> NDArray[np.bool_]:
-    """Phased genotypes under Hardy-Weinberg equilibrium, shape (n_patients, n_variants, 2)."""
+    """Phased genotypes under Hardy-Weinberg equilibrium, shape (n_patients, n_variants, 2).
+
+    Males have one X chromosome. They stand as homozygous there, as a caller that takes everyone
+    for diploid writes them.
+
+    Parameters
+    ----------
+    patients
+        patient, site and sex.
+    population
+        Result of `simulate_population`.
+    """
     frequency = {
         site: population[f"frequency_{site}"].to_numpy() for site in patients["site"].unique()
     }
-    return np.stack(
+    genotypes = np.stack(
         [
             stream(seed, "germline", patient).random((population.height, 2))
             < frequency[site][:, None]
             for patient, site in patients.select("patient", "site").iter_rows()
         ]
     )
+    male = (patients["sex"] == "male").to_numpy()
+    haploid = np.ix_(male, (population["chromosome"] == "chrX").to_numpy())
+    genotypes[..., 1][haploid] = genotypes[..., 0][haploid]
+    return genotypes
 
 
 class SomaticModel:
@@ -227,20 +259,23 @@ class SomaticModel:
 
     Candidates are every base substitution within the targets, outside `SOMATIC_SPACING` bases of
     a population variant. Their weights make C>T and C>G in TCA and TCT the most frequent, as
-    APOBEC mutagenesis does in bladder cancer (Robertson et al. 2017), then C>T at CpG.
+    APOBEC mutagenesis does in bladder cancer (Robertson et al. 2017), then C>T at CpG. The Y
+    chromosome has none.
 
     Attributes
     ----------
     position, alternate
         Candidate substitutions: position in the concatenated genome, ASCII alternate base.
     gene
-        Index of the targeted gene, -1 between genes.
+        Index of the targeted gene (a promoter belongs to its gene), -1 between genes.
     consequence
         missense, synonymous, stop_gained, splice, noncoding or other (start or stop lost).
     weight
         Relative mutability.
     in_target, allowed
         Masks over the concatenated genome: targeted, and free for somatic variants.
+    targeted_gene
+        Index of the gene that a base is targeted for, -1 off target; over the concatenated genome.
     """
 
     def __init__(self, seed: int, genome: Genome, population: pl.DataFrame) -> None:
@@ -254,11 +289,23 @@ class SomaticModel:
             genome.in_concatenation(targets, "end"),
         )
         self.target_bases = int(self.in_target.sum())
+        index = dict(genome.genes.select("gene_name", "gene_index").iter_rows())
+        self.targeted_gene = np.full(len(bases), -1, dtype=np.int64)
+        for name, start, end in zip(
+            targets["gene_name"],
+            genome.in_concatenation(targets, "start"),
+            genome.in_concatenation(targets, "end"),
+            strict=True,
+        ):
+            self.targeted_gene[start:end] = index[name]
         variant_start = population["global_position"].to_numpy()
         span = population["reference_allele"].str.len_bytes().to_numpy().astype(np.int64)
         self.allowed = self.in_target & ~_mask(
             len(bases), variant_start - SOMATIC_SPACING, variant_start + span + SOMATIC_SPACING
         )
+        if "chrY" in genome.offsets:
+            start = genome.offsets["chrY"]
+            self.allowed[start : start + len(genome.sequences["chrY"])] = False
         places = np.flatnonzero(self.allowed)
         self.position = np.repeat(places, 3)
         shift = np.tile(np.arange(1, 4), len(places))
@@ -282,6 +329,13 @@ class SomaticModel:
             genome.genes["gene_index"],
             genome.in_concatenation(genome.genes, "start"),
             genome.in_concatenation(genome.genes, "end"),
+            strict=True,
+        ):
+            self.gene_of[start:end] = index
+        for index, start, end in zip(
+            genome.promoters["gene_index"],
+            genome.in_concatenation(genome.promoters, "start"),
+            genome.in_concatenation(genome.promoters, "end"),
             strict=True,
         ):
             self.gene_of[start:end] = index
@@ -387,6 +441,40 @@ class SomaticModel:
                 chosen.append(candidate)
         return np.array(chosen)
 
+    def hotspots(self) -> pl.DataFrame:
+        """List the planted recurrent changes of proteins.
+
+        Returns
+        -------
+        polars.DataFrame
+            gene_name, position (of the amino acid, from 1), reference, alternate (one-letter
+            amino acids), chromosome, genomic_position (1-based), alternate_allele.
+        """
+        chosen = np.concatenate(list(self._hotspots.values()))
+        place = self.coding_index[self.position[chosen]]
+        codon = place - place % 3
+        gene_start = self.first_codon[np.searchsorted(self.first_codon, place, side="right") - 1]
+        codes = np.stack([base_codes(self.coding[codon + k]) for k in range(3)])
+        bases = self.alternate[chosen]
+        altered = codes.copy()
+        altered[place % 3, np.arange(len(place))] = base_codes(
+            np.where(self.minus[self.position[chosen]], COMPLEMENT[bases], bases)
+        )
+        radix = np.array([16, 4, 1])
+        chromosome, local = self.genome.chromosome_position(self.position[chosen])
+        names = np.array(self.genome.genes["gene_name"], dtype=object)
+        return pl.DataFrame(
+            {
+                "gene_name": pl.Series(names[self.gene[chosen]].tolist(), dtype=pl.String),
+                "position": (codon - gene_start) // 3 + 1,
+                "reference": [chr(c) for c in AMINO_ACIDS[radix @ codes]],
+                "alternate": [chr(c) for c in AMINO_ACIDS[radix @ altered]],
+                "chromosome": pl.Series(chromosome, dtype=pl.String),
+                "genomic_position": local + 1,
+                "alternate_allele": [chr(base) for base in bases],
+            }
+        )
+
     def draw_substitutions(self, rng: np.random.Generator, size: int) -> Integers:
         """Draw candidate indices by mutability, with replacement."""
         drawn: Integers = np.searchsorted(self._cumulative, rng.random(size) * self._cumulative[-1])
@@ -432,6 +520,12 @@ class SomaticModel:
     ) -> tuple[int, int, Bytes, int, str]:
         """Draw one driver: anchor, signed length, inserted bases, alternate base, consequence."""
         nothing = np.zeros(MAXIMUM_SOMATIC_INDEL, dtype=np.uint8)
+        if driver.promoter:
+            promoter = self.genome.promoters.filter(pl.col("gene_name") == driver.gene_name)
+            site = int(self.genome.in_concatenation(promoter, "site")[0])
+            # Cytosine deaminated to thymine, seen from the strand that the promoter's base is on.
+            base = ord("T") if promoter["strand"][0] == "+" else ord("A")
+            return site, 0, nothing, base, "promoter"
         truncating = rng.random() < driver.truncating
         if truncating and rng.random() >= STOP_GAINED_SHARE:
             names = self.genome.genes["gene_name"].to_list()
@@ -449,6 +543,31 @@ class SomaticModel:
             weights = self.weight[candidates]
             choice = int(rng.choice(candidates, p=weights / weights.sum()))
         return int(self.position[choice]), 0, nothing, int(self.alternate[choice]), consequence
+
+
+def hotspot_table(model: SomaticModel) -> pl.DataFrame:
+    """Planted hotspots in the form of ``resources/hotspots.tsv``.
+
+    Returns
+    -------
+    polars.DataFrame
+        gene_name, kind (protein | promoter), position (amino acid; or base relative to the A of
+        the start codon, which is +1), reference, alternate (one-letter amino acids; or bases of
+        the coding strand), source.
+    """
+    protein = model.hotspots().select(
+        "gene_name", pl.lit("protein").alias("kind"), "position", "reference", "alternate"
+    )
+    promoter = pl.DataFrame(
+        [
+            (d.gene_name, "promoter", *PROMOTER_SITES[d.gene_name], "T")
+            for d in DRIVERS
+            if d.promoter
+        ],
+        schema=protein.schema,
+        orient="row",
+    )
+    return pl.concat([protein, promoter]).with_columns(source=pl.lit("simulated"))
 
 
 def _mask(length: int, starts: Integers, ends: Integers) -> NDArray[np.bool_]:
@@ -473,10 +592,17 @@ def _spaced(anchors: Integers, lengths: Integers, n_wanted: int) -> Integers:
 
 
 def _simulate_patient_somatic(
-    seed: int, patient: str, stage_group: str, purity: float, model: SomaticModel
+    seed: int,
+    patient: str,
+    stage_group: str,
+    sex: str,
+    purity: float,
+    model: SomaticModel,
+    altered_genes: Sequence[str],
 ) -> pl.DataFrame:
     rng = stream(seed, "somatic", patient)
     hits = [d for d in DRIVERS if rng.random() < (d.mibc if stage_group == "MIBC" else d.nmibc)]
+    hits = [d for d in hits if d.gene_name not in altered_genes]
     drawn = [model.draw_driver(stream(seed, "somatic", patient, d.gene_name), d) for d in hits]
     burden = np.exp(rng.normal(0.0, BURDEN_LOG_SD) - BURDEN_LOG_SD**2 / 2)
     n_passengers = int(rng.poisson(PASSENGERS_PER_MEGABASE * model.target_bases / 1e6 * burden))
@@ -500,7 +626,10 @@ def _simulate_patient_somatic(
         [np.array([d[3] for d in drawn], dtype=np.uint8), model.alternate[substitutions]]
     )
     consequence = np.concatenate([np.array([d[4] for d in drawn], dtype=np.str_), consequence])
-    kept = _spaced(anchors, lengths, n_drivers + n_passengers)
+    all_names = model.genome.genes["gene_name"].to_list()
+    altered = np.array([all_names.index(name) for name in altered_genes], dtype=np.int64)
+    free = np.flatnonzero(~np.isin(model.targeted_gene[anchors], altered))
+    kept = free[_spaced(anchors[free], lengths[free], n_drivers + n_passengers)]
     is_driver = kept < n_drivers
 
     clone = np.where(
@@ -508,13 +637,16 @@ def _simulate_patient_somatic(
         rng.choice(3, size=len(kept), p=DRIVER_CLONES),
         rng.choice(3, size=len(kept), p=PASSENGER_CLONES),
     )
-    cell_fraction = np.array([rng.uniform(*bounds) for bounds in CLONE_FRACTION])
+    cancer_cell_fraction = np.array([rng.uniform(*bounds) for bounds in CLONE_FRACTION])
+    cell_fraction = cancer_cell_fraction[clone] * purity
+    haplotype = rng.integers(0, 2, size=len(kept))
     reference, alternate = _alleles(
         model.genome.bases, anchors[kept], lengths[kept], inserted[kept], alternates[kept]
     )
     chromosome, local = model.genome.chromosome_position(anchors[kept])
     gene = model.gene_of[anchors[kept]]
-    names = np.array([*model.genome.genes["gene_name"], None], dtype=object)
+    names = np.array([*all_names, None], dtype=object)
+    haploid = (chromosome == "chrX") & (sex == "male")
     return pl.DataFrame(
         {
             "patient": [patient] * len(kept),
@@ -527,32 +659,47 @@ def _simulate_patient_somatic(
             ),
             "gene_name": pl.Series(names[gene].tolist(), dtype=pl.String),
             "is_driver": is_driver,
-            "allele_fraction": cell_fraction[clone] * purity / 2,
+            "cell_fraction": cell_fraction,
+            "allele_fraction": np.where(haploid, cell_fraction, cell_fraction / 2),
             "consequence": pl.Series(consequence[kept].tolist(), dtype=pl.String),
             "clone": clone,
-            "haplotype": rng.integers(0, 2, size=len(kept)),
+            "haplotype": np.where(haploid, 0, haplotype),
         }
     )
 
 
-def simulate_somatic(seed: int, patients: pl.DataFrame, model: SomaticModel) -> pl.DataFrame:
+def simulate_somatic(
+    seed: int, patients: pl.DataFrame, model: SomaticModel, copy_number: pl.DataFrame
+) -> pl.DataFrame:
     """Somatic variants of every patient, drivers by stage and passengers by mutability.
 
-    Variants are heterozygous in the cells of their clone and copy-neutral, so the allele fraction
-    is ``purity * cancer_cell_fraction / 2``. All lie at least `SOMATIC_SPACING` bases from each
-    other and from every variant site of the population.
+    One copy of the gene carries the variant in the cells of its clone. Genes whose copy number is
+    altered in a patient have no variants there, so the allele fraction is
+    ``purity * cancer_cell_fraction / 2``, and twice that on the X chromosome of males, of which
+    all cells have one copy. All lie at least `SOMATIC_SPACING` bases from each other and from
+    every variant site of the population.
+
+    Parameters
+    ----------
+    patients
+        patient, stage_group, sex, tumour_purity.
+    copy_number
+        Result of `ihdsi.simulate.copy_number.simulate_copy_number`.
 
     Returns
     -------
     polars.DataFrame
         patient, chromosome, position (1-based), reference_allele, alternate_allele (normalised),
-        kind (snv | indel), gene_name?, is_driver, allele_fraction, consequence, clone (0 is the
-        founding clone), haplotype (0 | 1).
+        kind (snv | indel), gene_name?, is_driver, cell_fraction (of the sample's cells that carry
+        it), allele_fraction, consequence, clone (0 is the founding clone), haplotype (0 | 1).
     """
-    columns = ("patient", "stage_group", "tumour_purity")
+    columns = ("patient", "stage_group", "sex", "tumour_purity")
+    altered = dict(copy_number.group_by("patient").agg("gene_name").iter_rows())
     return pl.concat(
         [
-            _simulate_patient_somatic(seed, patient, stage, purity, model)
-            for patient, stage, purity in patients.select(columns).iter_rows()
+            _simulate_patient_somatic(
+                seed, patient, stage, sex, purity, model, altered.get(patient, [])
+            )
+            for patient, stage, sex, purity in patients.select(columns).iter_rows()
         ]
     ).sort("patient", "chromosome", "position")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pysam
 from numpy.typing import NDArray
 
 from ihdsi.files import atomic_output
+from ihdsi.simulate.copy_number import SEX_CHROMOSOME_COPIES
 from ihdsi.simulate.genome import BASES, Genome, base_codes
 from ihdsi.simulate.streams import stream
 from ihdsi.simulate.variants import SomaticModel
@@ -18,6 +19,7 @@ from ihdsi.simulate.variants import SomaticModel
 __all__ = ["germline_records", "somatic_records", "write_vcf"]
 
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 TUMOUR_DEPTH = 140.0
 NORMAL_DEPTH = 75.0
@@ -36,8 +38,14 @@ FILTERS = {
 }
 
 
-def _depths(rng: np.random.Generator, mean: float, shape: tuple[int, ...]) -> Integers:
+def _depths(rng: np.random.Generator, mean: float | Floats, shape: tuple[int, ...]) -> Integers:
     return rng.negative_binomial(DEPTH_SIZE, DEPTH_SIZE / (DEPTH_SIZE + mean), size=shape)
+
+
+def _ploidy(chromosome: pl.Series, sex: str) -> Floats:
+    """Give the copies of each chromosome relative to an autosome's two."""
+    copies = {name: sum(n) / 2 for (name, s), n in SEX_CHROMOSOME_COPIES.items() if s == sex}
+    return chromosome.replace_strict(copies, default=1.0, return_dtype=pl.Float64).to_numpy()
 
 
 def _genotype(depth: Integers, alternate: Integers, genotype: Sequence[str]) -> list[str]:
@@ -45,7 +53,7 @@ def _genotype(depth: Integers, alternate: Integers, genotype: Sequence[str]) -> 
 
 
 def somatic_records(
-    seed: int, patient: str, somatic: pl.DataFrame, model: SomaticModel
+    seed: int, patient: str, somatic: pl.DataFrame, model: SomaticModel, sex: str
 ) -> pl.DataFrame:
     """Tumour-normal calls of one patient, with allele depths sampled from the truth.
 
@@ -56,6 +64,8 @@ def somatic_records(
     ----------
     somatic
         True somatic variants of this patient.
+    sex
+        ``female`` or ``male``: the X chromosome of males has half the depth.
 
     Returns
     -------
@@ -65,7 +75,9 @@ def somatic_records(
     """
     rng = stream(seed, "somatic_vcf", patient)
     n = somatic.height
-    depth, normal_depth = _depths(rng, TUMOUR_DEPTH, (n,)), _depths(rng, NORMAL_DEPTH, (n,))
+    ploidy = _ploidy(somatic["chromosome"], sex)
+    depth = _depths(rng, TUMOUR_DEPTH * ploidy, (n,))
+    normal_depth = _depths(rng, NORMAL_DEPTH * ploidy, (n,))
     alternate = rng.binomial(depth, somatic["allele_fraction"].to_numpy())
     normal_alternate = rng.binomial(normal_depth, ERROR_RATE)
     called = (
@@ -115,7 +127,11 @@ def somatic_records(
 
 
 def germline_records(
-    seed: int, patients: Sequence[str], population: pl.DataFrame, genotypes: NDArray[np.bool_]
+    seed: int,
+    patients: Sequence[str],
+    population: pl.DataFrame,
+    genotypes: NDArray[np.bool_],
+    sex: Mapping[str, str],
 ) -> pl.DataFrame:
     """Joint germline calls of several normals; sites that nobody carries are left out.
 
@@ -127,6 +143,8 @@ def germline_records(
         n variants to report: chromosome, position, reference_allele, alternate_allele.
     genotypes
         Shape (n_patients, n_variants, 2).
+    sex
+        ``female`` or ``male`` by patient.
 
     Returns
     -------
@@ -140,7 +158,7 @@ def germline_records(
     for row, patient in enumerate(patients):
         rng = stream(seed, "germline_vcf", patient)
         n = population.height
-        depth = _depths(rng, NORMAL_DEPTH, (n,))
+        depth = _depths(rng, NORMAL_DEPTH * _ploidy(population["chromosome"], sex[patient]), (n,))
         fraction = np.array([ERROR_RATE, 0.5, 1 - ERROR_RATE])[dosage[row]]
         alternate = rng.binomial(depth, fraction)
         called = (rng.random(n) >= GERMLINE_DROPOUT) & (depth >= MINIMUM_GENOTYPE_DEPTH)

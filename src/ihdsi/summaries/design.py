@@ -180,7 +180,9 @@ def gene_matrix(counts: pl.DataFrame) -> tuple[pl.DataFrame, FloatArray, list[st
         )
     patients = [name for name in counts.columns if name not in ("gene_id", "gene_name")]
     labels = genes.select("gene_id", pl.col("gene_name").fill_null(pl.col("gene_id")))
-    matrix = genes.select(pl.col(patients).cast(pl.Float64)).to_numpy().reshape(-1, len(patients))
+    matrix = genes.select(pl.col(patients).cast(pl.Float64)).to_numpy()
+    # Without patients, or without genes, there are no values to tell the shape from.
+    matrix = matrix.reshape(genes.height, len(patients))
     return labels, matrix, patients
 
 

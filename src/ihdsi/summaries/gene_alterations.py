@@ -10,24 +10,49 @@ from ihdsi.errors import InputError, Problem
 from ihdsi.summaries.strata import stratify
 from ihdsi.summaries.table import ENSEMBL_GENE, STRATUM_COLUMNS, Column, Constraint, TableSpec
 
-__all__ = ["ANY", "PROTEIN_ALTERING", "SPEC", "build_gene_alterations"]
+__all__ = [
+    "ANY",
+    "COPY_NUMBER",
+    "PROMOTER",
+    "PROTEIN_ALTERING",
+    "SPEC",
+    "build_gene_alterations",
+]
 
-#: Classes that change the protein; synonymous and non-coding variants count in none of them.
-PROTEIN_ALTERING = ("truncating", "missense", "inframe", "splice", "other")
-#: At least one protein-altering variant of whatever class.
+#: Classes of small variants that change the protein; synonymous and non-coding variants count in
+#: none. A variant counts in its most specific class: at a hotspot it is hotspot, not missense.
+PROTEIN_ALTERING = ("truncating", "missense", "hotspot", "inframe", "splice", "other")
+#: At least one protein-altering variant of whatever class. Promoter variants and copy numbers are
+#: not in it: the recurrence test compares it with what the coding sequence collects by chance.
 ANY = "any"
+#: Variants at a promoter hotspot.
+PROMOTER = "promoter"
+#: Copy-number classes; a patient has at most one of them in a gene.
+COPY_NUMBER = ("amplification", "gain", "loss", "deletion")
 
 SPEC = TableSpec(
     name="gene_alterations",
-    version=1,
-    description="Patients with a protein-altering somatic variant, by gene, class and stratum.",
+    version=2,
+    description="Patients with a somatic alteration, by gene, class and stratum.",
     columns=(
         Column("gene_id", pl.String, "key", pattern=ENSEMBL_GENE),
         Column("gene_name", pl.String, "label"),
         Column("coding_length", pl.Int64, "label", nullable=True, positive=True, description="bp"),
-        Column("alteration_class", pl.String, "key", allowed=(ANY, *PROTEIN_ALTERING)),
+        Column(
+            "alteration_class",
+            pl.String,
+            "key",
+            allowed=(ANY, *PROTEIN_ALTERING, PROMOTER, *COPY_NUMBER),
+            description="any: a protein-altering small variant (not promoter, not copy number).",
+        ),
         *STRATUM_COLUMNS,
-        Column("n_assessed", pl.Int64, "count", minimum=0, description="Patients with calls."),
+        Column(
+            "n_assessed",
+            pl.Int64,
+            "count",
+            minimum=0,
+            description="Patients with somatic calls; of copy-number classes, with copy numbers.",
+        ),
         Column("n_altered", pl.Int64, "count", minimum=0, description="Patients."),
     ),
     keys=("gene_id", "alteration_class", "stratum_variable", "stratum"),
@@ -48,6 +73,8 @@ def build_gene_alterations(
     clinical: pl.DataFrame | None,
     strata: Sequence[str],
     genes: Collection[str] | None = None,
+    copy_number: pl.DataFrame | None = None,
+    promoter_genes: Collection[str] = (),
 ) -> pl.DataFrame:
     """Count altered patients per gene.
 
@@ -64,6 +91,13 @@ def build_gene_alterations(
         Patients' clinical variables, and those whose levels are strata.
     genes
         Gene ids to restrict the catalogue to, if the study names some.
+    copy_number
+        patient, gene_id, gene_name and copy_number_class, one row a patient and gene that was
+        assessed (``neutral`` included), if the site has copy numbers. Only its genes have rows of
+        the copy-number classes, whether the catalogue lists them or not.
+    promoter_genes
+        Names of genes whose promoter hotspots the study can place and sequences: others have no
+        row of that class, because nobody looked.
 
     Returns
     -------
@@ -97,21 +131,66 @@ def build_gene_alterations(
     ).unique("gene_id", keep="first", maintain_order=True)
     if genes is not None:
         reported = reported.filter(pl.col("gene_id").is_in(list(genes)))
-    membership = stratify(assessed["patient"].unique(maintain_order=True), clinical, strata)
+    small = ["patient", "gene_id", "alteration_class"]
+    altering = variants.filter(pl.col("alteration_class").is_in(PROTEIN_ALTERING)).select(small)
+    tables = [
+        _counted(
+            pl.concat([altering, altering.with_columns(alteration_class=pl.lit(ANY))]),
+            assessed["patient"],
+            reported,
+            (ANY, *PROTEIN_ALTERING),
+            clinical,
+            strata,
+        ),
+        _counted(
+            variants.filter(pl.col("alteration_class") == PROMOTER).select(small),
+            assessed["patient"],
+            reported.filter(pl.col("gene_name").is_in(list(promoter_genes))),
+            (PROMOTER,),
+            clinical,
+            strata,
+        ),
+    ]
+    if copy_number is not None:
+        lengths = reported.select("gene_id", "coding_length")
+        copied = copy_number.select("gene_id", "gene_name").unique("gene_id", maintain_order=True)
+        if genes is not None:
+            copied = copied.filter(pl.col("gene_id").is_in(list(genes)))
+        changed = copy_number.rename({"copy_number_class": "alteration_class"})
+        tables.append(
+            _counted(
+                changed.filter(pl.col("alteration_class").is_in(COPY_NUMBER)).select(small),
+                copy_number["patient"],
+                copied.join(lengths, on="gene_id", how="left", maintain_order="left"),
+                COPY_NUMBER,
+                clinical,
+                strata,
+            )
+        )
+    return pl.concat(tables).sort(SPEC.keys)
+
+
+def _counted(
+    altered: pl.DataFrame,
+    assessed: pl.Series,
+    reported: pl.DataFrame,
+    classes: Sequence[str],
+    clinical: pl.DataFrame | None,
+    strata: Sequence[str],
+) -> pl.DataFrame:
+    """Count patients of each gene, class and stratum, zeros included."""
+    membership = stratify(assessed.unique(maintain_order=True), clinical, strata)
     sizes = membership.group_by("stratum_variable", "stratum").agg(n_assessed=pl.len())
-    altering = variants.filter(pl.col("alteration_class").is_in(PROTEIN_ALTERING)).select(
-        "patient", "gene_id", "alteration_class"
-    )
     counts = (
-        pl.concat([altering, altering.with_columns(alteration_class=pl.lit(ANY))])
-        .unique()
+        altered.unique()
         .join(membership, on="patient")
         .group_by("gene_id", "alteration_class", "stratum_variable", "stratum")
         .agg(n_altered=pl.len())
     )
-    classes = pl.DataFrame({"alteration_class": [ANY, *PROTEIN_ALTERING]})
+    names = pl.DataFrame({"alteration_class": list(classes)})
     return (
-        reported.join(classes, how="cross")
+        reported.select("gene_id", "gene_name", "coding_length")
+        .join(names, how="cross")
         .join(sizes, how="cross")
         .join(counts, on=list(SPEC.keys), how="left")
         .with_columns(
@@ -119,5 +198,4 @@ def build_gene_alterations(
             pl.col("gene_name").fill_null(pl.col("gene_id")),
         )
         .select(pl.col(name).cast(dtype) for name, dtype in SPEC.schema.items())
-        .sort(SPEC.keys)
     )

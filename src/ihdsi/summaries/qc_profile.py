@@ -13,14 +13,24 @@ from ihdsi.summaries.table import Column, Constraint, TableSpec
 if TYPE_CHECKING:
     from ihdsi.study import QualityMetric
 
-__all__ = ["SPEC", "build_qc_profile"]
+__all__ = ["FAILED_LIMITS", "SPEC", "build_qc_profile"]
+
+#: Metric that counts the limits which a sample fails; its rows count samples by decision.
+FAILED_LIMITS = "failed_limits"
+#: The last bin holds all samples that fail three limits or more.
+FAILED_LIMITS_BINS = (0.0, 1.0, 2.0, 3.0, 4.0)
 
 SPEC = TableSpec(
     name="qc_profile",
-    version=1,
-    description="Histogram of each quality metric over a site's samples, with passes and fails.",
+    version=2,
+    description="Histogram of each quality metric over a site's samples, with what was decided.",
     columns=(
-        Column("metric", pl.String, "key", description="Quality metric of the study."),
+        Column(
+            "metric",
+            pl.String,
+            "key",
+            description="Metric of the study, or failed_limits: limits that a sample fails.",
+        ),
         Column("assay", pl.String, "key", allowed=("dna", "rna")),
         Column("unit", pl.String, "label", nullable=True, description="UCUM unit."),
         Column("bin_lower", pl.Float64, "key", description="Inclusive edge of the study."),
@@ -28,6 +38,14 @@ SPEC = TableSpec(
         Column("n", pl.Int64, "count", minimum=0, description="Samples in the bin."),
         Column("n_total", pl.Int64, "count", minimum=0, description="Samples with a value."),
         Column("n_passed", pl.Int64, "count", nullable=True, minimum=0, description="Samples."),
+        Column(
+            "n_warned",
+            pl.Int64,
+            "count",
+            nullable=True,
+            minimum=0,
+            description="Samples; null where the study sets no limit that warns.",
+        ),
         Column("n_failed", pl.Int64, "count", nullable=True, minimum=0, description="Samples."),
     ),
     keys=("metric", "assay", "bin_lower", "bin_upper"),
@@ -35,8 +53,11 @@ SPEC = TableSpec(
         Constraint("n", lambda: pl.col("n") <= pl.col("n_total"), "n ≤ n_total"),
         Constraint(
             "n_passed",
-            lambda: pl.col("n_passed") + pl.col("n_failed") == pl.col("n_total"),
-            "n_passed + n_failed = n_total",
+            lambda: (
+                pl.col("n_passed") + pl.col("n_warned").fill_null(0) + pl.col("n_failed")
+                == pl.col("n_total")
+            ),
+            "n_passed + n_warned + n_failed = n_total",
         ),
         Constraint(
             "bin_upper", lambda: pl.col("bin_lower") < pl.col("bin_upper"), "bin_lower < bin_upper"
@@ -45,30 +66,43 @@ SPEC = TableSpec(
 )
 
 
-def build_qc_profile(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) -> pl.DataFrame:
-    """Summarise a site's quality metrics.
+def build_qc_profile(
+    metrics: pl.DataFrame, limits: Mapping[str, QualityMetric], decisions: pl.DataFrame
+) -> pl.DataFrame:
+    """Summarise a site's quality metrics and what was decided on its samples.
 
     Parameters
     ----------
     metrics
-        patient, sample, assay, metric, value, unit, status (pass | fail | unlimited).
+        patient, sample, assay, metric, value, unit, status (pass | warn | fail | unlimited).
     limits
         The study's metrics with their bin edges; other metrics stay at the site. The outermost
         bins are open-ended: a value below the first edge counts in the first bin and a value at or
         above the last edge in the last bin, so that the bins add up to n_total.
+    decisions
+        sample, kind (tumour_dna | normal_dna | tumour_rna), decision (pass | warn | fail). They
+        make the metric `failed_limits` of each assay, whose n_failed are the samples that left the
+        summaries.
 
     Returns
     -------
     polars.DataFrame
-        The table `qc_profile`. n_passed and n_failed are null where the study sets no limit.
-        The numbers count samples, of which a patient may have two (tumour and normal).
+        The table `qc_profile`. n_passed, n_warned and n_failed are null where the study sets no
+        limit, n_warned also where none warns. The numbers count samples, of which a patient may
+        have two (tumour and normal).
     """
-    known = metrics.filter(pl.col("value").is_finite(), pl.col("metric").is_in(list(limits)))
+    known = metrics.filter(
+        pl.col("value").is_finite(), pl.col("metric").is_in(list(limits))
+    ).select("metric", "assay", "value", "status")
+    known = pl.concat([known, _failed_limits(metrics, decisions)])
+    bins = {
+        (name, limit.assay): (limit.unit, limit.bins, limit.warns) for name, limit in limits.items()
+    } | {(FAILED_LIMITS, assay): ("1", FAILED_LIMITS_BINS, True) for assay in ("dna", "rna")}
     edges = pl.DataFrame(
         [
-            (name, limit.assay, limit.unit, lower, upper, index, len(limit.bins) - 2)
-            for name, limit in limits.items()
-            for index, (lower, upper) in enumerate(pairwise(limit.bins))
+            (name, assay, unit, lower, upper, index, len(ends) - 2, warns)
+            for (name, assay), (unit, ends, warns) in bins.items()
+            for index, (lower, upper) in enumerate(pairwise(ends))
         ],
         schema={
             "metric": pl.String,
@@ -78,18 +112,20 @@ def build_qc_profile(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric])
             "bin_upper": pl.Float64,
             "index": pl.Int64,
             "last": pl.Int64,
+            "warns": pl.Boolean,
         },
         orient="row",
     )
-    judged = pl.col("status").is_in(["pass", "fail"])
+    is_judged = pl.col("status").is_in(["pass", "warn", "fail"]).all()
     totals = known.group_by("metric", "assay").agg(
-        n_total=pl.len(),
-        n_passed=pl.when(judged.all()).then((pl.col("status") == "pass").sum()),
-        n_failed=pl.when(judged.all()).then((pl.col("status") == "fail").sum()),
+        pl.len().alias("n_total"),
+        *(
+            pl.when(is_judged).then((pl.col("status") == status).sum()).alias(name)
+            for name, status in (("n_passed", "pass"), ("n_warned", "warn"), ("n_failed", "fail"))
+        ),
     )
     counts = (
-        known.select("metric", "assay", "value")
-        .join(edges, on=["metric", "assay"])
+        known.join(edges, on=["metric", "assay"])
         .filter(
             ((pl.col("value") >= pl.col("bin_lower")) | (pl.col("index") == 0))
             & ((pl.col("value") < pl.col("bin_upper")) | (pl.col("index") == pl.col("last")))
@@ -100,7 +136,26 @@ def build_qc_profile(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric])
     return (
         edges.join(totals, on=["metric", "assay"])
         .join(counts, on=["metric", "assay", "bin_lower"], how="left")
-        .with_columns(pl.col("n").fill_null(0))
+        .with_columns(pl.col("n").fill_null(0), n_warned=pl.when("warns").then("n_warned"))
         .select(pl.col(name).cast(dtype) for name, dtype in SPEC.schema.items())
         .sort(SPEC.keys)
+    )
+
+
+def _failed_limits(metrics: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFrame:
+    """Count the limits that each sample fails, as rows of a metric whose status is the decision."""
+    failed = (
+        metrics.filter(pl.col("status") == "fail")
+        .group_by("sample")
+        .agg(value=pl.len().cast(pl.Float64))
+    )
+    return (
+        decisions.join(failed, on="sample", how="left")
+        .with_columns(
+            pl.col("value").fill_null(0.0),
+            metric=pl.lit(FAILED_LIMITS),
+            assay=pl.col("kind").str.split("_").list.last(),
+            status="decision",
+        )
+        .select("metric", "assay", "value", "status")
     )

@@ -1,40 +1,42 @@
-"""Decide which tumour–normal calls are somatic, and gather them over a site's patients."""
+"""Gather somatic variants over a site's patients."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pysam
-from scipy.stats import fisher_exact
+from cyvcf2 import VCF
 
 from ihdsi.alignment.quality import callable_intervals
 from ihdsi.errors import InputError, Problem
-from ihdsi.files import atomic_output
-from ihdsi.study import SomaticFilters
-from ihdsi.variants.call_sets import passing_records, require_genotypes
-from ihdsi.variants.consequences import (
-    CLASS_OF_MAF,
-    alteration_class,
-    worst_per_gene,
+from ihdsi.variants.call_sets import require_genotypes
+from ihdsi.variants.consequences import CLASS_OF_MAF, consequence_entries, protein_changes
+from ihdsi.variants.hotspots import (
+    KnownAlterations,
+    mark_promoters,
+    with_hotspots,
+    with_tiers,
 )
 from ihdsi.variants.regions import read_targets, shared_megabases
 
 __all__ = [
     "SOMATIC_SCHEMA",
-    "filter_somatic_calls",
     "gather_somatic",
-    "log_odds",
-    "read_group_sample",
     "read_maf",
     "read_somatic_calls",
     "with_gene_ids",
 ]
 
+logger = logging.getLogger(__name__)
+
+#: protein_change is one-letter HGVS without ``p.`` (null outside coding sequence),
+#: population_frequency the allele frequency in the study's germline resource,
+#: clinical_significance ClinVar's CLNSIG, tier the ESCAT tier of resources/alteration_tiers.tsv.
 SOMATIC_SCHEMA: dict[str, Any] = {
     "patient": pl.String,
     "chromosome": pl.String,
@@ -48,207 +50,29 @@ SOMATIC_SCHEMA: dict[str, Any] = {
     "tumour_depth": pl.Int64,
     "tumour_alternate_depth": pl.Int64,
     "allele_fraction": pl.Float64,
-}
-
-_FILTER_TEXT = {
-    "tumour_lod": "Too little evidence for the variant in the tumour",
-    "normal_lod": "The normal does not exclude a heterozygous germline variant",
-    "normal_fraction": "The alternate allele is too frequent in the normal",
-    "depth": "Too few reads in tumour or normal",
-    "alternate_depth": "Too few reads with the alternate allele in the tumour",
-    "allele_fraction": "Allele fraction in the tumour too low",
-    "base_quality": "Mean base quality of the alternate reads too low",
-    "mapping_quality": "Mean mapping quality of the alternate reads too low",
-    "strand_bias": "Alternate reads lie on one strand more than reference reads do",
+    "protein_change": pl.String,
+    "population_frequency": pl.Float64,
+    "clinical_significance": pl.String,
+    "tier": pl.String,
 }
 
 
-def log_odds(
-    reference_depth: int, alternate_depth: int, error: float, fraction: float, against: float
-) -> float:
-    r"""Log10 likelihood ratio of two allele fractions, given read counts.
-
-    The likelihood of reads at allele fraction f with per-base error e is
-    :math:`\prod_{ref} (f e/3 + (1-f)(1-e)) \prod_{alt} (f(1-e) + (1-f)e/3)`
-    (Cibulskis et al. 2013, Nat Biotechnol 31:213, MuTect, equations 1 and 2).
-
-    Parameters
-    ----------
-    reference_depth, alternate_depth
-        Reads with the reference and with the alternate allele.
-    error
-        Probability that a base is wrong.
-    fraction, against
-        The two allele fractions; positive results favour `fraction`.
-    """
-
-    def likelihood(f: float) -> float:
-        reference = f * error / 3 + (1 - f) * (1 - error)
-        alternate = f * (1 - error) + (1 - f) * error / 3
-        return reference_depth * math.log10(max(reference, 1e-300)) + alternate_depth * math.log10(
-            max(alternate, 1e-300)
-        )
-
-    return likelihood(fraction) - likelihood(against)
-
-
-def filter_somatic_calls(
-    calls: Path | str,
-    output: Path | str,
-    tumour: tuple[str, str],
-    normal: tuple[str, str],
-    settings: SomaticFilters,
-) -> None:
-    """Write FILTER, LODs and a plain FORMAT (GT, DP, AD) to normalised freebayes calls.
-
-    Parameters
-    ----------
-    calls
-        freebayes VCF with one alternate allele a record.
-    output
-        bgzipped VCF (``.vcf.gz``), indexed. Its samples carry the names of the sample sheet.
-    tumour, normal
-        Name in `calls` (the read group's SM) and name in the sample sheet.
-    settings
-        The study's thresholds.
-
-    Raises
-    ------
-    InputError
-        If `calls` does not hold exactly the two samples.
-    """
-    with pysam.VariantFile(str(calls)) as source:
-        names = list(source.header.samples)
-        if len({tumour[0], normal[0]}) != 2 or set(names) != {tumour[0], normal[0]}:
-            raise InputError(
-                Problem(
-                    f"tumour and normal need different read-group sample names (SM); found "
-                    f"{', '.join(names)} for {tumour[1]} and {normal[1]}",
-                    "Correct the SM fields, for example with samtools addreplacerg.",
-                    file=calls,
-                )
-            )
-        header = _somatic_header(source.header, tumour[1], normal[1])
-        with atomic_output(output) as temporary:
-            with pysam.VariantFile(str(temporary), "wz", header=header) as target:
-                for record in source:
-                    if record.alts and len(record.alts) == 1:
-                        target.write(_judged(record, header, tumour, normal, settings))
-            pysam.tabix_index(str(temporary), preset="vcf", force=True, keep_original=True)
-            Path(f"{temporary}.tbi").replace(f"{output}.tbi")
-
-
-def read_group_sample(alignment: Path | str) -> str:
-    """Return the one sample name (SM) of an alignment's read groups.
-
-    Raises
-    ------
-    InputError
-        If the read groups name no sample or several.
-    """
-    with pysam.AlignmentFile(str(alignment), check_sq=False) as bam:
-        names = {group["SM"] for group in bam.header.to_dict().get("RG", []) if "SM" in group}
-    if len(names) != 1:
-        raise InputError(
-            Problem(
-                f"the read groups name {len(names)} samples ({', '.join(sorted(names)) or 'none'})",
-                "Give every read group the same SM, for example with samtools addreplacerg.",
-                file=alignment,
-            )
-        )
-    return str(names.pop())
-
-
-def _somatic_header(source: Any, tumour: str, normal: str) -> Any:  # noqa: ANN401 - pysam
-    header = pysam.VariantHeader()
-    for contig in source.contigs.values():
-        header.contigs.add(contig.name, length=contig.length)
-    for name, text in _FILTER_TEXT.items():
-        header.filters.add(name, None, None, text)
-    header.info.add("TLOD", 1, "Float", "log10 odds of the allele fraction seen against error")
-    header.info.add("NLOD", 1, "Float", "log10 odds in the normal of no variant against het")
-    header.formats.add("GT", 1, "String", "Genotype")
-    header.formats.add("DP", 1, "Integer", "Read depth")
-    header.formats.add("AD", "R", "Integer", "Reads per allele")
-    header.add_sample(tumour)
-    header.add_sample(normal)
-    return header
-
-
-def _judged(
-    record: Any,  # noqa: ANN401 - pysam
-    header: Any,  # noqa: ANN401 - pysam
-    tumour: tuple[str, str],
-    normal: tuple[str, str],
-    settings: SomaticFilters,
-) -> Any:  # noqa: ANN401 - pysam
-    depths = {}
-    for inside, outside in (tumour, normal):
-        sample = record.samples[inside]
-        reference = sample.get("RO")
-        alternate = _first(sample.get("AO"))
-        depths[outside] = (int(reference or 0), int(alternate or 0))
-    (tumour_reference, tumour_alternate) = depths[tumour[1]]
-    (normal_reference, normal_alternate) = depths[normal[1]]
-    quality = float(_first(record.samples[tumour[0]].get("QA")) or 0) / max(tumour_alternate, 1)
-    error = 10 ** (-min(max(quality, 2.0), 40.0) / 10)
-    tumour_depth = tumour_reference + tumour_alternate
-    normal_depth = normal_reference + normal_alternate
-    fraction = tumour_alternate / tumour_depth if tumour_depth else 0.0
-    normal_fraction = normal_alternate / normal_depth if normal_depth else 0.0
-    tumour_lod = log_odds(tumour_reference, tumour_alternate, error, fraction, 0.0)
-    normal_lod = log_odds(normal_reference, normal_alternate, error, 0.0, 0.5)
-    failed = {
-        "tumour_lod": tumour_lod < settings.minimum_tumour_lod,
-        "normal_lod": normal_lod < settings.minimum_normal_lod,
-        # A subclone's DNA or index hopping leaves a trace in the normal; a germline variant is
-        # far above it, so the limit scales with the tumour's own fraction.
-        "normal_fraction": normal_fraction
-        > max(settings.maximum_normal_fraction, settings.maximum_normal_ratio * fraction),
-        "depth": min(tumour_depth, normal_depth) < settings.minimum_depth,
-        "alternate_depth": tumour_alternate < settings.minimum_alternate_depth,
-        "allele_fraction": fraction < settings.minimum_allele_fraction,
-        "base_quality": quality < settings.minimum_base_quality,
-        "mapping_quality": float(_first(record.info.get("MQM")) or 0)
-        < settings.minimum_mapping_quality,
-        "strand_bias": _strand_p_value(record) < settings.minimum_strand_p_value,
-    }
-    judged = header.new_record(
-        contig=record.contig,
-        start=record.start,
-        stop=record.stop,
-        alleles=record.alleles,
-        qual=record.qual,
-        filter=[name for name, fails in failed.items() if fails] or ["PASS"],
-        info={"TLOD": round(tumour_lod, 3), "NLOD": round(normal_lod, 3)},
-    )
-    for name, genotype in ((tumour[1], (0, 1)), (normal[1], (0, 0))):
-        reference, alternate = depths[name]
-        judged.samples[name]["GT"] = genotype
-        judged.samples[name]["DP"] = reference + alternate
-        judged.samples[name]["AD"] = (reference, alternate)
-    return judged
-
-
-def _first(value: Any) -> Any:  # noqa: ANN401 - pysam gives a scalar or a tuple
-    return value[0] if isinstance(value, tuple) else value
-
-
-def _strand_p_value(record: Any) -> float:  # noqa: ANN401 - pysam
-    counts = [int(_first(record.info.get(key)) or 0) for key in ("SRF", "SRR", "SAF", "SAR")]
-    table = np.array(counts).reshape(2, 2)
-    return float(fisher_exact(table).pvalue)
-
-
-def read_somatic_calls(path: Path | str, patients: Mapping[str, str]) -> pl.DataFrame:
+def read_somatic_calls(
+    path: Path | str, patients: Mapping[str, str], known: KnownAlterations | None = None
+) -> pl.DataFrame:
     """Read one annotated somatic call set.
 
     Parameters
     ----------
     path
-        Normalised VCF/BCF with INFO/BCSQ (without it, the gene and consequence stay null).
+        Normalised VCF/BCF with INFO/BCSQ (without it, the gene and consequence stay null). Where
+        it holds INFO/LOCAL_BCSQ too, BCSQ is haplotype-aware: of its entries those count that
+        FORMAT/BCSQ gives the tumour, and LOCAL_BCSQ where that is none (unphased genotypes).
+        INFO/POPULATION_AF and INFO/CLINVAR_CLNSIG are read if present.
     patients
         Tumour sample name in the file to patient.
+    known
+        Hotspots, and the transcripts that a gene is represented by.
 
     Returns
     -------
@@ -263,40 +87,185 @@ def read_somatic_calls(path: Path | str, patients: Mapping[str, str]) -> pl.Data
     """
     with pysam.VariantFile(str(path)) as source:
         require_genotypes(source.header, patients, path)
-        rows = list(_somatic_rows(source, patients))
-    return pl.DataFrame(rows, schema=SOMATIC_SCHEMA, orient="row")
+        has_phase = {"BCSQ", "LOCAL_BCSQ"} <= set(source.header.info)
+    carried = _carried_alleles(path, patients)
+    unphased = pl.col("mask").is_null() | pl.col("mask").str.contains(r"^[0,.]*$")
+    carried = carried.with_columns(
+        bcsq=pl.when(unphased).then("local").otherwise("bcsq") if has_phase else pl.col("bcsq"),
+        mask=pl.when(~unphased).then("mask") if has_phase else pl.lit(None, dtype=pl.String),
+    )
+    chosen = _chosen_consequences(
+        carried.select("bcsq", "mask").unique(maintain_order=True), known or KnownAlterations()
+    )
+    return (
+        carried.join(
+            chosen, on=["bcsq", "mask"], how="left", nulls_equal=True, maintain_order="left_right"
+        )
+        .with_columns(
+            pl.col("alteration_class").fill_null("noncoding"),
+            pl.lit(None, dtype=pl.String).alias("gene_id"),
+            pl.lit(None, dtype=pl.String).alias("tier"),
+        )
+        .select(_somatic_columns())
+    )
 
 
-def _somatic_rows(source: Any, patients: Mapping[str, str]) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401
-    has_consequence = "BCSQ" in source.header.info
-    for record in passing_records(source):
-        genes: dict[str, tuple[str, str]] = {}
-        if has_consequence and "BCSQ" in record.info:
-            value = record.info["BCSQ"]
-            genes = worst_per_gene(",".join(value) if isinstance(value, tuple) else value)
-        for name, patient in patients.items():
-            sample = record.samples[name]
-            if 1 not in (sample.get("GT") or ()):
-                continue
-            depths = sample.get("AD") or (None, None)
-            depth = sample.get("DP")
-            alternate = depths[1] if len(depths) > 1 else None
-            fraction = alternate / depth if alternate is not None and depth else None
-            for gene, (consequence, _) in (genes or {"": ("", "")}).items():
-                yield (
-                    patient,
-                    record.contig,
-                    record.pos,
-                    record.ref,
-                    record.alts[0],
-                    None,
-                    gene or None,
-                    consequence or None,
-                    alteration_class(consequence) if consequence else "noncoding",
-                    depth,
-                    alternate,
-                    fraction,
-                )
+def _somatic_columns() -> list[pl.Expr]:
+    return [pl.col(name).cast(dtype) for name, dtype in SOMATIC_SCHEMA.items()]
+
+
+_SITE_COLUMNS = (
+    *("chromosome", "position", "id", "reference_allele", "alternate_allele", "quality"),
+    *("filter", "info", "format"),
+)
+_INFO_COLUMNS = {
+    "bcsq": "BCSQ",
+    "local": "LOCAL_BCSQ",
+    "population_frequency": "POPULATION_AF",
+    "clinical_significance": "CLINVAR_CLNSIG",
+}
+#: Genotypes whose text is held at a time.
+_BLOCK = 500_000
+
+
+def _carried_alleles(path: Path | str, patients: Mapping[str, str]) -> pl.DataFrame:
+    """Read the passing alleles that the tumours carry, one row per tumour and allele.
+
+    htslib hands over the lines of the tumours' columns, and polars takes them apart, block by
+    block: no field of a record becomes a Python object.
+    """
+    calls = VCF(str(path), samples=list(patients))
+    samples = list(calls.samples)
+    tumours = [patients[name] for name in samples]
+    blocks, n_others = [], 0
+    while lines := [str(record) for record in islice(calls, max(1, _BLOCK // len(samples)))]:
+        block, skipped = _carried_of_lines("".join(lines), tumours)
+        blocks.append(block)
+        n_others += skipped
+    if n_others:
+        logger.info("%d alleles without a spelled-out sequence are left out", n_others)
+    return pl.concat(blocks) if blocks else _carried_of_lines("", tumours)[0]
+
+
+def _carried_of_lines(text: str, tumours: Sequence[str]) -> tuple[pl.DataFrame, int]:
+    """Alleles of some lines of a VCF whose sample columns are `tumours`, and how many are odd."""
+    names = [*_SITE_COLUMNS, *(str(index) for index in range(len(tumours)))]
+    schema = dict.fromkeys(names, pl.String)
+    lines = (
+        pl.read_csv(
+            text.encode(),
+            separator="\t",
+            has_header=False,
+            schema=schema,
+            null_values=".",
+            quote_char=None,
+        )
+        if text
+        else pl.DataFrame(schema=schema)
+    )
+    passing = lines.filter(
+        (pl.col("filter").is_null() | (pl.col("filter") == "PASS"))
+        & pl.col("format").str.contains(r"^GT(?:$|:)")
+    ).with_row_index("line")
+    # GT comes first where it is present (VCF 4.3, section 1.6.2); most cells are done with here.
+    cells = (
+        passing.unpivot(
+            on=names[len(_SITE_COLUMNS) :],
+            index="line",
+            variable_name="tumour",
+            value_name="cell",
+        )
+        .filter(pl.col("cell").str.contains(r"^(?:[^:]*[/|])?1(?:$|[:/|])"))
+        .join(passing.select("line", *_SITE_COLUMNS), on="line")
+        .with_columns(pl.col("cell").str.split(":"), patient=pl.col("tumour").cast(pl.Int64))
+    )
+    # Records of a file have few different FORMATs; within one, a field has a fixed place.
+    fields = {"dp": "DP", "ad": "AD", "mask": "BCSQ"}
+    parts = [
+        part.with_columns(
+            _cell_value(name, part["format"][0]).alias(column) for column, name in fields.items()
+        )
+        for part in cells.partition_by("format")
+    ] or [cells.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in fields)]
+    carried = pl.concat(parts)
+    is_allele = pl.col("alternate_allele").str.contains(r"^(?i)[ACGTN]+$").fill_null(value=False)
+    alternate = pl.col("ad").str.split(",").list.get(1, null_on_oob=True)
+    wanted = (
+        carried.filter(is_allele)
+        .sort("line", "patient")
+        .with_columns(
+            pl.col("position").cast(pl.Int64),
+            patient=pl.col("patient").replace_strict(
+                dict(enumerate(tumours)), return_dtype=pl.String
+            ),
+            tumour_depth=pl.col("dp").cast(pl.Int64, strict=False),
+            tumour_alternate_depth=alternate.cast(pl.Int64, strict=False),
+            **{
+                column: pl.col("info").str.extract(rf"(?:^|;){name}=([^;]+)")
+                for column, name in _INFO_COLUMNS.items()
+            },
+        )
+        .with_columns(
+            pl.col("population_frequency").cast(pl.Float64, strict=False),
+            allele_fraction=pl.when(pl.col("tumour_depth") > 0).then(
+                pl.col("tumour_alternate_depth") / pl.col("tumour_depth")
+            ),
+        )
+        .select(
+            *("patient", "chromosome", "position", "reference_allele", "alternate_allele"),
+            *(*_INFO_COLUMNS, "mask"),
+            *("tumour_depth", "tumour_alternate_depth", "allele_fraction"),
+        )
+    )
+    return wanted, carried.height - wanted.height
+
+
+def _cell_value(field: str, layout: str) -> pl.Expr:
+    """Value of a FORMAT field in cells that are split at colons, null where it is absent."""
+    names = layout.split(":")
+    if field not in names:
+        return pl.lit(None, dtype=pl.String)
+    return pl.col("cell").list.get(names.index(field), null_on_oob=True)
+
+
+#: Consequences of one haplotype pair that an integer of FORMAT/BCSQ holds (bcftools csq manual).
+_PER_INTEGER = 15
+
+
+def _chosen_consequences(values: pl.DataFrame, known: KnownAlterations) -> pl.DataFrame:
+    """Choose each gene's consequence of distinct BCSQ values (and, where phased, their bitmasks).
+
+    A hotspot comes first, then the most severe consequence, then the gene's representative
+    transcript, then the longest coding sequence, then the order of the file.
+    """
+    entries = consequence_entries(values["bcsq"])
+    transcripts = known.transcripts.select(
+        "is_representative", "coding_length", transcript="transcript_id"
+    ).unique("transcript")
+    entries = (
+        entries.join(
+            protein_changes(entries),
+            on=["consequence", "amino_acids"],
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+        .join(transcripts, on="transcript", how="left", maintain_order="left")
+        .rename({"gene": "gene_name"})
+    )
+    entries = with_hotspots(entries, known.hotspots)
+    # Bit 2i of the mask is consequence i on the first haplotype, bit 2i + 1 on the second.
+    word = pl.col("mask").str.split(",").list.get(pl.col("entry") // _PER_INTEGER, null_on_oob=True)
+    share = word.cast(pl.Int64, strict=False) // 4 ** (pl.col("entry") % _PER_INTEGER) % 4
+    order = ["hotspot", "severity", "is_representative", "coding_length", "entry"]
+    return (
+        values.join(entries, on="bcsq", maintain_order="left_right")
+        .filter(pl.col("mask").is_null() | (share > 0).fill_null(value=False))
+        .with_columns(hotspot=pl.col("alteration_class") == "hotspot")
+        .sort(order, descending=[True, False, True, True, False], nulls_last=True)
+        .unique(["bcsq", "mask", "gene_name"], keep="first", maintain_order=True)
+        .select("bcsq", "mask", "gene_name", "consequence", "alteration_class", "protein_change")
+    )
 
 
 _MAF_COLUMNS = (
@@ -308,17 +277,26 @@ _MAF_COLUMNS = (
     "Variant_Classification",
     "Tumor_Sample_Barcode",
 )
+_OPTIONAL_MAF_COLUMNS = (
+    *("Protein_Change", "HGVSp_Short"),
+    *("t_depth", "t_ref_count", "t_alt_count", "t_vaf"),
+)
 
 
-def read_maf(path: Path | str, patients: Mapping[str, str]) -> pl.DataFrame:
+def read_maf(
+    path: Path | str, patients: Mapping[str, str], known: KnownAlterations | None = None
+) -> pl.DataFrame:
     """Read the mutations of some tumours from a MAF file (GDC MAF Format; may be gzipped).
 
     Parameters
     ----------
     path
-        Tab-separated MAF; lines that begin with ``#`` are comments.
+        Tab-separated MAF; lines that begin with ``#`` are comments. Protein_Change or
+        HGVSp_Short, t_depth, t_ref_count, t_alt_count and t_vaf are read if present.
     patients
         ``Tumor_Sample_Barcode`` to patient. A tumour without a row has no mutation.
+    known
+        Hotspots; they need a column with the change of the protein.
 
     Returns
     -------
@@ -331,10 +309,11 @@ def read_maf(path: Path | str, patients: Mapping[str, str]) -> pl.DataFrame:
     InputError
         If the file lacks a column or holds none of the tumours.
     """
-    frame = pl.read_csv(
+    frame = pl.scan_csv(
         path, separator="\t", comment_prefix="#", infer_schema=False, quote_char=None
     )
-    absent = [column for column in _MAF_COLUMNS if column not in frame.columns]
+    columns = frame.collect_schema().names()
+    absent = [column for column in _MAF_COLUMNS if column not in columns]
     if absent:
         raise InputError(
             [
@@ -342,7 +321,12 @@ def read_maf(path: Path | str, patients: Mapping[str, str]) -> pl.DataFrame:
                 for column in absent
             ]
         )
-    mine = frame.filter(pl.col("Tumor_Sample_Barcode").is_in(list(patients)))
+    optional = [column for column in _OPTIONAL_MAF_COLUMNS if column in columns]
+    mine = (
+        frame.select(*_MAF_COLUMNS, *optional)
+        .filter(pl.col("Tumor_Sample_Barcode").is_in(list(patients)))
+        .collect(engine="streaming")
+    )
     if mine.is_empty():
         raise InputError(
             Problem(
@@ -353,8 +337,9 @@ def read_maf(path: Path | str, patients: Mapping[str, str]) -> pl.DataFrame:
                 "Tumor_Sample_Barcode",
             )
         )
-    depth, alternate, fraction = _maf_depths(frame.columns)
-    return mine.select(
+    depth, alternate, fraction = _maf_depths(optional)
+    changes = [name for name in ("Protein_Change", "HGVSp_Short") if name in optional]
+    mutations = mine.with_columns(
         patient=pl.col("Tumor_Sample_Barcode").replace_strict(patients, return_dtype=pl.String),
         chromosome="Chromosome",
         position=pl.col("Start_Position").cast(pl.Int64),
@@ -369,20 +354,29 @@ def read_maf(path: Path | str, patients: Mapping[str, str]) -> pl.DataFrame:
         tumour_depth=depth.cast(pl.Int64, strict=False),
         tumour_alternate_depth=alternate.cast(pl.Int64, strict=False),
         allele_fraction=fraction.cast(pl.Float64, strict=False),
-    )
+        protein_change=pl.coalesce(
+            *(pl.col(name).str.strip_prefix("p.").replace(["", "."], None) for name in changes),
+            pl.lit(None, dtype=pl.String),
+        ),
+        population_frequency=pl.lit(None, dtype=pl.Float64),
+        clinical_significance=pl.lit(None, dtype=pl.String),
+        tier=pl.lit(None, dtype=pl.String),
+    ).select(_somatic_columns())
+    return with_hotspots(mutations, (known or KnownAlterations()).hotspots)
 
 
 def _maf_depths(columns: Iterable[str]) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Depth, alternate depth and allele fraction; what a row leaves empty comes from the others."""
     present = set(columns)
-    nothing = pl.lit(None, dtype=pl.Float64)
 
     def number(name: str) -> pl.Expr:
+        nothing = pl.lit(None, dtype=pl.Float64)
         return pl.col(name).cast(pl.Float64, strict=False) if name in present else nothing
 
-    depth, alternate, fraction = number("t_depth"), number("t_alt_count"), number("t_vaf")
-    if "t_vaf" not in present:
-        fraction = alternate / depth
-    return depth, alternate, fraction
+    alternate = number("t_alt_count")
+    depth = pl.coalesce(number("t_depth"), number("t_ref_count") + alternate)
+    counted = pl.when(depth > 0).then(alternate / depth)
+    return depth, alternate, pl.coalesce(number("t_vaf"), counted)
 
 
 def with_gene_ids(variants: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
@@ -402,6 +396,7 @@ def gather_somatic(
     catalogue: pl.DataFrame,
     targets: Path | str | None,
     callable_depth: int,
+    known: KnownAlterations | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Gather a site's somatic variants.
 
@@ -417,6 +412,8 @@ def gather_somatic(
         BED of the sequenced regions; given call sets are taken to have covered all of it.
     callable_depth
         Coverage from which a base counts as assessed.
+    known
+        Hotspots, promoter positions, tiers and representative transcripts.
 
     Returns
     -------
@@ -424,9 +421,12 @@ def gather_somatic(
         The variants (`SOMATIC_SCHEMA`) and the assessed patients: patient, callable_megabases
         (null where it cannot be known).
     """
-    frames = [read_somatic_calls(path, patients) for path, patients in call_sets]
-    frames += [read_maf(path, patients) for path, patients in mafs]
+    known = known or KnownAlterations()
+    frames = [read_somatic_calls(path, patients, known) for path, patients in call_sets]
+    frames += [read_maf(path, patients, known) for path, patients in mafs]
     variants = pl.concat(frames) if frames else pl.DataFrame(schema=SOMATIC_SCHEMA)
+    variants = with_tiers(mark_promoters(variants, known.promoters), known.tiers)
+    variants = variants.select(list(SOMATIC_SCHEMA))
     target_megabases = shared_megabases(read_targets(targets)) if targets else None
     rows: list[tuple[str, float | None]] = []
     for _, patients in call_sets:

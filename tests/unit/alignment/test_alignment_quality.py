@@ -1,6 +1,7 @@
 """Alignment metrics against numbers by hand, from the files of the real tools."""
 
 import gzip
+import os
 import shutil
 import subprocess
 
@@ -83,7 +84,8 @@ def measured(folder, reads, by=TARGETS):
         (folder / "targets.bed").write_text(by)
         by = folder / "targets.bed"
     options = f"--no-per-base --by {by} --thresholds 20,100 --quantize 0:20:".split()
-    subprocess.run(["mosdepth", *options, folder / "a", bam], check=True)
+    precise = os.environ | {"MOSDEPTH_PRECISION": "6"}
+    subprocess.run(["mosdepth", *options, folder / "a", bam], check=True, env=precise)
     return folder / "a.stats", folder / "a.thresholds.bed.gz", folder / "a.quantized.bed.gz"
 
 
@@ -100,6 +102,8 @@ def test_metrics_of_a_known_alignment(tmp_path):
         "mean_target_coverage": pytest.approx((25 * 150 + 120 * 50) / 250),
         "target_20x_percent": pytest.approx(100 * 200 / 250),
         "target_100x_percent": pytest.approx(100 * 50 / 250),
+        # The mean is 39: what is covered 25 times is covered 0.2 times the mean.
+        "coverage_uniformity_percent": pytest.approx(100 * 200 / 250),
     }
     assert callable_intervals(quantized).rows() == [
         ("1", 100, 200),
@@ -125,7 +129,7 @@ def test_windows_stand_for_targets(tmp_path):
 def test_empty_alignment_is_zero_everywhere(tmp_path, by):
     stats, thresholds, quantized = measured(tmp_path, [], by)
     metrics = alignment_metrics(stats, thresholds)
-    assert len(metrics) == 6
+    assert len(metrics) == 7
     assert set(metrics.values()) == {0.0}
     assert callable_intervals(quantized).is_empty()
 
@@ -142,8 +146,9 @@ COV\t[1-1]\t1\t100
 """
 
 
-def written(folder, thresholds, regions, stats=STATS):
+def written(folder, thresholds, regions, stats=STATS, distribution="total\t0\t1.00\n"):
     (folder / "a.stats").write_text(stats)
+    (folder / "a.mosdepth.region.dist.txt").write_text(distribution)
     for name, text in (("thresholds", thresholds), ("regions", regions)):
         (folder / f"a.{name}.bed.gz").write_bytes(gzip.compress(text.encode()))
     return alignment_metrics(folder / "a.stats", folder / "a.thresholds.bed.gz")
@@ -156,6 +161,8 @@ def test_metrics_by_hand(tmp_path, named):
         tmp_path,
         "#chrom\tstart\tend\tregion\t20X\t100X\n1\t0\t100\tunknown\t100\t25\nX\t50\t350\tunknown\t60\t0\n",
         f"1\t0\t100{name}\t80.00\nX\t50\t350{name}\t10.50\n",
+        # A fifth of the mean of 27.875 is 5.575, so that six reads are enough.
+        distribution="1\t6\t0.9\ntotal\t7\t0.30\ntotal\t6\t0.625\ntotal\t5\t0.75\n",
     )
     assert metrics == {
         "mapped_percent": 75.0,
@@ -164,6 +171,7 @@ def test_metrics_by_hand(tmp_path, named):
         "mean_target_coverage": pytest.approx((100 * 80 + 300 * 10.5) / 400),
         "target_20x_percent": pytest.approx(40.0),
         "target_100x_percent": pytest.approx(6.25),
+        "coverage_uniformity_percent": pytest.approx(62.5),
     }
 
 
@@ -184,6 +192,14 @@ def test_shares_of_nothing_are_zero(tmp_path):
     row = "1\t7\t7\tempty\t0"
     metrics = written(tmp_path, f"{row}\t0\n", f"{row}.00\n", stats)
     assert set(metrics.values()) == {0.0}
+
+
+def test_single_end_reads_have_no_insert_size(tmp_path):
+    arguments = ("1\t0\t9\tx\t9\t9\n", "1\t0\t9\tx\t200.00\n")
+    single = STATS + "SN\treads paired:\t0\t# paired-end technology bit set\n"
+    assert "insert_size_mean" not in written(tmp_path, *arguments, stats=single)
+    paired = STATS + "SN\treads paired:\t2\t# paired-end technology bit set\n"
+    assert written(tmp_path, *arguments, stats=paired)["insert_size_mean"] == 312.5
 
 
 def test_callable_intervals_by_depth(tmp_path):

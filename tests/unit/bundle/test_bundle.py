@@ -158,7 +158,7 @@ def test_a_swapped_table_with_a_matching_hash(bundle):
 def test_a_table_that_breaks_the_contract_with_a_matching_hash(bundle):
     path = bundle / "tables" / "mutation_burden.parquet"
     tables()["mutation_burden"].with_columns(mean=pl.lit(-1.0)).write_parquet(
-        path, metadata={"ihdsi.table": "mutation_burden", "ihdsi.table_version": "1"}
+        path, metadata={"ihdsi.table": "mutation_burden", "ihdsi.table_version": "2"}
     )
 
     def change(document):

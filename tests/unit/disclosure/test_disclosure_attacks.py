@@ -12,7 +12,11 @@ from scipy.optimize import linprog
 from ihdsi.disclosure import apply_disclosure_control
 from ihdsi.study import ClinicalVariable, DisclosureSettings, GermlineFilters
 from ihdsi.summaries.cohort_profile import build_cohort_profile
-from ihdsi.summaries.gene_alterations import PROTEIN_ALTERING, build_gene_alterations
+from ihdsi.summaries.gene_alterations import (
+    COPY_NUMBER,
+    PROTEIN_ALTERING,
+    build_gene_alterations,
+)
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.variant_frequencies import count_alleles
 from ihdsi.variants.genotypes import GenotypeBlock
@@ -174,8 +178,13 @@ def test_sums_of_few_patients_cannot_be_had_by_subtraction(unknown):
             "alteration_class": "missense",
         }
     )
-    truth = build_mutation_burden(variants, assessed, patients, ["stage"])
-    released = clear("mutation_burden", truth)
+    burden = build_mutation_burden(variants, assessed, patients, ["stage"])
+    truth = burden.filter(measure="nonsynonymous_mutations")
+    # Every mutation is protein-altering here, so that both burdens are the same numbers.
+    assert truth.drop("measure").equals(burden.filter(measure="all_mutations").drop("measure"))
+    both = clear("mutation_burden", burden)
+    released = both.filter(measure="nonsynonymous_mutations")
+    assert released.drop("measure").equals(both.filter(measure="all_mutations").drop("measure"))
     assert "all" in released["stratum"]
     assert "third" not in released["stratum"]
     rest = 60 - released.filter(pl.col("stratum") != "all")["n"].sum()
@@ -246,6 +255,101 @@ def test_the_attack_on_alterations_works_without_complementary_suppression():
         ~pl.col("n_altered").is_between(1, LEAST - 1) & ~rest.is_between(1, LEAST - 1)
     )
     assert recovered_alterations(truth, primary)
+
+
+def copy_numbers(seed, unknown, genes=25):
+    """Copy-number classes and promoter variants of some genes."""
+    rng = np.random.default_rng(seed)
+    patients = clinical(rng, 70, unknown)
+    kinds = (*COPY_NUMBER, "neutral")
+    shares = [
+        (0.05, 0.3, 0.2, 0.03, 0.42),
+        (0.3, 0.3, 0.2, 0.15, 0.05),
+        (0.0, 0.5, 0.46, 0.0, 0.04),
+        (0.02, 0.02, 0.02, 0.02, 0.92),
+        (0.25, 0.25, 0.25, 0.25, 0.0),
+    ]
+    rows = [
+        (patient, f"ENSG{gene:011d}", "g", kind)
+        for gene in range(genes)
+        for patient, kind in zip(
+            patients["patient"], rng.choice(kinds, 70, p=shares[gene % 5]), strict=True
+        )
+    ]
+    table = pl.DataFrame(
+        rows, schema=["patient", "gene_id", "gene_name", "copy_number_class"], orient="row"
+    )
+    variants = pl.DataFrame(
+        [
+            (patient, f"ENSG{gene:011d}", "promoter")
+            for gene in range(genes)
+            for patient in patients["patient"]
+            if rng.random() < gene / genes
+        ],
+        schema=["patient", "gene_id", "alteration_class"],
+        orient="row",
+    )
+    catalogue = pl.DataFrame({"gene_id": [f"ENSG{g:011d}" for g in range(genes)], "gene_name": "g"})
+    counts = build_gene_alterations(
+        variants,
+        patients.select("patient"),
+        catalogue,
+        patients,
+        ["stage"],
+        copy_number=table,
+        promoter_genes=["g"],
+    )
+    return counts.filter(pl.col("alteration_class").is_in([*COPY_NUMBER, "promoter"]))
+
+
+def recovered_copy_numbers(truth, released):
+    """Small cells (the unchanged patients among them) that the released rows determine."""
+    hits = []
+    sizes = dict(truth.select("stratum", "n_assessed").unique().iter_rows())
+    strata = [s for s in sizes if s != "all"]
+    sizes["unknown"] = sizes["all"] - sum(sizes[s] for s in strata)
+    columns = [*strata, "unknown"]
+    for group in (COPY_NUMBER, ("promoter",)):
+        for (gene,), part in truth.filter(pl.col("alteration_class").is_in(group)).group_by(
+            "gene_id"
+        ):
+            known = released.filter(pl.col("alteration_class").is_in(group), gene_id=gene)
+            attacker = Attacker()
+            for s in columns:
+                attacker.knows([((kind, s), 1) for kind in (*group, "none")], sizes[s])
+            for kind, s, n in known.select("alteration_class", "stratum", "n_altered").iter_rows():
+                attacker.knows([((kind, c), 1) for c in (columns if s == "all" else [s])], n)
+            cells = part.select("alteration_class", "stratum", "n_altered", "n_assessed").rows()
+            cells += [
+                ("none", s, sizes[s] - part.filter(stratum=s)["n_altered"].sum(), sizes[s])
+                for s in ("all", *strata)
+            ]
+            for kind, s, n, total in cells:
+                if small(n) or small(total - n):
+                    low, high = attacker.range(
+                        [((kind, c), 1) for c in (columns if s == "all" else [s])]
+                    )
+                    hits += [(gene, kind, s)] * (high - low < 1 - 1e-6)
+    return hits
+
+
+@pytest.mark.parametrize("unknown", [0, 4, 12])
+@pytest.mark.parametrize("seed", range(2))
+def test_copy_numbers_and_promoters(seed, unknown):
+    truth = copy_numbers(seed, unknown)
+    released = clear("gene_alterations", truth)
+    assert 0 < released.height < truth.height
+    assert set(released["alteration_class"]) == {*COPY_NUMBER, "promoter"}
+    assert recovered_copy_numbers(truth, released) == []
+
+
+def test_the_attack_on_copy_numbers_works_without_complementary_suppression():
+    truth = copy_numbers(0, 0)
+    rest = pl.col("n_assessed") - pl.col("n_altered")
+    primary = truth.filter(
+        ~pl.col("n_altered").is_between(1, LEAST - 1) & ~rest.is_between(1, LEAST - 1)
+    )
+    assert recovered_copy_numbers(truth, primary)
 
 
 def genotypes(seed, unknown):

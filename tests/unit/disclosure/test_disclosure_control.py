@@ -136,6 +136,78 @@ def test_a_stratum_without_variation_does_not_follow_from_the_others():
     assert sorted(log["rule"]) == ["complementary_suppression", "no_variation"]
 
 
+def of_values(values, measure="all_mutations", unit="1/Mb", stratum="all"):
+    values = pl.Series(values, dtype=pl.Float64)
+    return pl.DataFrame(
+        {
+            "measure": [measure],
+            "unit": [unit],
+            "stratum_variable": ["all" if stratum == "all" else "stage"],
+            "stratum": [stratum],
+            "n": [len(values)],
+            "mean": [values.mean()],
+            "variance": [values.var()],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "limit", "left"),
+    [
+        ([0.4] + [0.0] * 29, 0.5, 0),  # the mean is one patient's share
+        ([0.9, 0.8] + [0.01] * 28, 0.5, 0),
+        ([9.0] + [1.0, 2.0] * 10, 0.5, 1),
+        ([9.0] + [1.0, 2.0] * 10, 0.25, 0),
+        ([0.4] + [0.0] * 29, 1.0, 1),  # a study of public data
+    ],
+)
+def test_no_patient_dominates_a_mean(values, limit, left):
+    settings = SETTINGS.model_copy(update={"maximum_contribution": limit})
+    cleared, log = clear("mutation_burden", of_values(values), settings)
+    assert cleared["mutation_burden"].height == left
+    assert log["rule"].to_list() == ["dominance"] * (1 - left)
+
+
+def test_no_patient_dominates_what_the_strata_leave_over():
+    low, high = [0.1, 0.2, 0.3] * 10, [0.9] + [0.0] * 14
+    table = pl.concat(
+        of_values(values, "signature_share_apobec", "1", stratum)
+        for values, stratum in ((low + high, "all"), (low, "low"), (high, "high"))
+    )
+    cleared, log = clear("mutation_burden", table)
+    assert cleared["mutation_burden"]["stratum"].to_list() == ["all"]
+    assert sorted(log["rule"]) == ["complementary_suppression", "dominance"]
+
+
+@pytest.mark.parametrize(("lacking", "left"), [(0, 1), (1, 0), (4, 0), (5, 1)])
+def test_patients_without_a_share_are_a_count(lacking, left):
+    shares = of_values([0.1, 0.5] * 15, "signature_share_apobec", "1")
+    everyone = of_values([1.0, 2.0] * 15 + [0.0] * lacking)
+    cleared, log = clear("mutation_burden", pl.concat([everyone, shares]))
+    assert cleared["mutation_burden"].height == 1 + left
+    assert log["rule"].to_list() == ["patients_without_estimate"] * (1 - left)
+    # Where burdens cannot be told, the denominators of gene alterations tell the same.
+    cleared, _ = clear("mutation_burden", shares, gene_alterations=alterations(20, 30 + lacking))
+    assert cleared["mutation_burden"].height == left
+
+
+def test_patients_without_a_share_do_not_follow_from_the_other_strata():
+    shares = {"all": [0.1, 0.5] * 25, "low": [0.1, 0.5] * 15, "high": [0.1, 0.5] * 10}
+    lacking = {"all": 12, "low": 8, "high": 4}
+    table = pl.concat(
+        [of_values(v, "signature_share_apobec", "1", s) for s, v in shares.items()]
+        + [
+            of_values([1.0, 2.0] * (len(v) // 2 + lacking[s] // 2), stratum=s)
+            for s, v in shares.items()
+        ]
+    )
+    cleared, log = clear("mutation_burden", table)
+    left = cleared["mutation_burden"].filter(measure="signature_share_apobec")
+    assert left["stratum"].to_list() == ["all"]
+    assert sorted(log["rule"]) == ["complementary_suppression", "patients_without_estimate"]
+    assert cleared["mutation_burden"].filter(measure="all_mutations").height == 3
+
+
 @pytest.mark.parametrize(
     ("n_altered", "zero", "left"),
     [
@@ -215,7 +287,7 @@ def test_moments_without_their_design_stay():
     assert cleared["expression_moments"].is_empty()
 
 
-def qc(counts, n_failed):
+def qc(counts, n_failed, n_warned=None):
     total = sum(counts)
     return pl.DataFrame(
         {
@@ -226,7 +298,8 @@ def qc(counts, n_failed):
             "bin_upper": [float(i + 1) for i in range(len(counts))],
             "n": counts,
             "n_total": total,
-            "n_passed": total - n_failed,
+            "n_passed": total - n_failed - (n_warned or 0),
+            "n_warned": n_warned,
             "n_failed": n_failed,
         },
         schema=TABLES["qc_profile"].schema,
@@ -250,6 +323,27 @@ def test_quality(counts, n_failed, bins, numbers):
     if numbers is not None:
         assert left["n_failed"].null_count() == (0 if numbers else left.height)
         assert left["n_passed"].null_count() == (0 if numbers else left.height)
+
+
+@pytest.mark.parametrize(
+    ("counts", "warned", "failed", "bins", "numbers"),
+    [
+        ([10, 10, 20], 10, 10, [10, 10, 20], True),
+        ([0, 10, 20], 10, 0, [0, 10, 20], True),
+        ([10, 10, 20], 3, 10, [10, 10, 20], False),  # three warnings are too few
+        ([10, 3, 20], 13, 0, [20], True),  # just the two withheld bins
+        ([10, 3, 20], 3, 10, [20], False),  # the warnings are the small bin
+        # Warnings within a bin: 43 failed, 40 of them in a bin that is released.
+        ([10, 40, 3, 0], 5, 43, [40, 0], False),
+        ([40, 10, 3, 0], 10, 13, [40, 0], True),
+    ],
+)
+def test_warnings_are_held_back_with_passes_and_fails(counts, warned, failed, bins, numbers):
+    cleared, _ = clear("qc_profile", qc(counts, failed, warned))
+    left = cleared["qc_profile"]
+    assert left["n"].to_list() == bins
+    for name in ("n_passed", "n_warned", "n_failed"):
+        assert left[name].null_count() == (0 if numbers else left.height)
 
 
 def test_descriptive_moments_are_rounded_and_model_moments_are_not():
@@ -385,15 +479,27 @@ def test_an_identifier_stops_the_release():
 
 def test_a_site_can_only_be_stricter():
     study = DisclosureSettings(
-        minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True, maximum_parameter_share=0.2
+        minimum_n=10,
+        minimum_cell_count=5,
+        zero_cells_allowed=True,
+        maximum_parameter_share=0.2,
+        maximum_contribution=0.5,
     )
     assert stricter_of(study, DisclosureOverrides()) == study
     looser = DisclosureOverrides(
-        minimum_n=3, minimum_cell_count=1, zero_cells_allowed=True, maximum_parameter_share=0.9
+        minimum_n=3,
+        minimum_cell_count=1,
+        zero_cells_allowed=True,
+        maximum_parameter_share=0.9,
+        maximum_contribution=1.0,
     )
     assert stricter_of(study, looser) == study
     stricter = DisclosureOverrides(
-        minimum_n=20, minimum_cell_count=10, zero_cells_allowed=False, maximum_parameter_share=0.1
+        minimum_n=20,
+        minimum_cell_count=10,
+        zero_cells_allowed=False,
+        maximum_parameter_share=0.1,
+        maximum_contribution=0.3,
     )
     assert stricter_of(study, stricter).model_dump() == stricter.model_dump()
     closed = study.model_copy(update={"zero_cells_allowed": False})

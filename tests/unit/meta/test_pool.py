@@ -16,6 +16,7 @@ from ihdsi.meta.pool import (
     pool_alteration_contrasts,
     pool_expression_effects,
     pool_gene_alterations,
+    pool_mutation_burden,
     pool_survival_effects,
 )
 
@@ -394,3 +395,53 @@ def test_pooling_does_not_depend_on_the_order_of_sites():
         pool_expression_effects(dict(reversed(tables.items()))),
         rel_tol=1e-13,
     )
+
+
+def _burden_moments(values, measure="all_mutations", unit="1/Mb", stratum="all"):
+    return pl.DataFrame(
+        {"measure": [measure], "unit": [unit], "stratum_variable": ["all"], "stratum": [stratum]}
+        | {"n": [len(values)], "mean": [np.mean(values)], "variance": [np.var(values, ddof=1)]}
+    )
+
+
+def test_burdens_of_sites_are_those_of_their_patients_together():
+    rng = np.random.default_rng(5)
+    values = {"a": rng.gamma(2, 3, 40), "b": rng.gamma(3, 4, 25), "c": rng.gamma(2, 2, 12)}
+    shares = {site: rng.beta(8, 1, 12) for site in ("a", "b")}
+    tables = {
+        site: pl.concat(
+            [
+                _burden_moments(values[site]),
+                *(
+                    _burden_moments(shares[name], "signature_share_apobec", "1")
+                    for name in (site,)
+                    if name in shares
+                ),
+            ]
+        )
+        for site in values
+    }
+    pooled = pool_mutation_burden(tables)
+    assert pooled.height == 3 + 1 + 2 + 1
+    every = np.concatenate(list(values.values()))
+    (row,) = pooled.filter(pl.col("site").is_null(), measure="all_mutations").to_dicts()
+    assert (row["n"], row["n_sites"], row["unit"]) == (77, 3, "1/Mb")
+    assert row["mean"] == pytest.approx(every.mean())
+    assert row["variance"] == pytest.approx(every.var(ddof=1))
+    expected = stats.t.interval(0.95, 76, every.mean(), stats.sem(every))
+    assert (row["confidence_low"], row["confidence_high"]) == pytest.approx(expected)
+    of_b = pooled.filter(site="b", measure="all_mutations")
+    assert of_b["confidence_high"].item() == pytest.approx(
+        stats.t.interval(0.95, 24, values["b"].mean(), stats.sem(values["b"]))[1]
+    )
+    together = pooled.filter(pl.col("site").is_null(), unit="1")
+    assert (together["n"].item(), together["n_sites"].item()) == (24, 2)
+    assert pooled.filter(unit="1")["confidence_high"].max() <= 1
+
+
+def test_burdens_that_nobody_released_and_units_that_differ():
+    assert pool_mutation_burden({"a": _burden_moments([1, 2]).clear()}).is_empty()
+    with pytest.raises(ValueError, match="all_mutations in different units"):
+        pool_mutation_burden(
+            {"a": _burden_moments([1, 2]), "b": _burden_moments([1, 2], unit="1/kb")}
+        )

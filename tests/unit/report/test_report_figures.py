@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ihdsi.meta.pool import pool_gene_alterations
+from ihdsi.meta.pool import pool_gene_alterations, pool_mutation_burden
 from ihdsi.report import figures
 from ihdsi.report.tables import characteristics, disclosure_rows, format_p, unit_suffix
 
@@ -63,6 +63,75 @@ def test_each_frequency_lies_in_its_own_interval():
             tables[row["site"]].filter(pl.col("gene_name") == row["name"])["n_altered"][0]
             == (row["n_altered"])
         )
+
+
+def _burdens(sites):
+    return pool_mutation_burden(
+        {
+            site: pl.DataFrame(
+                {"measure": ["signature_share_apobec", "all_mutations", "signature_share_other"]}
+                | {"unit": ["1", "1/Mb", "1"], "stratum_variable": "all", "stratum": "all"}
+                | {"n": 20, "mean": [0.6, 8.0 + number, 0.1], "variance": [0.04, 9.0, 0.01]}
+            )
+            for number, site in enumerate(sites)
+        }
+    )
+
+
+@pytest.mark.parametrize(("n_sites", "shown"), [(1, 1), (2, 3), (7, 8), (8, 1)])
+def test_burdens_are_drawn_by_site_and_together(n_sites, shown):
+    titles = {"all_mutations": "mutations per Mb", "signature_share_apobec": "share"}
+    burden = _burdens([f"site_{number}" for number in range(n_sites)])
+    chart = figures.burden_means(burden, titles, "d")
+    rows = _values(chart)
+    assert len({row["site"] for row in rows}) == shown
+    assert ("all sites" in {row["site"] for row in rows}) == (n_sites > 1)
+    assert all(row["confidence_low"] < row["mean"] < row["confidence_high"] for row in rows)
+    assert {row["mean"] for row in rows} >= {0.6}  # the measure that has no title keeps out
+    assert 0.1 not in {row["mean"] for row in rows}
+    panels = chart.to_dict()["concat"]
+    assert [panel["layer"][0]["encoding"]["x"]["title"] for panel in panels] == list(
+        titles.values()
+    )
+    assert figures.burden_means(burden.clear(), titles, "d") is None
+
+
+def test_classes_and_copy_numbers_have_panels_of_their_own():
+    tables = _alterations({"a": [20, 10, 0]})
+    template = tables["a"]
+    kinds = {"hotspot": [9, 0, 0], "promoter": [0, 0, 30], "amplification": [4, 0, 0]}
+    kinds |= {"loss": [6, 0, 2]}
+    extra = [
+        template.with_columns(alteration_class=pl.lit(kind), n_altered=pl.Series(counts))
+        for kind, counts in kinds.items()
+    ]
+    tables = {"a": pl.concat([template, *extra])}
+    pooled = pool_gene_alterations(tables)
+    chart = figures.alteration_dots(tables, pooled, ["g0", "g1", "g2"], "d")
+    assert len(chart.to_dict()["hconcat"]) == 3
+    rows = [row for row in _values(chart) if "rank" in row]
+    drawn = {(row["name"], row["alteration_class"]): row["n_altered"] for row in rows}
+    # Zeros are no bars.
+    assert drawn == {
+        ("G0", "hotspot"): 9,
+        ("G2", "promoter"): 30,
+        ("G0", "amplification"): 4,
+        ("G0", "loss"): 6,
+        ("G2", "loss"): 2,
+    }
+    signed = {(r["name"], r["alteration_class"]): r["signed"] for r in rows if "signed" in r}
+    assert signed == {
+        ("G0", "amplification"): pytest.approx(4 / 50),
+        ("G0", "loss"): pytest.approx(-6 / 50),
+        ("G2", "loss"): pytest.approx(-2 / 50),
+    }
+    without = {"a": template}
+    assert (
+        "hconcat"
+        not in figures.alteration_dots(
+            without, pool_gene_alterations(without), ["g0"], "d"
+        ).to_dict()
+    )
 
 
 def test_a_withheld_bin_stays_on_the_axis_and_is_marked():

@@ -15,6 +15,7 @@ from ihdsi.meta.pool import (
     pool_alteration_contrasts,
     pool_expression_effects,
     pool_gene_alterations,
+    pool_mutation_burden,
     pool_survival_effects,
 )
 from ihdsi.report.gallery import all_figures, write_figures
@@ -103,9 +104,21 @@ def _site(seed, rna=True, dna=True, clinical=True, genes=30):
         for stratum, n in counts.items()
         for kind in ("any", "missense")
     )
+    measures = {"all_mutations": 7.0, "nonsynonymous_mutations": 5.0, "signature_share_apobec": 0.6}
     burden = pl.DataFrame(
-        {"measure": ["nonsynonymous_mutations"], "unit": ["1/Mb"], "stratum_variable": ["all"]}
-        | {"stratum": ["all"], "n": [40], "mean": [5.0], "variance": [2.0]}
+        [
+            {
+                "measure": measure,
+                "unit": "1" if mean < 1 else "1/Mb",
+                "stratum_variable": "all" if stratum == "all" else "stage_group",
+                "stratum": stratum,
+                "n": n,
+                "mean": mean,
+                "variance": 0.1 * mean,
+            }
+            for measure, mean in measures.items()
+            for stratum, n in counts.items()
+        ]
     )
     profile = pl.DataFrame(
         [
@@ -119,9 +132,20 @@ def _site(seed, rna=True, dna=True, clinical=True, genes=30):
         ],
         schema=PROFILE,
     )
+    # The study sets no limit of depth that warns.
     quality = pl.DataFrame(
-        {"metric": "depth", "assay": "dna", "unit": "1", "bin_lower": [0.0, 30.0]}
-        | {"bin_upper": [30.0, 60.0], "n": [10, 30], "n_total": 40, "n_passed": 40, "n_failed": 0}
+        {
+            "metric": ["depth", "depth", "failed_limits", "failed_limits"],
+            "assay": "dna",
+            "unit": "1",
+            "bin_lower": [0.0, 30.0, 0.0, 1.0],
+            "bin_upper": [30.0, 60.0, 1.0, 2.0],
+            "n": [10, 30, 33, 7],
+            "n_total": 40,
+            "n_passed": [30, 30, 27, 27],
+            "n_warned": [None, None, 6, 6],
+            "n_failed": [10, 10, 7, 7],
+        }
     )
     return {
         "expression": expression if rna else expression.clear(),
@@ -162,6 +186,7 @@ def _inputs(sites=("lih", "ncck"), simulated=True, **released):
         pooled_alterations=pool_gene_alterations(by_site("alterations")),
         alteration_contrasts=contrasts,
         drivers=drivers,
+        mutation_burden=pool_mutation_burden(by_site("burden")),
         biomarkers=rank_biomarkers(
             evidence_table(expression, survival, contrasts, drivers), study.biomarkers.tiers
         ),
@@ -203,11 +228,24 @@ def test_every_figure_is_a_chart_or_a_sentence(name, options):
     assert len(page.encode()) < 10_000_000
 
 
+def test_samples_by_decision_are_shown():
+    inputs = _inputs(sites=("lih",))
+    page = render_report(inputs)
+    cells = re.findall(r"<td>dna</td><td>(.*?)</td><td>lih</td>(.*?)</tr>", page)
+    numbers = {metric: re.findall(r'<td class="n">(.*?)</td>', text) for metric, text in cells}
+    assert numbers == {
+        "depth": ["40", "30", "–", "10"],
+        "failed limits": ["40", "27", "6", "7"],
+    }
+    assert "Limits that a sample of DNA fails" in page
+
+
 def test_an_empty_study_says_so():
     page = render_report(_inputs(rna=False, dna=False, clinical=False))
     for words in (
         "No site released a cohort profile",
         "No site released somatic alterations",
+        "No site released a mutation burden or a signature share",
         "No site released expression effects",
         "No site released survival effects",
         "no gene could be ranked",

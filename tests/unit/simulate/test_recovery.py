@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 from ihdsi.simulate.recovery import (
     Truth,
+    copy_number_recovery,
     driver_recovery,
     evaluate_recovery,
     expression_effect_recovery,
@@ -67,14 +68,14 @@ def test_within_targets_uses_bed_coordinates():
 def test_somatic_counts_by_hand():
     called = variants(
         [
-            ("P1", "chr1", 100, "A", "C", "GENE1"),
-            ("P1", "chr1", 100, "A", "C", "GENE2"),  # the same variant in a second gene
-            ("P1", "chr2", 10, "G", "A", "GENE3"),  # another allele: false
-            ("P2", "chr1", 100, "A", "C", "GENE1"),
-            ("P2", "chr1", 300, "A", "C", "GENE1"),  # outside the targets: not assessed
-            ("P9", "chr1", 120, "A", "C", "GENE1"),  # another patient: not assessed
+            ("P1", "chr1", 100, "A", "C", 0.33),
+            ("P1", "chr1", 100, "A", "C", 0.33),  # the same variant in a second gene
+            ("P1", "chr2", 10, "G", "A", 0.09),  # another allele: false
+            ("P2", "chr1", 100, "A", "C", 0.22),
+            ("P2", "chr1", 300, "A", "C", 0.22),  # outside the targets: not assessed
+            ("P9", "chr1", 120, "A", "C", 0.22),  # another patient: not assessed
         ],
-        ("gene_name", pl.String),
+        ("allele_fraction", pl.Float64),
     )
     result = somatic_recovery(SOMATIC, called, ["P1", "P2"], TARGETS)
     assert result["somatic_snv_truth_n"] == 4
@@ -84,6 +85,15 @@ def test_somatic_counts_by_hand():
     assert result["somatic_snv_recall"] == pytest.approx(1 / 2)
     assert result["somatic_snv_f1"] == pytest.approx(4 / 7)
     assert result["somatic_snv_recall_af10"] == pytest.approx(2 / 3)
+    # The false call is seen at 9 %, so that it does not count from 10 % on.
+    assert result["somatic_snv_precision_af10"] == 1.0
+    assert result["somatic_snv_f1_af10"] == pytest.approx(4 / 5)
+    assert result["somatic_recall_af_05_to_075"] == 0.0
+    assert result["somatic_recall_af_075_to_10"] is None
+    assert result["somatic_recall_af_from_20"] == pytest.approx(2 / 4)
+    assert result["somatic_recall_af_from_20_truth_n"] == 4
+    # 101 + 101 + 50 target bases, two patients.
+    assert result["somatic_false_per_megabase"] == pytest.approx(1 / (2 * 252e-6))
     assert result["somatic_indel_recall"] == 0.0
     assert result["somatic_indel_precision"] is None
     assert result["somatic_indel_f1"] is None
@@ -112,6 +122,35 @@ def test_germline_concordance_by_hand():
     assert result["germline_precision"] == pytest.approx(2 / 3)
     assert result["germline_recall"] == pytest.approx(2 / 3)
     assert result["germline_genotype_concordance"] == pytest.approx(1 / 2)
+
+
+def copy_number(rows):
+    schema = {"patient": pl.String, "gene_id": pl.String, "copy_number_class": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+COPY_NUMBER = copy_number(
+    [("P1", "a", "amplification"), ("P1", "b", "loss"), ("P2", "a", "deletion")]
+)
+
+
+def test_copy_number_counts_by_hand():
+    called = copy_number(
+        [
+            ("P1", "a", "gain"),  # in the right direction: found
+            ("P1", "b", "gain"),  # in the wrong one: false, and missed
+            ("P1", "c", "neutral"),
+            ("P2", "a", "loss"),
+            ("P2", "b", "amplification"),
+            ("P9", "a", "loss"),  # another patient: not assessed
+        ]
+    )
+    result = copy_number_recovery(COPY_NUMBER, called, ["P1", "P2"])
+    counts = [result[f"copy_number_{n}_n"] for n in ("truth", "called", "found")]
+    assert counts == [3, 4, 2]
+    assert result["copy_number_precision"] == pytest.approx(1 / 2)
+    assert result["copy_number_recall"] == pytest.approx(2 / 3)
+    assert result["copy_number_f1"] == pytest.approx(4 / 7)
 
 
 def test_expression_correlation_is_that_of_scipy_and_missing_genes_are_zero():
@@ -192,13 +231,15 @@ def test_nothing_called_is_null_and_not_perfect():
         genes=GENES,
         somatic=SOMATIC,
         germline=variants([("P1", "chr1", 100, "A", "C", 1)], ("dosage", pl.Int64)),
+        copy_number=COPY_NUMBER,
         expression=pl.DataFrame(
             {"patient": ["P1"], "gene_id": ["a"], "true_fragments": [3], "abundance": [3.0]}
         ),
     )
     called = {
-        "somatic_variants": [variants([], ("gene_name", pl.String))],
+        "somatic_variants": [variants([], ("allele_fraction", pl.Float64))],
         "germline_genotypes": [variants([], ("allele_dosage", pl.Int64))],
+        "copy_number_genes": [COPY_NUMBER.clear()],
         "gene_counts": [pl.DataFrame(schema={"gene_id": pl.String, "gene_name": pl.String})],
         "expression_effects": pl.DataFrame(
             schema={
@@ -226,6 +267,7 @@ def test_nothing_called_is_null_and_not_perfect():
         "somatic_snv_f1",
         "germline_precision",
         "germline_genotype_concordance",
+        "copy_number_precision",
         "expression_spearman",
         "de_false_discovery",
         "de_sign_agreement",
@@ -253,6 +295,7 @@ def test_the_truth_itself_scores_one():
         genes=GENES,
         somatic=SOMATIC,
         germline=variants([("P1", "chr1", 120, "A", "C", 2)], ("dosage", pl.Int64)),
+        copy_number=COPY_NUMBER,
         expression=pl.DataFrame(
             {
                 "patient": ["P1"] * 3,
@@ -272,6 +315,7 @@ def test_the_truth_itself_scores_one():
                 pl.col("allele_dosage").cast(pl.Int8)
             )
         ],
+        copy_number_genes=[COPY_NUMBER.filter(pl.col("patient") == p) for p in ("P1", "P2")],
         gene_counts=[pl.DataFrame({"gene_id": ["a", "b", "c"], "P1": [3.0, 9.0, 27.0]})],
         expression_effects=GENES.filter("is_differential").select(
             "gene_id", contrast=pl.lit("m"), effect="log2_fold_change", fdr=pl.lit(0.0)
@@ -287,7 +331,7 @@ def test_the_truth_itself_scores_one():
         endpoint="os",
     )
     shares = ("precision", "recall", "f1", "concordance", "af10", "power_at_fdr5", "agreement")
-    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 13
+    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 21
     assert result["expression_spearman_minimum"] == pytest.approx(1.0)
     assert result["de_false_discovery"] == 0.0
     assert result["survival_genes_found"] == result["survival_genes_planted"] == 2

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ihdsi.simulate.copy_number import ALTERED_GENES
 from ihdsi.simulate.genome import (
     AMINO_ACIDS,
     COMPLEMENT,
@@ -92,6 +93,45 @@ def test_appending_genes_keeps_the_others(genome):
     for name, sequence in genome.sequences.items():
         body = len(sequence) - 1500
         assert np.array_equal(longer.sequences[name][:body], sequence[:body])
+
+
+def test_sex_chromosomes_hold_targeted_genes(genome):
+    on = dict(genome.genes.select("gene_name", "chromosome").iter_rows())
+    assert {name for name in ("KDM6A", "STAG2", "RBM10") if on[name] == "chrX"} == {
+        "KDM6A", "STAG2", "RBM10"
+    }  # fmt: skip
+    targeted = genome.genes.filter("is_targeted")["chromosome"].value_counts()
+    counts = dict(targeted.iter_rows())
+    assert counts["chrX"] >= 6
+    assert counts["chrY"] == 1
+    assert min(counts[f"chr{number}"] for number in range(1, 7)) >= 10
+    altered = genome.genes.filter(pl.col("gene_name").is_in(list(ALTERED_GENES)))
+    assert altered["is_targeted"].all()
+    assert not altered["chromosome"].is_in(["chrX", "chrY"]).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_promoter_of_tert_is_targeted_and_has_its_base(seed):
+    # Some of these seeds put the gene on the reverse strand.
+    genome = simulate_genome(seed, gene_list(read_gene_panel(PANEL)).head(60))
+    promoter = genome.promoters.row(0, named=True)
+    transcript = genome.features.filter(pl.col("transcript_id") == "TERT-201")
+    coding = transcript.filter(pl.col("kind") == "CDS")
+    forward = promoter["strand"] == "+"
+    first = coding["start"].min() if forward else coding["end"].max() - 1
+    assert abs(promoter["site"] - first) == 124
+    assert (promoter["site"] < first) == forward
+    base = genome.sequences[promoter["chromosome"]][promoter["site"]]
+    assert chr(base if forward else COMPLEMENT[base]) == "C"
+    assert promoter["start"] <= promoter["site"] < promoter["end"]  # outside the transcript
+    own = target_intervals(genome).filter(pl.col("gene_name") == "TERT")
+    inside = own.filter((pl.col("start") <= promoter["start"]) & (pl.col("end") >= promoter["end"]))
+    assert inside.height == 1
+
+
+def test_the_seeds_of_that_test_put_the_promoter_on_both_strands():
+    panel = gene_list(read_gene_panel(PANEL)).head(60)
+    assert {simulate_genome(seed, panel).promoters["strand"][0] for seed in range(4)} == {"+", "-"}
 
 
 def test_targets_are_disjoint_and_of_panel_size(genome, tmp_path):

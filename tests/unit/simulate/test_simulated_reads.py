@@ -52,8 +52,8 @@ def test_dna_fragments_give_depth_duplicates_and_allele_share():
     other = sequence.copy()
     other[5_000] = ord("A") if sequence[5_000] != ord("A") else ord("C")
     haplotypes = [
-        (build_haplotype(sequence, variants()), 0.7),
-        (build_haplotype(other, variants()), 0.3),
+        (build_haplotype(sequence, variants()), np.full(3, 0.7)),
+        (build_haplotype(other, variants()), np.full(3, 0.3)),
     ]
     starts, ends = np.array([2_000, 4_900, 5_400]), np.array([2_600, 5_100, 6_400])
     fragments = dna_fragments(rng, haplotypes, (starts, ends), depth=400.0)
@@ -79,6 +79,29 @@ def test_dna_fragments_give_depth_duplicates_and_allele_share():
     covers = (place <= 5_000) & (place + fragments.length > 5_000)
     from_other = fragments.start[covers] >= len(sequence)
     assert from_other.mean() == pytest.approx(0.3, abs=0.05)
+
+
+def test_dna_fragments_follow_the_copies_of_each_target():
+    rng = np.random.default_rng(4)
+    sequence = np.frombuffer(b"ACGT", np.uint8)[rng.integers(0, 4, 30_000)]
+    starts = np.arange(5) * 5_000 + 1_000
+    ends = starts + 800
+    first, second = np.array([0.5, 0.5, 0.5, 0.0, 0.0]), np.array([0.5, 3.0, 0.0, 0.0, 0.5])
+    haplotype = build_haplotype(sequence, variants())
+    fragments = dna_fragments(
+        rng, [(haplotype, first), (haplotype, second)], (starts, ends), depth=200.0
+    )
+    place = fragments.start % len(sequence)
+    per_target = np.histogram(place, bins=np.append(starts - 400, 30_000))[0]
+    assert per_target[3] == 0
+    assert per_target / per_target[0] == pytest.approx([1, 3.5, 0.5, 0, 0.5], rel=0.08)
+    from_second = np.bincount(
+        np.searchsorted(starts - 400, place, side="right") - 1,
+        weights=fragments.start >= len(sequence),
+        minlength=5,
+    )
+    assert from_second[1] / per_target[1] == pytest.approx(3 / 3.5, abs=0.03)
+    assert from_second[2] == 0
 
 
 def test_rna_fragments_are_as_many_as_asked_and_inside_transcripts():

@@ -10,6 +10,7 @@ import pysam
 import pytest
 
 from ihdsi.simulate.cohort import DEMO_SITES, SiteDesign
+from ihdsi.simulate.copy_number import ALTERED_GENES, haplotype_doses
 from ihdsi.simulate.demo_study import simulate_demo_study, simulated_files
 from ihdsi.simulate.genome import gene_list, read_gene_panel, read_targets
 from ihdsi.simulate.patients import simulate_cohort
@@ -62,7 +63,7 @@ def test_a_further_patient_changes_no_other(root, tmp_path):
         DEMO_SITES[1],
     )
     simulate_demo_study(SEED, PANEL, tmp_path, larger)
-    for name in ("patients", "somatic", "germline", "expression"):
+    for name in ("patients", "somatic", "germline", "copy_number", "expression"):
         before = pl.read_parquet(root / f"truth/{name}.parquet")
         after = pl.read_parquet(tmp_path / f"truth/{name}.parquet")
         assert after.filter(pl.col("patient") != "LIH-0061").equals(before)
@@ -156,7 +157,16 @@ def test_somatic_variants_lie_in_targets_apart_from_each_other_and_the_germline(
         same=pl.struct("patient", "chromosome").rle_id().diff() == 0,
     ).filter("same", pl.col("either") == 1)
     assert gaps["gap"].min() >= 14
-    assert somatic["allele_fraction"].is_between(0.05, 0.5).all()
+    patients = pl.read_parquet(root / "truth/patients.parquet").select("patient", "sex")
+    haploid = (pl.col("chromosome") == "chrX") & (pl.col("sex") == "male")
+    placed = somatic.join(patients, on="patient").with_columns(haploid=haploid)
+    assert placed["haploid"].sum() > 20
+    # One of two copies carries a variant, and the only copy of X in males.
+    fraction = pl.col("cell_fraction") / pl.when("haploid").then(1).otherwise(2)
+    assert placed.select((pl.col("allele_fraction") - fraction).abs().max()).item() == 0
+    assert placed["cell_fraction"].is_between(0.1, 1.0).all()
+    assert (placed.filter("haploid")["haplotype"] == 0).all()
+    assert not (placed["chromosome"] == "chrY").any()
 
 
 def test_drivers_follow_the_stage(root, somatic):
@@ -168,7 +178,11 @@ def test_drivers_follow_the_stage(root, somatic):
     }
     assert counts["FGFR3", "NMIBC"] > 2 * counts["FGFR3", "MIBC"]
     assert counts["TP53", "MIBC"] > 2 * counts["TP53", "NMIBC"]
-    assert hit["gene_name"].n_unique() == 12
+    assert hit["gene_name"].n_unique() == 13
+    by_stage = dict(patients["stage_group"].value_counts().iter_rows())
+    for stage, n in by_stage.items():
+        assert counts["TERT", stage] / n == pytest.approx(0.6, abs=0.12)
+    assert set(hit.filter(pl.col("gene_name") == "TERT")["consequence"]) == {"promoter"}
     truncating = {"stop_gained", "frameshift"}
     assert set(hit.filter(pl.col("gene_name") == "KDM6A")["consequence"]) == truncating
     fgfr3 = hit.filter(pl.col("gene_name") == "FGFR3")
@@ -225,10 +239,33 @@ def test_csq_agrees_with_the_planted_consequences_and_norm_with_the_alleles(root
     joined = sites.join(called, on=alleles)
     assert joined.height == sites.height
     term = pl.col("consequence").replace({"inframe": "inframe_", "splice": "splice_"})
-    agrees = joined.filter(
-        pl.col("consequence").is_in(["missense", "synonymous", "stop_gained", "frameshift"])
-        | pl.col("is_driver")
-    ).with_columns(same=pl.col("bcsq").str.contains(term, literal=True))
+    agrees = (
+        joined.filter(
+            pl.col("consequence").is_in(["missense", "synonymous", "stop_gained", "frameshift"])
+            | pl.col("is_driver")
+        )
+        .filter(pl.col("consequence") != "promoter")
+        .with_columns(same=pl.col("bcsq").str.contains(term, literal=True))
+    )
+    # Amino acids of the hotspot table are those that csq gives (5P>5L); one of them may recur in
+    # nobody, and no other missense driver of these genes recurs.
+    hotspots = pl.read_csv(root / "reference/hotspots.tsv", separator="\t").filter(
+        pl.col("kind") == "protein"
+    )
+    listed = hotspots.select(
+        "gene_name", pl.format("{}{}>{}{}", "position", "reference", "position", "alternate")
+    ).rows()
+    recurrent = (
+        truth.filter("is_driver", pl.col("gene_name").is_in(["FGFR3", "PIK3CA", "TP53"]))
+        .group_by("gene_name", *alleles)
+        .len()
+        .filter(pl.col("len") >= 3)
+        .join(called, on=alleles)
+        .select("gene_name", pl.col("bcsq").str.extract(r"\|(\d+[A-Z]>\d+[A-Z])\|"))
+        .rows()
+    )
+    assert set(recurrent) <= set(listed)
+    assert len(recurrent) >= 7
     # A passenger indel over the start codon may be called by its other effect.
     assert agrees.filter("is_driver")["same"].all()
     assert agrees["same"].mean() > 0.99
@@ -281,9 +318,78 @@ def test_germline_vcf_genotypes_are_the_truth(root):
     assert 0.005 < missing / n < 0.05
 
 
+def test_males_have_one_x(root):
+    patients = pl.read_parquet(root / "truth/patients.parquet").select("patient", "sex")
+    germline = pl.read_parquet(root / "truth/germline.parquet").join(patients, on="patient")
+    on_x = germline.filter(pl.col("chromosome") == "chrX")
+    male, female = (on_x.filter(pl.col("sex") == sex) for sex in ("male", "female"))
+    assert set(male["dosage"]) == {2}
+    assert set(female["dosage"]) == {1, 2}
+    assert not (germline["chromosome"] == "chrY").any()
+    # Given files show half the depth.
+    depth = {"chrX": [], "chr1": []}
+    sexes = dict(patients.iter_rows())
+    with pysam.VariantFile(str(root / "lih/vcf/lih.germline.vcf.gz")) as vcf:
+        for record in vcf:
+            if record.chrom in depth:
+                depth[record.chrom] += [
+                    s["DP"] for name, s in record.samples.items() if sexes[name[:-2]] == "male"
+                ]
+    assert np.mean(depth["chrX"]) / np.mean(depth["chr1"]) == pytest.approx(0.5, abs=0.03)
+
+
+def test_copy_number_is_altered_in_patients_with_reads_where_nothing_else_is(root, somatic):
+    altered = pl.read_parquet(root / "truth/copy_number.parquet")
+    patients = pl.read_parquet(root / "truth/patients.parquet")
+    assert altered.height >= 8
+    with_reads = set(patients.filter(pl.col("entry") == "fastq")["patient"])
+    assert set(altered["patient"]) <= with_reads
+    assert altered.group_by("patient").len()["len"].max() < len(ALTERED_GENES)
+    for copies_1, copies_2, total, kind, name in altered.select(
+        "copies_1", "copies_2", "copy_number", "copy_number_class", "gene_name"
+    ).iter_rows():
+        assert copies_1 + copies_2 == total
+        assert kind == {0: "deletion", 1: "loss", 3: "gain"}.get(total, "amplification")
+        assert (total > 2) == (ALTERED_GENES[name] == "gain")
+        assert total <= 8
+    assert somatic.join(altered, on=["patient", "gene_name"], how="semi").is_empty()
+    # The genes do have somatic variants in others.
+    assert somatic.join(altered, on="gene_name", how="semi").height > 20
+
+
+def test_doses_of_targets_follow_sex_purity_and_copy_number():
+    targets = pl.DataFrame(
+        {"chromosome": ["chr1", "chr1", "chrX", "chrY"], "gene_name": ["A", "B", "C", "D"]}
+    )
+    altered = pl.DataFrame({"gene_name": ["B"], "copies_1": [1], "copies_2": [6]})
+    tumour = haplotype_doses(targets, "male", 0.5, altered)
+    assert tumour.tolist() == [[1, 1, 1, 1], [1, 3.5, 0, 0]]
+    assert haplotype_doses(targets, "female", 0.0, altered).tolist() == [[1, 1, 1, 0]] * 2
+    deleted = altered.with_columns(copies_1=0, copies_2=0)
+    assert haplotype_doses(targets, "male", 0.8, deleted)[:, 1].tolist() == pytest.approx([0.2] * 2)
+
+
+def test_hotspots_are_where_drivers_recur(root, somatic):
+    hotspots = pl.read_csv(root / "reference/hotspots.tsv", separator="\t")
+    assert hotspots.columns == [
+        "gene_name", "kind", "position", "reference", "alternate", "source"
+    ]  # fmt: skip
+    promoter = hotspots.filter(pl.col("kind") == "promoter")
+    assert promoter.rows() == [("TERT", "promoter", -124, "C", "T", "simulated")]
+    protein = hotspots.filter(pl.col("kind") == "protein")
+    assert dict(protein["gene_name"].value_counts().iter_rows()) == {
+        "FGFR3": 3, "PIK3CA": 3, "TP53": 3
+    }  # fmt: skip
+    tert = somatic.filter(pl.col("gene_name") == "TERT", pl.col("is_driver"))
+    alleles = tert.select("position", "reference_allele", "alternate_allele").unique()
+    assert alleles.height == 1
+    assert alleles.row(0)[1:] in (("C", "T"), ("G", "A"))
+
+
 def test_genotypes_follow_hardy_weinberg(root):
     patients = pl.read_parquet(root / "truth/patients.parquet").height
     germline = pl.read_parquet(root / "truth/germline.parquet")
+    germline = germline.filter(pl.col("chromosome") != "chrX")
     per_site = germline.group_by("chromosome", "position").agg(
         frequency=pl.col("dosage").sum() / (2 * patients),
         heterozygous=(pl.col("dosage") == 1).sum(),

@@ -7,11 +7,14 @@ import pytest
 
 from ihdsi.errors import InputError
 from ihdsi.expression.normalisation import log2_cpm
+from ihdsi.quality_control import without_patients
 from ihdsi.study import ClinicalVariable, Contrast, Endpoint, QualityMetric, load_study
 from ihdsi.summaries import validate_table
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.design import contrast_design, model_parameters
-from ihdsi.summaries.gene_alterations import build_gene_alterations
+from ihdsi.summaries.expression_effects import estimate_expression_effects
+from ihdsi.summaries.expression_moments import build_expression_moments
+from ihdsi.summaries.gene_alterations import COPY_NUMBER, build_gene_alterations
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.qc_profile import build_qc_profile
 from ihdsi.summaries.survival_effects import estimate_survival_effects
@@ -60,7 +63,9 @@ def test_cohort_profile():
 
 def test_qc_profile_has_open_outer_bins():
     limits = {
-        "mapped": QualityMetric(assay="dna", unit="%", minimum=90, bins=(80, 90, 100)),
+        "mapped": QualityMetric(
+            assay="dna", unit="%", minimum=90, warn_minimum=95, bins=(80, 90, 100)
+        ),
         "depth": QualityMetric(assay="dna", unit="1", bins=(0, 10)),
     }
     metrics = pl.DataFrame(
@@ -71,16 +76,62 @@ def test_qc_profile_has_open_outer_bins():
             "metric": ["mapped"] * 4 + ["depth"],
             "value": [10.0, 90.0, 95.0, 100.0, 3.0],
             "unit": "%",
-            "status": ["fail", "pass", "pass", "pass", "unlimited"],
+            "status": ["fail", "warn", "pass", "pass", "unlimited"],
         }
     )
-    profile = build_qc_profile(metrics, limits)
+    decisions = pl.DataFrame(
+        {
+            "sample": list("abcdef"),
+            "kind": ["tumour_dna", "normal_dna"] * 2 + ["tumour_dna", "tumour_rna"],
+            "decision": ["fail", "warn", "pass", "pass", "pass", "pass"],
+        }
+    )
+    profile = build_qc_profile(metrics, limits, decisions)
     validate_table(profile, "qc_profile")
     mapped = profile.filter(metric="mapped")
     assert mapped["n"].to_list() == [1, 3]
-    assert mapped.select("n_total", "n_passed", "n_failed").row(0) == (4, 3, 1)
+    numbers = ("n_total", "n_passed", "n_warned", "n_failed")
+    assert mapped.select(numbers).row(0) == (4, 2, 1, 1)
     depth = row(profile, metric="depth")
     assert (depth["n"], depth["n_passed"], depth["n_failed"]) == (1, None, None)
+    # Samples by the number of limits that they fail, and by decision.
+    failed = profile.filter(metric="failed_limits", assay="dna")
+    assert failed["n"].to_list() == [4, 1, 0, 0]
+    assert failed.select(numbers).unique().row(0) == (5, 3, 1, 1)
+    assert profile.filter(metric="failed_limits", assay="rna")["n"].to_list() == [1, 0, 0, 0]
+
+
+def test_a_sample_that_fails_many_limits_is_in_the_last_bin():
+    metrics = pl.DataFrame(
+        {
+            "patient": "a",
+            "sample": "a",
+            "assay": "dna",
+            "metric": [f"m{number}" for number in range(9)],
+            "value": 1.0,
+            "unit": "1",
+            "status": "fail",
+        }
+    )
+    decisions = pl.DataFrame({"sample": ["a"], "kind": ["normal_dna"], "decision": ["fail"]})
+    profile = build_qc_profile(metrics, {}, decisions)
+    validate_table(profile, "qc_profile")
+    assert profile["n"].to_list() == [0, 0, 0, 1]
+    assert set(profile["n_failed"]) == {1}
+
+
+def test_qc_profile_without_warning_limits_and_without_samples():
+    limits = {"mapped": QualityMetric(assay="dna", unit="%", minimum=90, bins=(80, 90, 100))}
+    metrics = pl.DataFrame(
+        {"patient": "a", "sample": "a", "assay": "dna", "metric": ["mapped"], "value": 99.0}
+        | {"unit": "%", "status": "pass"}
+    )
+    decisions = pl.DataFrame({"sample": ["a"], "kind": ["normal_dna"], "decision": ["pass"]})
+    profile = build_qc_profile(metrics, limits, decisions).filter(metric="mapped")
+    assert profile.select("n_passed", "n_warned", "n_failed").row(0) == (1, None, 0)
+    nothing = build_qc_profile(metrics.clear(), limits, decisions.clear())
+    validate_table(nothing, "qc_profile")
+    assert nothing.is_empty()
 
 
 VARIANTS = pl.DataFrame(
@@ -118,7 +169,7 @@ CATALOGUE = pl.DataFrame(
 def test_gene_alterations():
     table = build_gene_alterations(VARIANTS, ASSESSED, CATALOGUE, CLINICAL, ["stage"])
     validate_table(table, "gene_alterations")
-    assert table.height == 3 * 6 * 3
+    assert table.height == 3 * 7 * 3
 
     def altered(gene, kind, stratum):
         found = row(table, gene_id=gene, alteration_class=kind, stratum=stratum)
@@ -132,7 +183,79 @@ def test_gene_alterations():
     only = build_gene_alterations(
         VARIANTS, ASSESSED, CATALOGUE, None, ["stage"], genes=["ENSG00000000002"]
     )
-    assert only.height == 6
+    assert only.height == 7
+
+
+def test_a_variant_counts_in_its_most_specific_class():
+    """Patient a has a hotspot and a missense in one gene, c a promoter variant."""
+    variants = VARIANTS.with_columns(
+        alteration_class=pl.Series(
+            ["hotspot", "missense", "splice", "hotspot", "promoter", "promoter", "missense"]
+        )
+    )
+    table = build_gene_alterations(
+        variants, ASSESSED, CATALOGUE, CLINICAL, ["stage"], promoter_genes={"G1"}
+    )
+    validate_table(table, "gene_alterations")
+    whole = table.filter(stratum="all", gene_id="ENSG00000000001")
+    counts = dict(whole.select("alteration_class", "n_altered").iter_rows())
+    assert counts == {
+        "any": 2,  # without the promoter's patient
+        "hotspot": 2,
+        "missense": 1,
+        "truncating": 0,
+        "inframe": 0,
+        "splice": 0,
+        "other": 0,
+        "promoter": 1,
+    }
+    # Where no promoter can be placed, nobody looked: there is no row rather than a zero.
+    assert set(table.filter(alteration_class="promoter")["gene_id"]) == {"ENSG00000000001"}
+
+
+COPY_NUMBERS = pl.DataFrame(
+    [
+        (patient, f"ENSG0000000000{gene}", f"G{gene}", kind)
+        for gene, kinds in ((1, "gain neutral deletion"), (7, "amplification amplification loss"))
+        for patient, kind in zip("abe", kinds.split(), strict=True)
+    ],
+    schema=["patient", "gene_id", "gene_name", "copy_number_class"],
+    orient="row",
+)
+
+
+def test_copy_numbers_count_those_measured():
+    table = build_gene_alterations(
+        VARIANTS, ASSESSED, CATALOGUE, CLINICAL, ["stage"], copy_number=COPY_NUMBERS
+    )
+    validate_table(table, "gene_alterations")
+    copies = table.filter(pl.col("alteration_class").is_in(COPY_NUMBER))
+    # Four classes, zeros included, of the two genes that were measured (one is no catalogue gene).
+    assert copies.filter(stratum="all").height == 2 * 4
+    assert copies.filter(stratum="all")["n_assessed"].unique().to_list() == [3]
+    altered = copies.filter(pl.col("n_altered") > 0, stratum="all")
+    assert {
+        (gene, kind): n
+        for gene, kind, n in altered.select("gene_id", "alteration_class", "n_altered").iter_rows()
+    } == {
+        ("ENSG00000000001", "gain"): 1,
+        ("ENSG00000000001", "deletion"): 1,
+        ("ENSG00000000007", "amplification"): 2,
+        ("ENSG00000000007", "loss"): 1,
+    }
+    first = copies.filter(gene_id="ENSG00000000001")
+    assert first["coding_length"].unique().to_list() == [900]
+    assert copies.filter(gene_id="ENSG00000000007")["gene_name"].unique().to_list() == ["G7"]
+    # Copy numbers are no protein-altering variants.
+    without = build_gene_alterations(VARIANTS, ASSESSED, CATALOGUE, CLINICAL, ["stage"])
+    assert table.filter(~pl.col("alteration_class").is_in(COPY_NUMBER)).equals(without)
+
+
+def test_nobody_with_copy_numbers():
+    table = build_gene_alterations(
+        VARIANTS, ASSESSED, CATALOGUE, None, [], copy_number=COPY_NUMBERS.clear()
+    )
+    assert not table["alteration_class"].is_in(COPY_NUMBER).any()
 
 
 def test_a_patient_with_variants_must_be_assessed():
@@ -143,12 +266,79 @@ def test_a_patient_with_variants_must_be_assessed():
 def test_mutation_burden():
     table = build_mutation_burden(VARIANTS, ASSESSED, CLINICAL, ["stage"])
     validate_table(table, "mutation_burden")
-    whole = row(table, stratum="all")
+    whole = row(table, stratum="all", measure="nonsynonymous_mutations")
     burden = [2.0, 0.5, 0.0, 0.0]  # a: two variants (one in two genes); d: territory unknown
     assert whole["n"] == 4
     assert whole["mean"] == pytest.approx(np.mean(burden))
     assert whole["variance"] == pytest.approx(np.var(burden, ddof=1))
     assert table.filter(stratum="high").is_empty()  # one patient has no variance
+    # With the non-coding and the synonymous one.
+    every = row(table, stratum="all", measure="all_mutations")
+    counts = VARIANTS.unique(["patient", "position"]).group_by("patient").len()
+    values = ASSESSED.drop_nulls().join(counts, on="patient", how="left")
+    expected = (values["len"].fill_null(0) / values["callable_megabases"]).to_numpy()
+    assert (every["n"], every["unit"]) == (4, "1/Mb")
+    assert every["mean"] == pytest.approx(expected.mean())
+    assert every["mean"] > whole["mean"]
+    assert every["variance"] == pytest.approx(expected.var(ddof=1))
+
+
+def test_signature_shares():
+    shares = {"a": (0.5, 0.3, 0.2), "b": (0.1, 0.1, 0.8), "c": (0.0, 0.0, 1.0)}
+    exposures = pl.DataFrame(
+        [
+            (patient, signature, share * 50, share, 50)
+            for patient, row in shares.items()
+            for signature, share in zip(("SBS2", "SBS13", "SBS5"), row, strict=True)
+        ],
+        schema=["patient", "signature", "exposure", "share", "n_mutations"],
+        orient="row",
+    )
+    groups = {"apobec": ("SBS2", "SBS13"), "whole": ("SBS2", "SBS13", "SBS5")}
+    table = build_mutation_burden(VARIANTS, ASSESSED, CLINICAL, ["stage"], exposures, groups)
+    validate_table(table, "mutation_burden")
+    apobec = row(table, stratum="all", measure="signature_share_apobec")
+    assert (apobec["n"], apobec["unit"]) == (3, "1")
+    assert apobec["mean"] == pytest.approx(np.mean([0.8, 0.2, 0.0]))
+    assert apobec["variance"] == pytest.approx(np.var([0.8, 0.2, 0.0], ddof=1))
+    low = row(table, stratum="low", measure="signature_share_apobec")
+    assert (low["n"], low["mean"]) == (2, pytest.approx(0.5))
+    assert row(table, stratum="all", measure="signature_share_whole")["mean"] == pytest.approx(1)
+    # The burdens are those without signatures.
+    alone = build_mutation_burden(VARIANTS, ASSESSED, CLINICAL, ["stage"])
+    assert table.filter(unit="1/Mb").equals(alone)
+    # Patients of unknown territory (a MAF without targets) have shares and no burden.
+    unknown = ASSESSED.with_columns(callable_megabases=pl.lit(None, dtype=pl.Float64))
+    only = build_mutation_burden(VARIANTS, unknown, CLINICAL, [], exposures, groups)
+    assert only["measure"].to_list() == ["signature_share_apobec", "signature_share_whole"]
+    # A patient who is left out by quality control is no longer among the assessed.
+    without = ASSESSED.filter(pl.col("patient") != "a")
+    fewer = build_mutation_burden(VARIANTS, without, CLINICAL, [], exposures, groups)
+    assert row(fewer, measure="signature_share_apobec")["mean"] == pytest.approx(0.1)
+    nobody = build_mutation_burden(
+        VARIANTS.clear(), ASSESSED.clear(), None, [], exposures.clear(), groups
+    )
+    validate_table(nobody, "mutation_burden")
+    assert nobody.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("measure", "unit", "mean", "message"),
+    [
+        ("signature_share_apobec", "1/Mb", 0.5, "have the unit 1"),
+        ("all_mutations", "1", 5.0, "have the unit 1"),
+        ("signature_share_apobec", "1", 1.5, "at most 1"),
+        ("signature_SBS2", "1", 0.5, "does not match"),
+        ("mutations", "1/Mb", 0.5, "does not match"),
+    ],
+)
+def test_a_burden_that_breaks_its_contract(measure, unit, mean, message):
+    table = pl.DataFrame(
+        {"measure": [measure], "unit": [unit], "stratum_variable": ["all"], "stratum": ["all"]}
+        | {"n": [10], "mean": [mean], "variance": [1.0]}
+    )
+    with pytest.raises(InputError, match=message):
+        validate_table(table, "mutation_burden")
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +407,34 @@ def test_without_events_there_is_no_estimate(survival_data, caplog):
     validate_table(table, "survival_effects")
     assert table["log_hazard_ratio"].null_count() == table.height == 30
     assert "no events" in caplog.text
+
+
+def test_nobody_is_left_after_quality_control(survival_data):
+    counts, clinical = survival_data[:2]
+    everyone = [name for name in counts.columns if name not in ("gene_id", "gene_name")]
+    left = without_patients(counts, everyone)
+    assert left.columns == ["gene_id", "gene_name"]
+    effects = estimate_survival_effects(left, clinical, ENDPOINTS, VARIABLES, 10)
+    validate_table(effects, "survival_effects")
+    contrasts = {"c": Contrast(variable="sex", case="male", control="female")}
+    design, moments = build_expression_moments(left, clinical, contrasts, VARIABLES, 10)
+    validate_table(design, "expression_design")
+    validate_table(moments, "expression_moments")
+    differences = estimate_expression_effects(left, clinical, contrasts, VARIABLES, 10, n_cpus=1)
+    validate_table(differences, "expression_effects")
+    variants = pl.DataFrame(
+        {"patient": ["a"], "gene_id": ["ENSG00000000001"], "alteration_class": ["missense"]}
+        | {"chromosome": "1", "position": 1, "reference_allele": "A", "alternate_allele": "G"}
+    )
+    assessed = pl.DataFrame({"patient": ["a"], "callable_megabases": [1.0]})
+    catalogue = pl.DataFrame({"gene_id": ["ENSG00000000001"], "gene_name": ["G1"]})
+    variants, assessed = (without_patients(table, ["a"]) for table in (variants, assessed))
+    alterations = build_gene_alterations(variants, assessed, catalogue, CLINICAL, ["stage"])
+    validate_table(alterations, "gene_alterations")
+    burden = build_mutation_burden(variants, assessed, CLINICAL, ["stage"])
+    validate_table(burden, "mutation_burden")
+    tables = (effects, design, moments, differences, alterations, burden)
+    assert all(table.is_empty() for table in tables)
 
 
 def test_an_endpoint_with_few_patients_is_skipped(survival_data, caplog):

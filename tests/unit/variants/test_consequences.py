@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 
+import polars as pl
 import pysam
 import pytest
 
@@ -10,6 +11,8 @@ from ihdsi.variants.consequences import (
     ALTERATION_CLASSES,
     CLASS_OF_MAF,
     alteration_class,
+    consequence_entries,
+    protein_changes,
     worst_per_gene,
 )
 
@@ -100,6 +103,78 @@ def test_genes_come_most_severe_first():
         ("C", ("missense", "T3")),
         ("A", ("intron", "T1")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("consequence", "amino_acids", "expected"),
+    [
+        ("missense", "249S>249C", "S249C"),
+        ("stop_gained", "280R>280*", "R280*"),
+        ("synonymous", "2K", "K2="),
+        ("synonymous", "4RG", "R4_G5="),
+        # Two codons of one record, and one of which the second residue alone changes.
+        ("missense", "2KW>2NR", "K2_W3delinsNR"),
+        ("missense", "248RS>248RC", "S249C"),
+        ("inframe_deletion", "6SD>6S", "D7del"),
+        ("inframe_deletion", "3WRG>3W", "R4_G5del"),
+        ("inframe_deletion", "5GS>5A", "G5_S6delinsA"),
+        ("inframe_insertion", "4R>4QR", "R4delinsQR"),
+        ("inframe_insertion", "6SD>6SSSD", "S6_D7delinsSSSD"),
+        ("frameshift", "4RGSDPK*>4QRLRSQV", "R4fs"),
+        ("frameshift", "3WRGSDPK*>3WLLRSQV", "R4fs"),
+        ("frameshift&splice_region", "85G>85A", "G85fs"),
+        ("stop_gained", "4RGG>4*", "R4*"),
+        ("stop_lost", "10*>10Q", "*10Q"),
+        ("start_lost", None, None),
+        ("intron", None, None),
+    ],
+)
+def test_protein_changes(consequence, amino_acids, expected):
+    fields = [
+        consequence,
+        "G",
+        "T1",
+        "protein_coding",
+        "+",
+        *([amino_acids, "1A>C"] if amino_acids else []),
+    ]
+    entries = consequence_entries(pl.Series(["|".join(fields)]))
+    changes = entries.join(
+        protein_changes(entries), on=["consequence", "amino_acids"], how="left", nulls_equal=True
+    )
+    assert changes["protein_change"].to_list() == [expected]
+
+
+def test_entries_agree_with_those_taken_one_by_one():
+    values = [
+        "missense|TP53|T1.4|protein_coding|-|175R>175H|7C>T,intron|TP53|T2|protein_coding",
+        "@7,*stop_gained&inframe_insertion|G|T3|protein_coding|+|5G>5G*|25C>CTAA,intron|H",
+        "splice_donor|A|T|pc,a_term_of_tomorrow|A|T|pc,5_prime_utr|B|T|pc",
+        "@7",
+        ".",
+        "",
+    ]
+    entries = consequence_entries(pl.Series([*values, None, values[0]]))
+    assert entries["bcsq"].unique().sort().to_list() == sorted(values[:3])
+    assert entries["transcript"].to_list()[0] == "T1"
+    for value in values:
+        worst = (
+            entries.filter(bcsq=value)
+            .sort("severity", "entry")
+            .unique("gene", keep="first", maintain_order=True)
+        )
+        expected = worst_per_gene(value)
+        assert worst["gene"].to_list() == list(expected)
+        assert worst["consequence"].to_list() == [term for term, _ in expected.values()]
+        assert worst["alteration_class"].to_list() == [
+            alteration_class(term) for term, _ in expected.values()
+        ]
+
+
+def test_no_consequence_at_all():
+    entries = consequence_entries(pl.Series([None], dtype=pl.String))
+    assert entries.is_empty()
+    assert protein_changes(entries).is_empty()
 
 
 @pytest.mark.skipif(shutil.which("bcftools") is None, reason="bcftools is not installed")

@@ -1,4 +1,4 @@
-"""The tumour–normal filter, and the somatic variants and territory of a site."""
+"""The somatic variants and territory of a site."""
 
 import gzip
 
@@ -6,298 +6,21 @@ import numpy as np
 import polars as pl
 import pysam
 import pytest
-from scipy.stats import fisher_exact, multinomial
 
 from ihdsi.errors import InputError
-from ihdsi.study import SomaticFilters
-from ihdsi.variants import somatic
 from ihdsi.variants.somatic import (
     SOMATIC_SCHEMA,
-    filter_somatic_calls,
     gather_somatic,
-    log_odds,
-    read_group_sample,
     read_maf,
     read_somatic_calls,
     read_targets,
     with_gene_ids,
 )
 
-SETTINGS = SomaticFilters()
-TUMOUR, NORMAL = ("SM_T", "tumour-1"), ("SM_N", "normal-1")
-
-
-# --- log odds -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("reference", "alternate", "error", "fraction", "against"),
-    [
-        (70, 30, 1e-3, 0.3, 0.0),
-        (126, 4, 1e-2, 4 / 130, 0.0),
-        (60, 0, 1e-4, 0.0, 0.5),
-        (13, 2, 10**-3.5, 0.0, 0.5),
-        (0, 20, 1e-3, 1.0, 0.0),
-        (0, 0, 1e-3, 0.3, 0.0),
-    ],
-)
-def test_log_odds_is_a_multinomial_likelihood_ratio(reference, alternate, error, fraction, against):
-    def log10_likelihood(f):
-        # A read shows the reference, the alternate, or one of the two other bases.
-        p_reference = (1 - f) * (1 - error) + f * error / 3
-        p_alternate = f * (1 - error) + (1 - f) * error / 3
-        p = [p_reference, p_alternate, 2 * error / 3]
-        n = reference + alternate
-        return multinomial.logpmf([reference, alternate, 0], n, p) / np.log(10)
-
-    expected = log10_likelihood(fraction) - log10_likelihood(against)
-    assert log_odds(reference, alternate, error, fraction, against) == pytest.approx(expected)
-    assert log_odds(reference, alternate, error, against, fraction) == pytest.approx(-expected)
-
-
-def test_log_odds_by_hand():
-    # One reference and one alternate read at e = 0.03: f = 1/2 gives (0.485 + 0.005)^2,
-    # f = 0 gives 0.97 * 0.01.
-    expected = np.log10(0.49**2 / (0.97 * 0.01))
-    assert log_odds(1, 1, 0.03, 0.5, 0.0) == pytest.approx(expected)
-
-
-def test_log_odds_of_impossible_reads_is_finite():
-    assert np.isfinite(log_odds(10, 10, 0.0, 0.5, 0.0))
-    assert log_odds(10, 10, 0.0, 0.5, 0.0) > 1000
-
-
-# --- the filter ---------------------------------------------------------------------------------
-
-FREEBAYES_HEADER = """##fileformat=VCFv4.2
-##contig=<ID=1,length=10000>
-##contig=<ID=X,length=5000>
-##INFO=<ID=MQM,Number=A,Type=Float,Description="Mean mapping quality of alternate reads">
-##INFO=<ID=SRF,Number=1,Type=Integer,Description="Reference reads on the forward strand">
-##INFO=<ID=SRR,Number=1,Type=Integer,Description="Reference reads on the reverse strand">
-##INFO=<ID=SAF,Number=A,Type=Integer,Description="Alternate reads on the forward strand">
-##INFO=<ID=SAR,Number=A,Type=Integer,Description="Alternate reads on the reverse strand">
-##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">
-##FORMAT=<ID=DP,Number=1,Type=Integer,Description="Depth">
-##FORMAT=<ID=RO,Number=1,Type=Integer,Description="Reference reads">
-##FORMAT=<ID=AO,Number=A,Type=Integer,Description="Alternate reads">
-##FORMAT=<ID=QA,Number=A,Type=Integer,Description="Sum of the quality of alternate bases">
-#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"""
-GOOD = {
-    "tumour": (70, 30),
-    "normal": (60, 0),
-    "quality": 35.0,
-    "mapping": 60.0,
-    "strands": (65, 65, 15, 15),
-}
-
-
-def call(position=100, reference="A", alternate="G", chromosome="1", **changes):
-    """One line of freebayes; the samples are the normal, then the tumour."""
-    it = GOOD | changes
-    strands = ";".join(
-        f"{k}={v}" for k, v in zip(("SRF", "SRR", "SAF", "SAR"), it["strands"], strict=True)
-    )
-
-    def sample(reads, quality):
-        return f"0/1:{sum(reads) + 1}:{reads[0]}:{reads[1]}:{round(reads[1] * quality)}"
-
-    return (
-        f"{chromosome}\t{position}\t.\t{reference}\t{alternate}\t50\t.\tMQM={it['mapping']};{strands}"
-        f"\tGT:DP:RO:AO:QA\t{sample(it['normal'], 30)}\t{sample(it['tumour'], it['quality'])}"
-    )
-
-
-def freebayes(tmp_path, *lines, samples=("SM_N", "SM_T")):
-    path = tmp_path / "raw.vcf"
-    path.write_text("\n".join(["\t".join([FREEBAYES_HEADER, *samples]), *lines]) + "\n")
-    return path
-
-
-def judge(tmp_path, *lines, settings=SETTINGS):
-    output = tmp_path / "filtered.vcf.gz"
-    filter_somatic_calls(freebayes(tmp_path, *lines), output, TUMOUR, NORMAL, settings)
-    with pysam.VariantFile(str(output)) as judged:
-        return list(judged)
-
-
-FAILING = {
-    # 4 of 130 reads at base quality 20 could well be errors.
-    "tumour_lod": {"tumour": (126, 4), "quality": 20.0},
-    # 1 of 15 normal reads is below a tenth of the tumour's fraction, but may well be a het.
-    "normal_lod": {"tumour": (0, 100), "normal": (14, 1)},
-    "normal_fraction": {"normal": (96, 4)},
-    "depth": {"normal": (14, 0)},
-    "alternate_depth": {"tumour": (12, 3)},
-    "allele_fraction": {"tumour": (294, 6)},
-    "base_quality": {"quality": 19.0},
-    "mapping_quality": {"mapping": 29.9},
-    "strand_bias": {"strands": (65, 65, 30, 0)},
-}
-
-
-def test_every_filter_is_tested():
-    assert list(FAILING) == list(somatic._FILTER_TEXT)
-
-
-@pytest.mark.parametrize(
-    ("name", "changes"), [*FAILING.items(), ("depth", {"tumour": (7, 7)})], ids=str
-)
-def test_a_record_that_fails_one_filter_says_so(tmp_path, name, changes):
-    (record,) = judge(tmp_path, call(**changes))
-    assert list(record.filter) == [name]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        # Exactly at a limit is good enough.
-        {"normal": (15, 0)},
-        {"tumour": (11, 4)},
-        {"tumour": (291, 9)},
-        {"quality": 20.0},
-        {"mapping": 30.0},
-        {"normal": (98, 2)},
-        # A tumour at 60 % allows 6 % in the normal.
-        {"tumour": (40, 60), "normal": (94, 6)},
-        # No reference read on one strand either: nothing to compare with.
-        {"strands": (70, 0, 30, 0)},
-    ],
-)
-def test_pass(tmp_path, changes):
-    (record,) = judge(tmp_path, call(**changes))
-    assert list(record.filter) == ["PASS"]
-
-
-def test_all_failed_filters_are_listed(tmp_path):
-    (record,) = judge(tmp_path, call(tumour=(10, 3), mapping=10.0, strands=(5, 50, 30, 0)))
-    assert set(record.filter) == {"depth", "alternate_depth", "mapping_quality", "strand_bias"}
-
-
-def test_limits_come_from_the_study(tmp_path):
-    strict = SomaticFilters(minimum_allele_fraction=0.31, minimum_tumour_lod=1000)
-    (record,) = judge(tmp_path, call(), settings=strict)
-    assert set(record.filter) == {"tumour_lod", "allele_fraction"}
-
-
-def test_output_is_plain_indexed_and_under_the_sheets_names(tmp_path):
-    records = judge(
-        tmp_path,
-        call(),
-        call(position=200, reference="ACG", alternate="A", tumour=(50, 50), normal=(40, 0)),
-        call(position=300, alternate="."),
-        call(position=7, chromosome="X"),
-    )
-    assert [(r.contig, r.pos, r.ref, r.alts) for r in records] == [
-        ("1", 100, "A", ("G",)),
-        ("1", 200, "ACG", ("A",)),
-        ("X", 7, "A", ("G",)),
-    ]
-    first = records[0]
-    assert set(first.samples) == {"tumour-1", "normal-1"}
-    assert list(first.format) == ["GT", "DP", "AD"]
-    tumour, normal = first.samples["tumour-1"], first.samples["normal-1"]
-    assert (tumour["GT"], tumour["DP"], tumour["AD"]) == ((0, 1), 100, (70, 30))
-    assert (normal["GT"], normal["DP"], normal["AD"]) == ((0, 0), 60, (60, 0))
-    error = 10**-3.5
-    assert first.info["TLOD"] == pytest.approx(log_odds(70, 30, error, 0.3, 0), abs=1e-3)
-    assert first.info["NLOD"] == pytest.approx(log_odds(60, 0, error, 0, 0.5), abs=1e-3)
-    with pysam.VariantFile(str(tmp_path / "filtered.vcf.gz")) as indexed:
-        assert [r.pos for r in indexed.fetch("1", 150, 250)] == [200]
-        assert indexed.header.contigs["X"].length == 5000
-    assert (tmp_path / "filtered.vcf.gz.tbi").exists()
-    assert not list(tmp_path.glob(".partial*"))
-
-
-def test_base_quality_is_believed_only_between_2_and_40(tmp_path):
-    high, none = judge(tmp_path, call(quality=70.0), call(position=200, tumour=(100, 0)))
-    assert high.info["TLOD"] == pytest.approx(log_odds(70, 30, 1e-4, 0.3, 0), abs=1e-3)
-    assert none.info["TLOD"] == 0
-    assert "base_quality" in none.filter
-
-
-def test_strand_bias_is_fishers_exact_test(tmp_path):
-    p_value = fisher_exact([[60, 40], [14, 2]]).pvalue
-    line = call(strands=(60, 40, 14, 2))
-    for limit, expected in ((p_value * 0.99, "PASS"), (p_value * 1.01, "strand_bias")):
-        (record,) = judge(tmp_path, line, settings=SomaticFilters(minimum_strand_p_value=limit))
-        assert list(record.filter) == [expected]
-
-
-def test_calls_without_variants_give_an_empty_indexed_file(tmp_path):
-    assert judge(tmp_path) == []
-    assert (tmp_path / "filtered.vcf.gz.tbi").exists()
-
-
-@pytest.mark.parametrize(
-    ("samples", "tumour", "normal"),
-    [
-        (("SM_N", "SM_T"), ("other", "tumour-1"), NORMAL),
-        (("SM_N", "SM_T"), ("SM_T", "tumour-1"), ("SM_T", "normal-1")),
-        (("SM_N", "SM_T", "SM_3"), TUMOUR, NORMAL),
-    ],
-)
-def test_wrong_read_group_names_are_refused(tmp_path, samples, tumour, normal):
-    line = call() + "\t0/1:9:9:0:0" * (len(samples) - 2)
-    calls = freebayes(tmp_path, line, samples=samples)
-    with pytest.raises(InputError, match=r"SM_N, SM_T.* for tumour-1 and normal-1") as caught:
-        filter_somatic_calls(calls, tmp_path / "out.vcf.gz", tumour, normal, SETTINGS)
-    assert caught.value.problems[0].file == calls
-    assert [path.name for path in tmp_path.iterdir()] == ["raw.vcf"]
-
-
-def test_a_failure_midway_leaves_the_earlier_output(tmp_path, monkeypatch):
-    output = tmp_path / "filtered.vcf.gz"
-    judge(tmp_path, call())
-    before = {path: path.read_bytes() for path in (output, tmp_path / "filtered.vcf.gz.tbi")}
-    judged = somatic._judged
-
-    def fail_at_the_second(record, *rest):
-        if record.pos == 200:
-            raise RuntimeError("disk full")
-        return judged(record, *rest)
-
-    monkeypatch.setattr(somatic, "_judged", fail_at_the_second)
-    with pytest.raises(RuntimeError, match="disk full"):
-        judge(tmp_path, call(tumour=(1, 1)), call(position=200))
-    assert {path: path.read_bytes() for path in before} == before
-    assert not list(tmp_path.glob(".partial*"))
-
-
-# --- read groups --------------------------------------------------------------------------------
-
-
-def alignment(tmp_path, groups):
-    path = tmp_path / "a.bam"
-    header = {"HD": {"VN": "1.6"}, "SQ": [{"SN": "1", "LN": 100}], "RG": groups}
-    with pysam.AlignmentFile(str(path), "wb", header=header):
-        pass
-    return path
-
-
-def test_read_group_sample(tmp_path):
-    path = alignment(tmp_path, [{"ID": "lane1", "SM": "S1"}, {"ID": "lane2", "SM": "S1"}])
-    assert read_group_sample(path) == "S1"
-
-
-@pytest.mark.parametrize(
-    ("groups", "text"),
-    [
-        ([], r"0 samples \(none\)"),
-        ([{"ID": "lane1"}], r"0 samples \(none\)"),
-        ([{"ID": "1", "SM": "S2"}, {"ID": "2", "SM": "S1"}], r"2 samples \(S1, S2\)"),
-    ],
-)
-def test_read_groups_must_name_one_sample(tmp_path, groups, text):
-    path = alignment(tmp_path, groups)
-    with pytest.raises(InputError, match=text) as caught:
-        read_group_sample(path)
-    assert caught.value.problems[0].file == path
-
-
 # --- given call sets ----------------------------------------------------------------------------
 
+#: Columns that the tests further down look at.
+LATER = ("protein_change", "population_frequency", "clinical_significance", "tier")
 BCSQ = '##INFO=<ID=BCSQ,Number=.,Type=String,Description="Consequence">\n'
 
 
@@ -343,7 +66,7 @@ def test_passing_carried_variants_one_row_a_gene(tmp_path):
     )
     variants = read_somatic_calls(path, {"T1": "patient-a"})
     assert variants.schema == SOMATIC_SCHEMA
-    assert variants.drop("gene_id").rows() == [
+    assert variants.drop("gene_id", *LATER).rows() == [
         ("patient-a", "1", 10, "A", "G", "TP53", "missense", "missense", 100, 25, 0.25),
         (
             *("patient-a", "1", 40, "AC", "A", "LPAR6", "stop_gained&splice_region"),
@@ -407,7 +130,8 @@ ROWS = (
 def test_read_maf(tmp_path, compress):
     mutations = read_maf(maf(tmp_path, *ROWS, compress=compress), {"TCGA-1": "a", 'TCGA-"2': "b"})
     assert mutations.schema == SOMATIC_SCHEMA
-    assert mutations.drop("gene_id").rows() == [
+    assert mutations["protein_change"].null_count() == mutations.height
+    assert mutations.drop("gene_id", *LATER).rows() == [
         (
             *("a", "chr17", 7675088, "C", "T", "TP53", "Missense_Mutation", "missense"),
             *(None, None, None),
@@ -429,6 +153,10 @@ def test_read_maf(tmp_path, compress):
         (("t_alt_count",), ("20",), (None, 20, None)),
         (("t_depth", "t_alt_count"), ("", "NA"), (None, None, None)),
         (("t_depth", "t_alt_count"), ("80.0", "20.0"), (80, 20, 0.25)),
+        # What a row leaves empty comes from its counts.
+        (("t_depth", "t_alt_count", "t_vaf"), ("80", "20", ""), (80, 20, 0.25)),
+        (("t_ref_count", "t_alt_count", "t_vaf"), ("60", "20", "NA"), (80, 20, 0.25)),
+        (("t_depth", "t_alt_count"), ("0", "0"), (0, 0, None)),
     ],
 )
 def test_depths_of_a_maf(tmp_path, columns, values, expected):

@@ -12,6 +12,7 @@ from ihdsi.report.figures.style import (
     BLUE,
     CLASS_COLOURS,
     COLOURED_SITES,
+    COPY_NUMBER_COLOURS,
     INK,
     MUTED,
     NOISE,
@@ -32,7 +33,7 @@ def alteration_dots(
     genes: Sequence[str],
     description: str,
 ) -> Drawing | None:
-    """Altered share of patients by gene and site with Wilson intervals, and the class mix.
+    """Altered share of patients by gene and site, the class mix, and copy-number changes.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def alteration_dots(
     -------
     alt.HConcatChart or None
         None when no site released one of the genes. With more sites than colours the pooled share
-        is drawn with its interval over small grey dots of the sites.
+        is drawn with its interval (Wilson, 95 %) over small grey dots of the sites. Copy numbers
+        have a panel of their own where any was released: gains to the right, losses to the left.
     """
     wanted = pl.DataFrame({"gene_id": list(genes)}, schema={"gene_id": pl.String})
     whole = (pl.col("stratum") == "all") & pl.col("gene_id").is_in(list(genes))
@@ -76,29 +78,71 @@ def alteration_dots(
     step = max(26, 13 * len(sites)) if len(sites) <= COLOURED_SITES else 26
     height = step * len(order)
     dots = dots.encode(
-        y=alt.Y("name:N", title=None, sort=order, axis=alt.Axis(labelFontStyle="italic"))
+        y=alt.Y(
+            "name:N",
+            title=None,
+            sort=order,
+            scale=alt.Scale(domain=order),
+            axis=alt.Axis(labelFontStyle="italic"),
+        )
     ).properties(width=470, height=height)
 
-    classes = pooled.filter(whole & pl.col("alteration_class").is_in(list(CLASS_COLOURS))).join(
-        names, on="gene_id"
-    )
-    if classes.filter(pl.col("n_altered") > 0).is_empty():
+    panels = [
+        panel.properties(height=height)
+        for panel in (
+            _class_mix(pooled.filter(whole).join(names, on="gene_id"), order),
+            _copy_number_bars(pooled.filter(whole).join(names, on="gene_id"), order),
+        )
+        if panel is not None
+    ]
+    if not panels:
         return styled(dots, description)
-    mix = (
-        alt.Chart(data_of(classes.select("name", "alteration_class", "n_altered")))
+    return styled(
+        alt.hconcat(dots, *panels, spacing=18).resolve_scale(
+            color="independent", shape="independent"
+        ),
+        description,
+    )
+
+
+def _gene_rows(order: Sequence[str]) -> alt.Y:
+    # Every gene has its row in every panel, whether or not it has a bar there.
+    return alt.Y(
+        "name:N",
+        title=None,
+        sort=list(order),
+        scale=alt.Scale(domain=list(order)),
+        axis=alt.Axis(labels=False, ticks=False),
+    )
+
+
+def _class_mix(pooled: pl.DataFrame, order: Sequence[str]) -> Drawing | None:
+    """Small variants by class; None without any."""
+    classes = pooled.filter(
+        pl.col("alteration_class").is_in(list(CLASS_COLOURS)) & (pl.col("n_altered") > 0)
+    )
+    if classes.is_empty():
+        return None
+    present = set(classes["alteration_class"])
+    colours = {name: colour for name, colour in CLASS_COLOURS.items() if name in present}
+    ranks = {name: rank for rank, name in enumerate(CLASS_COLOURS)}
+    rows = classes.with_columns(rank=pl.col("alteration_class").replace_strict(ranks))
+    return (
+        alt.Chart(data_of(rows.select("name", "alteration_class", "rank", "n_altered")))
         .mark_bar(stroke="white", strokeWidth=0.5)
         .encode(
-            y=alt.Y("name:N", title=None, sort=order, axis=alt.Axis(labels=False, ticks=False)),
+            y=_gene_rows(order),
             x=alt.X(
                 "n_altered:Q",
                 stack="normalize",
                 title="share of released class counts",
                 axis=alt.Axis(format=".0%", tickCount=4),
             ),
+            order=alt.Order("rank:Q"),
             color=alt.Color(
                 "alteration_class:N",
                 title="Class",
-                scale=alt.Scale(domain=list(CLASS_COLOURS), range=list(CLASS_COLOURS.values())),
+                scale=alt.Scale(domain=list(colours), range=list(colours.values())),
                 legend=alt.Legend(columns=3),
             ),
             tooltip=[
@@ -107,12 +151,56 @@ def alteration_dots(
                 alt.Tooltip("n_altered:Q", title="patients"),
             ],
         )
-        .properties(width=230, height=height)
+        .properties(width=230)
     )
-    return styled(
-        alt.hconcat(dots, mix, spacing=18).resolve_scale(color="independent", shape="independent"),
-        description,
+
+
+def _copy_number_bars(pooled: pl.DataFrame, order: Sequence[str]) -> Drawing | None:
+    """Share of patients with more or fewer copies, from the middle outwards; None without any."""
+    changes = pooled.filter(
+        pl.col("alteration_class").is_in(list(COPY_NUMBER_COLOURS)) & (pl.col("n_altered") > 0)
     )
+    if changes.is_empty():
+        return None
+    fewer = pl.col("alteration_class").is_in(["loss", "deletion"])
+    # The stronger change lies at the middle on both sides.
+    ranks = {"amplification": 0, "gain": 1, "deletion": 0, "loss": 1}
+    rows = changes.with_columns(
+        share=pl.col("n_altered") / pl.col("n_assessed"),
+        rank=pl.col("alteration_class").replace_strict(ranks),
+    ).with_columns(signed=pl.when(fewer).then(-pl.col("share")).otherwise("share"))
+    columns = ["name", "alteration_class", "rank", "signed", "share", "n_altered", "n_assessed"]
+    bars = (
+        alt.Chart(data_of(rows.select(columns)))
+        .mark_bar(stroke="white", strokeWidth=0.5)
+        .encode(
+            y=_gene_rows(order),
+            x=alt.X(
+                "signed:Q",
+                stack="zero",
+                title="fewer copies | more copies",
+                axis=alt.Axis(labelExpr="format(abs(datum.value), '.0%')", tickCount=5),
+            ),
+            order=alt.Order("rank:Q"),
+            color=alt.Color(
+                "alteration_class:N",
+                title="Copy number",
+                scale=alt.Scale(
+                    domain=list(COPY_NUMBER_COLOURS), range=list(COPY_NUMBER_COLOURS.values())
+                ),
+                legend=alt.Legend(columns=2),
+            ),
+            tooltip=[
+                alt.Tooltip("name:N", title="gene"),
+                alt.Tooltip("alteration_class:N", title="class"),
+                alt.Tooltip("n_altered:Q", title="patients"),
+                alt.Tooltip("n_assessed:Q", title="assessed"),
+                alt.Tooltip("share:Q", format=".1%"),
+            ],
+        )
+    )
+    middle = alt.Chart().mark_rule(color=MUTED, size=1).encode(x=alt.datum(0))
+    return alt.layer(bars, middle).properties(width=200)
 
 
 FREQUENCY_AXIS = alt.Axis(format=".0%", tickCount=6)

@@ -44,9 +44,18 @@ SITE_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-
 CLASS_COLOURS = {
     "truncating": VERMILLION,
     "missense": BLUE,
+    "hotspot": BLACK,
     "inframe": GREEN,
     "splice": ORANGE,
+    "promoter": PURPLE,
     "other": "#999999",
+}
+#: Red for more copies, blue for fewer (ColorBrewer RdBu, which colour-blind people tell apart).
+COPY_NUMBER_COLOURS = {
+    "amplification": "#B2182B",
+    "gain": "#F4A582",
+    "loss": "#92C5DE",
+    "deletion": "#2166AC",
 }
 INK, MUTED, GRID, NOISE = "#222222", "#555555", "#E4E4E4", "#B5B5B5"
 FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
