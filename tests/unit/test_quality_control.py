@@ -8,6 +8,7 @@ import subprocess
 import polars as pl
 import pytest
 
+from germline_files import call_set, record
 from ihdsi.quality_control import (
     DECISIONS_SCHEMA,
     METRICS_SCHEMA,
@@ -69,9 +70,9 @@ STATISTICS = """# This file was produced by bcftools stats (1.16+htslib-1.16)
 SN\t0\tnumber of samples:\t3
 SN\t0\tnumber of records:\t8
 # PSC, Per-sample counts.
-PSC\t0\ta-normal\t3\t1\t1\t2\t1\t1\t60.1\t0\t0\t0\t2
+PSC\t0\ta\t3\t1\t1\t2\t1\t1\t60.1\t0\t0\t0\t2
 PSC\t0\tb\t0\t0\t0\t0\t0\t0\t60.1\t0\t0\t0\t8
-PSC\t0\tuninvited\t8\t0\t0\t0\t0\t0\t60.1\t0\t0\t0\t0
+PSC\t0\tz\t8\t0\t0\t0\t0\t0\t60.1\t0\t0\t0\t0
 """
 
 
@@ -114,40 +115,43 @@ def test_somatic_quality_of_nobody():
     assert metrics.schema == METRICS_SCHEMA
 
 
-def test_germline_call_rate_of_each_call_set(germline_statistics, tmp_path):
-    empty = tmp_path / "empty.txt"
-    empty.write_text("SN\t0\tnumber of records:\t0\nPSC\t0\tc" + "\t0" * 11 + "\n")
-    calls = [
-        (germline_statistics, {"a-normal": "a", "b": "b"}),
-        (germline_statistics, {"uninvited": "z"}),
-        (empty, {"c": "c"}),
-    ]
-    assert values(germline_quality(calls, SAMPLES["normal_dna"])) == {
+def test_germline_call_rate_is_of_what_the_patient_was_tried_for(germline_statistics):
+    assert values(germline_quality(germline_statistics, SAMPLES["normal_dna"])) == {
         ("a", "germline_call_rate"): ("a-normal", "dna", 75.0),
         ("b", "germline_call_rate"): ("b-normal", "dna", 0.0),
         # A patient without a sample of the kind keeps the metric.
         ("z", "germline_call_rate"): (None, "dna", 100.0),
     }
-    assert germline_quality([], SAMPLES["normal_dna"]).is_empty()
+
+
+def test_germline_call_rate_of_no_variants_is_unknown(tmp_path):
+    path = tmp_path / "empty.txt"
+    path.write_text("SN\t0\tnumber of records:\t0\nPSC\t0\ta" + "\t0" * 11 + "\n")
+    assert germline_quality(path, SAMPLES["normal_dna"]).is_empty()
 
 
 @pytest.mark.skipif(shutil.which("bcftools") is None, reason="not installed: bcftools")
 def test_call_rate_of_snvs_and_indels_by_bcftools(tmp_path):
-    calls, text = tmp_path / "calls.vcf", tmp_path / "stats.txt"
-    genotypes = [("A", "G", "0/0", "./."), ("A", "G", "0/1", "1/1"), ("AC", "A", "0/0", "./.")]
-    genotypes += [("A", "AT", "0/1", "0/0"), ("AC", "GT", "0/0", "./.")]
-    header = "##fileformat=VCFv4.2\n##contig=<ID=1,length=1000>\n"
-    header += '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
-    header += "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ta\tb\n"
-    rows = [
-        f"1\t{10 * n}\t.\t{ref}\t{alt}\t50\tPASS\t.\tGT\t{first}\t{second}\n"
-        for n, (ref, alt, first, second) in enumerate(genotypes, 1)
-    ]
-    calls.write_text(header + "".join(rows))
-    with text.open("w") as stream:
-        subprocess.run(["bcftools", "stats", "--samples", "-", calls], stdout=stream, check=True)
-    rates = germline_quality([(text, {"a": "a", "b": "b"})], SAMPLES["normal_dna"])
-    assert rates["value"].to_list() == pytest.approx([100.0, 40.0])
+    """SNVs, indels and longer substitutions alike count; records that fail do not."""
+    calls = call_set(
+        tmp_path,
+        record(1, "0/1", "./.", "0/0"),
+        record(2, "0/1", "./.", "1/1", alleles="AC\tA"),
+        record(3, "./.", "./.", "1", alleles="A\tAC"),
+        record(4, "0/0", "./.", "0/0", alleles="AC\tGT"),
+        record(4, "0/1", "0/1", "0/0", chromosome="X"),
+        record(5, "./.", "./.", "./.", status="low", chromosome="X"),
+        samples=("a", "b", "c"),
+    )
+    path = tmp_path / "stats.txt"
+    with path.open("w") as stream:
+        subprocess.run(
+            ["bcftools", "stats", "--samples", "-", "--apply-filters", ".,PASS", calls],
+            stdout=stream,
+            check=True,
+        )
+    rates = dict(germline_quality(path, {}).select("patient", "value").iter_rows())
+    assert rates == pytest.approx({"a": 80.0, "b": 20.0, "c": 100.0})
 
 
 def test_expression_quality():
@@ -201,7 +205,7 @@ def test_gather_quality_takes_what_the_site_has(tool_files, germline_statistics)
         SAMPLES,
         somatic_variants=SOMATIC,
         somatic_assessed=ASSESSED,
-        germline_calls=[(germline_statistics, {"a-normal": "a", "b": "b", "uninvited": "z"})],
+        germline_statistics=[germline_statistics],
         gene_counts=GENE_COUNTS,
         sample_checks=metric_rows("a", "a-normal", "dna", {"contamination_percent": 0.5}),
     )
