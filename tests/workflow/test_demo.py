@@ -57,12 +57,18 @@ def test_the_first_lines_say_what_was_understood(demo):
 
 def test_it_finds_the_planted_truth(root):
     recovery = json.loads((root / "results/demo/recovery.json").read_text())
-    assert all(isinstance(value, int | float) for value in recovery.values())
+    # A share of nothing planted is not known; only a band of fractions may be empty.
+    unknown = {name for name, value in recovery.items() if value is None}
+    assert all(name.startswith("somatic_recall_af_") for name in unknown)
     assert recovery["somatic_snv_truth_n"] >= 30
     assert recovery["somatic_snv_precision"] >= 0.97
     assert recovery["somatic_snv_recall"] >= 0.9
-    assert recovery["somatic_snv_recall_af10"] >= 0.97
-    assert recovery["somatic_indel_f1"] >= 0.9
+    assert recovery["somatic_snv_f1_af10"] >= 0.97
+    assert recovery["somatic_indel_f1_af10"] >= 0.92
+    assert recovery["somatic_recall_af_from_20"] == 1
+    assert recovery["somatic_false_per_megabase"] <= 2
+    assert recovery["copy_number_truth_n"] >= 8
+    assert recovery["copy_number_f1"] >= 0.9
     assert recovery["germline_f1"] >= 0.99
     assert recovery["germline_genotype_concordance"] >= 0.99
     assert recovery["copy_number_truth_n"] >= 8

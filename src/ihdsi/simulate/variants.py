@@ -53,8 +53,8 @@ EXON_MARGIN = 15
 
 # Clones: cancer cell fraction ranges, nested (the second subclone lies within the first), and the
 # share of passengers and of drivers that arose in each.
-CLONE_FRACTION = ((1.0, 1.0), (0.45, 0.75), (0.2, 0.4))
-PASSENGER_CLONES = (0.60, 0.25, 0.15)
+CLONE_FRACTION = ((1.0, 1.0), (0.45, 0.75), (0.1, 0.3))
+PASSENGER_CLONES = (0.50, 0.25, 0.25)
 DRIVER_CLONES = (0.90, 0.10, 0.0)
 
 N_HOTSPOTS = 3

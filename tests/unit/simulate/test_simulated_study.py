@@ -164,7 +164,7 @@ def test_somatic_variants_lie_in_targets_apart_from_each_other_and_the_germline(
     # One of two copies carries a variant, and the only copy of X in males.
     fraction = pl.col("cell_fraction") / pl.when("haploid").then(1).otherwise(2)
     assert placed.select((pl.col("allele_fraction") - fraction).abs().max()).item() == 0
-    assert placed["cell_fraction"].is_between(0.1, 1.0).all()
+    assert placed["cell_fraction"].is_between(0.04, 1.0).all()
     assert (placed.filter("haploid")["haplotype"] == 0).all()
     assert not (placed["chromosome"] == "chrY").any()
 
