@@ -175,6 +175,34 @@ def test_released_counts_keep_the_thresholds(root):
         )
 
 
+def test_the_dna_summaries_leave_with_their_classes(root):
+    for site in SITES:
+        folder = root / f"exchange/demo/{site}/tables"
+        altered = pl.read_parquet(folder / "gene_alterations.parquet").filter(stratum="all")
+        released = set(altered.select("gene_name", "alteration_class").iter_rows())
+        assert {("FGFR3", "hotspot"), ("TERT", "promoter"), ("KDM6A", "truncating")} <= released
+        # Copy number is measured in the three patients with reads, too few for any row to leave.
+        assert not released & {("CCND1", "gain"), ("CCND1", "amplification"), ("PTEN", "deletion")}
+        burden = pl.read_parquet(folder / "mutation_burden.parquet").filter(stratum="all")
+        means = dict(burden.select("measure", "mean").iter_rows())
+        assert means["all_mutations"] > means["nonsynonymous_mutations"] > 10
+        assert means["signature_share_apobec"] > 0.3
+        frequencies = pl.read_parquet(folder / "variant_frequencies.parquet")
+        assert frequencies.select(pl.struct("chromosome", "position").n_unique()).item() > 50
+
+
+def test_every_sample_is_judged_and_none_fails(root):
+    for site in SITES:
+        path = root / f"results/demo/sites/{site}/quality_control/sample_decisions.parquet"
+        decisions = pl.read_parquet(path)
+        cohort = pl.read_csv(root / f"config/sites/{site}/samples.tsv", separator="\t")
+        assert set(decisions["sample"]) == set(cohort["sample"])
+        assert set(decisions["decision"]) <= {"pass", "warn"}
+        metrics = pl.read_parquet(path.with_name("qc_metrics.parquet"))
+        for metric in ("identity_concordance_percent", "contamination_percent", "sex_discordance"):
+            assert metrics.filter(metric=metric).height >= 3
+
+
 def test_bundles_verify_and_are_of_this_protocol(root):
     expected = study_hash(load_study(root / "config/studies/demo.yaml"))
     for site in SITES:
