@@ -36,10 +36,10 @@ from ihdsi.simulate.genome import (
     write_genome_fasta,
     write_targets,
 )
-from ihdsi.simulate.recovery import VARIANT, within_targets
+from ihdsi.simulate.recovery import VARIANT
 from ihdsi.simulate.streams import stream
 from ihdsi.simulate.variants import SomaticModel, simulate_germline, simulate_population
-from ihdsi.variants.regions import read_targets
+from ihdsi.variants.regions import read_targets, within_targets
 
 PROJECT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "config", "envs", "resources", "scripts", "src", "workflow")

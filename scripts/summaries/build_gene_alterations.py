@@ -14,13 +14,15 @@ excluded = excluded_patients(
 clinical = next(iter(snakemake.input.clinical), None)
 copy_number = next(iter(snakemake.input.copy_number), None)
 promoters = next(iter(snakemake.input.promoters), None)
+catalogue = pl.read_parquet(snakemake.input.catalogue)
 alterations = build_gene_alterations(
     without_patients(pl.read_parquet(snakemake.input.variants), excluded),
     without_patients(pl.read_parquet(snakemake.input.assessed), excluded),
-    pl.read_parquet(snakemake.input.catalogue),
+    catalogue,
+    genes=catalogue.filter("is_targeted")["gene_id"].to_list(),
     clinical=pl.read_parquet(clinical) if clinical else None,
     strata=snakemake.params.strata,
-    copy_number=pl.read_parquet(copy_number) if copy_number else None,
+    copy_number=(without_patients(pl.read_parquet(copy_number), excluded) if copy_number else None),
     promoter_genes=set(pl.read_parquet(promoters)["gene_name"]) if promoters else (),
 )
 write_table(alterations, "gene_alterations", snakemake.output[0])

@@ -11,7 +11,7 @@ log_to(snakemake.log[0])
 variants, assessed = gather_somatic(
     call_sets=list(zip(snakemake.input.calls, snakemake.params.call_sets, strict=True)),
     mafs=list(zip(snakemake.input.mafs, snakemake.params.maf_patients, strict=True)),
-    coverage=dict(zip(snakemake.params.covered_patients, snakemake.input.coverage, strict=True)),
+    coverage=list(zip(snakemake.params.covered_patients, snakemake.input.coverage, strict=True)),
     catalogue=pl.read_parquet(snakemake.input.catalogue),
     targets=next(iter(snakemake.input.targets), None),
     callable_depth=snakemake.params.callable_depth,

@@ -8,6 +8,7 @@ import polars as pl
 import pysam
 
 from ihdsi.errors import InputError, Problem
+from ihdsi.variants.regions import covered_bases
 
 __all__ = [
     "TRANSCRIPT_SCHEMA",
@@ -17,6 +18,7 @@ __all__ = [
     "load_transcript_to_gene",
     "read_gene_catalogue",
     "transcript_to_gene",
+    "with_targeted_length",
 ]
 
 _FIELDS = ["chromosome", "source", "type", "start", "end", "score", "strand", "phase", "attributes"]
@@ -102,6 +104,63 @@ def gene_catalogue(annotation: Path | str) -> pl.DataFrame:
     )
     return genes.join(coding, on="gene_id", how="left", maintain_order="left").with_columns(
         pl.col("gene_name").fill_null(pl.col("gene_id"))
+    )
+
+
+def with_targeted_length(
+    catalogue: pl.DataFrame, annotation: Path | str | None, targets: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Tell which genes are sequenced, and how much of their coding sequence.
+
+    Parameters
+    ----------
+    catalogue
+        gene_id, coding_length and any other columns.
+    annotation
+        GFF3 or GTF, if the study has one.
+    targets
+        Sequenced regions (chromosome, start, end), if not the whole genome is.
+
+    Returns
+    -------
+    polars.DataFrame
+        `catalogue` with is_targeted, and coding_length reduced to the share of the gene's coding
+        bases (of all its transcripts) that are targeted. Without targets or annotation, or for
+        genes that the annotation lacks, every gene counts as sequenced in full.
+    """
+    if annotation is None or targets is None:
+        return catalogue.with_columns(is_targeted=pl.lit(True))
+    features = _read_features(annotation)
+    coding = (
+        features.filter(pl.col("type") == "CDS")
+        .select(
+            "chromosome",
+            "end",
+            start=pl.col("start") - 1,
+            transcript_id=_bare(_attribute("transcript_id", "Parent")),
+        )
+        .join(_transcripts(features).unique("transcript_id"), on="transcript_id")
+    )
+    # Exons that transcripts share count once for each, which leaves the share nearly as it is.
+    parts = coding.unique(["gene_id", "chromosome", "start", "end"])
+    whole = gene_locations(annotation).join(parts, on="gene_id", how="anti")
+    columns = ["gene_id", "chromosome", "start", "end"]
+    places = pl.concat([parts.select(columns), whole.select(columns)])
+    covered = (
+        places.with_columns(covered_bases(places, targets))
+        .group_by("gene_id")
+        .agg(share=pl.col("covered").sum() / (pl.col("end") - pl.col("start")).sum())
+    )
+    return (
+        catalogue.join(covered, on="gene_id", how="left", maintain_order="left")
+        .with_columns(
+            coding_length=(pl.col("coding_length") * pl.col("share").fill_null(1.0))
+            .round()
+            .cast(pl.Int64)
+            .replace(0, None),
+            is_targeted=pl.col("share").fill_null(1.0) > 0,
+        )
+        .drop("share")
     )
 
 

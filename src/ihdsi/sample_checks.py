@@ -99,11 +99,13 @@ def compare_samples(
     # A tumour's homozygous sites are those of its normal, unless the normal is another person's.
     is_tumour = np.array([not sample.is_normal for sample in samples])
     trusted = is_tumour & (partner >= 0) & (own >= settings.same_person_percent)
+    # With few reads a heterozygous site looks homozygous, and its other allele like contamination.
+    certain = call_genotypes(reference, alternate, settings.minimum_homozygous_depth)
     contamination = estimate_contamination(
         reference,
         alternate,
         other,
-        genotypes[np.where(trusted, partner, rows)],
+        certain[np.where(trusted, partner, rows)],
         counts[0]["allele_frequency"].to_numpy(),
         settings.minimum_sites,
         counts[0]["allele_number"].cast(pl.Float64).fill_null(np.nan).to_numpy(),

@@ -274,6 +274,9 @@ class SampleChecks(_Document):
         20, description="Fewest homozygous sites behind a concordance or a contamination."
     )
     minimum_depth: PositiveInt = Field(8, description="Fewest reads behind a genotype.")
+    minimum_homozygous_depth: PositiveInt = Field(
+        20, description="Fewest reads behind a homozygous site that tells contamination."
+    )
     minimum_base_quality: int = Field(20, ge=0, description="Phred of a base that counts.")
     minimum_mapping_quality: int = Field(20, ge=0, description="Of a read that counts.")
     same_person_percent: float = Field(

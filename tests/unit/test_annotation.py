@@ -12,6 +12,7 @@ from ihdsi.annotation import (
     load_transcript_to_gene,
     read_gene_catalogue,
     transcript_to_gene,
+    with_targeted_length,
 )
 from ihdsi.errors import InputError
 
@@ -390,3 +391,34 @@ def test_coding_transcripts_of_a_gtf(tmp_path):
         f"17\tx\tCDS\t101\t130\t.\t-\t0\t{ids}\n"
     )
     assert coding_transcripts(path).rows() == [("ENST1", TP53, "TP53", "17", "-", 130, 30, True)]
+
+
+def test_genes_and_coding_bases_that_are_sequenced(tmp_path):
+    annotation = tmp_path / "genes.gff3"
+    rows = [
+        ("gene", 101, 900, "ID=gene:ENSG00000000001;Name=A"),
+        ("mRNA", 101, 900, "ID=transcript:ENST00000000001;Parent=gene:ENSG00000000001"),
+        ("CDS", 101, 200, "ID=CDS:P1;Parent=transcript:ENST00000000001"),
+        ("CDS", 301, 600, "ID=CDS:P1;Parent=transcript:ENST00000000001"),
+        ("gene", 2001, 2900, "ID=gene:ENSG00000000002;Name=B"),
+        ("mRNA", 2001, 2900, "ID=transcript:ENST00000000002;Parent=gene:ENSG00000000002"),
+        ("CDS", 2001, 2300, "ID=CDS:P2;Parent=transcript:ENST00000000002"),
+        ("ncRNA_gene", 4001, 4900, "ID=gene:ENSG00000000003;Name=C"),
+    ]
+    annotation.write_text(
+        "".join(f"1\tx\t{kind}\t{s}\t{e}\t.\t+\t0\t{text}\n" for kind, s, e, text in rows)
+    )
+    catalogue = gene_catalogue(annotation)
+    targets = pl.DataFrame(
+        {"chromosome": ["1", "1", "1"], "start": [100, 2300, 4500], "end": [300, 2900, 4501]}
+    )
+    found = with_targeted_length(catalogue, annotation, targets)
+    assert found.select("gene_name", "coding_length", "is_targeted").rows() == [
+        ("A", 100, True),  # the first of two exons
+        ("B", None, False),  # only bases that code for nothing
+        ("C", None, True),  # no coding sequence, but a base of the gene
+    ]
+    for nothing in ((None, targets), (annotation, None)):
+        whole = with_targeted_length(catalogue, *nothing)
+        assert whole.drop("is_targeted").equals(catalogue)
+        assert whole["is_targeted"].all()

@@ -105,16 +105,45 @@ rule count_reads_in_bins:
         " --processes {threads} --output {output.antitargets}) 2> {log}"
 
 
-rule pool_normal_coverage:
+# What failed quality control is no measure for others.
+rule choose_reference_normals:
     input:
-        # Every tumour of the site waits for all of its normals here.
-        normals=lambda wildcards: [
+        decisions="results/{study}/sites/{site}/quality_control/sample_decisions.parquet",
+        coverage=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/copy_number/"
             + cohorts[wildcards.site].alignment(normal.sample).removesuffix(".bam")
             + f".{kind}coverage.cnn"
             for normal in cohorts[wildcards.site].copy_number_normals
             for kind in ("target", "antitarget")
         ],
+    output:
+        f"{COPY_NUMBER_SITE}/reference_normals.txt",
+    log:
+        "results/{study}/sites/{site}/logs/choose_reference_normals.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/choose_reference_normals.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 500 * attempt,
+        runtime=lambda wildcards, attempt: 5 * attempt,
+    params:
+        normals=lambda wildcards: [
+            normal.sample
+            for normal in cohorts[wildcards.site].copy_number_normals
+            for _ in ("target", "antitarget")
+        ],
+    message:
+        "Choose the normals of {wildcards.site} that tumours are compared with"
+    script:
+        "../../scripts/variants/choose_reference_normals.py"
+
+
+rule pool_normal_coverage:
+    input:
+        # Every tumour of the site waits for all of its normals here.
+        normals=f"{COPY_NUMBER_SITE}/reference_normals.txt",
         genome="results/{study}/reference/genome.fa",
         index="results/{study}/reference/genome.fa.fai",
         targets=f"{COPY_NUMBER_BINS}/target_bins.bed",
@@ -132,18 +161,15 @@ rule pool_normal_coverage:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        # Without normals, equal coverage of all bins is expected (a "flat" reference).
-        coverage=lambda wildcards, input: (
-            " ".join(input.normals)
-            if input.normals
-            else f"--targets {input.targets} --antitargets {input.antitargets}"
-        ),
         edges=EDGE_CORRECTION,
     message:
         "Pool the coverage of the normals of {wildcards.site}"
     shell:
-        "cnvkit.py reference {params.coverage} --fasta {input.genome} {params.edges}"
-        " --output {output} 2> {log}"
+        # Without normals, equal coverage of all bins is expected (a "flat" reference).
+        "(set -- --targets {input.targets} --antitargets {input.antitargets};"
+        " test ! -s {input.normals} || set -- $(cat {input.normals});"
+        ' cnvkit.py reference "$@" --fasta {input.genome} {params.edges}'
+        " --output {output}) 2> {log}"
 
 
 rule segment_copy_number:
@@ -180,7 +206,7 @@ rule segment_copy_number:
     shell:
         "(cnvkit.py fix {input.targets} {input.antitargets} --reference {input.reference}"
         " --sample-id {wildcards.patient} {params.edges} --output {output.bins}"
-        " && cnvkit.py segment {output.bins} {params.segmentation}"
+        " && cnvkit.py segment {output.bins} {params.segmentation} --drop-low-coverage"
         " --output {output.segments}) > {log} 2>&1"
 
 
@@ -217,6 +243,7 @@ rule call_copy_number:
             for patient in cohorts[wildcards.site].copy_number_patients
         ],
         genes=f"{COPY_NUMBER_BINS}/genes.parquet",
+        normals=f"{COPY_NUMBER_SITE}/reference_normals.txt",
         clinical=lambda wildcards: (
             ["results/{study}/sites/{site}/clinical/clinical.parquet"]
             if cohorts[wildcards.site].clinical
@@ -237,7 +264,7 @@ rule call_copy_number:
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         patients=lambda wildcards: list(cohorts[wildcards.site].copy_number_patients),
-        n_reference_normals=lambda wildcards: len(cohorts[wildcards.site].copy_number_normals),
+        sex=study.sample_checks.sex.model_dump() if study.sample_checks.sex else None,
         settings=COPY_NUMBER.model_dump(),
     message:
         "Call gains and losses of genes of {wildcards.site}"

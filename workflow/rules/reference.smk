@@ -153,7 +153,9 @@ rule index_genome_minimap2:
 
 rule build_gene_catalogue:
     input:
-        lambda wildcards: study.reference.gene_catalogue or study.reference.annotation,
+        given=[study.reference.gene_catalogue] if study.reference.gene_catalogue else [],
+        annotation=[study.reference.annotation] if study.reference.annotation else [],
+        targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
     output:
         "results/{study}/reference/gene_catalogue.parquet",
     log:
@@ -166,10 +168,8 @@ rule build_gene_catalogue:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
-    params:
-        is_annotation=study.reference.gene_catalogue is None,
     message:
-        "List the study's genes with their coding lengths"
+        "List the study's genes, how long their coding sequence is and whether it is sequenced"
     script:
         "../../scripts/reference/build_gene_catalogue.py"
 

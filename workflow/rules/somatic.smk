@@ -397,9 +397,10 @@ rule collect_somatic_variants:
         ],
         coverage=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/"
-            + cohorts[wildcards.site].alignment(patient.tumour_dna.sample).removesuffix(".bam")
+            + cohorts[wildcards.site].alignment(sample).removesuffix(".bam")
             + ".quantized.bed.gz"
-            for patient in cohorts[wildcards.site].somatic_called.values()
+            for patient in cohorts[wildcards.site].somatic_called
+            for sample in cohorts[wildcards.site].called_samples(patient)
         ],
         catalogue="results/{study}/reference/gene_catalogue.parquet",
         targets=(["results/{study}/reference/targets.bed"] if study.reference.targets else []),
@@ -444,7 +445,11 @@ rule collect_somatic_variants:
             {sample.name_in_file: sample.patient for sample in samples}
             for samples in cohorts[wildcards.site].mafs.values()
         ],
-        covered_patients=lambda wildcards: list(cohorts[wildcards.site].somatic_called),
+        covered_patients=lambda wildcards: [
+            patient
+            for patient in cohorts[wildcards.site].somatic_called
+            for _ in cohorts[wildcards.site].called_samples(patient)
+        ],
         callable_depth=study.variants.germline.callable_depth,
     message:
         "Collect somatic variants of {wildcards.site}"

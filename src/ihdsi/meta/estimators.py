@@ -293,4 +293,7 @@ def wilson_interval(
     share = k / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half_width = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return np.clip(centre - half_width, 0.0, 1.0), np.clip(centre + half_width, 0.0, 1.0)
+    # The bounds of none and of all are exact, which rounding would miss by 1e-17.
+    low = np.where(k == 0, 0.0, np.clip(centre - half_width, 0.0, 1.0))
+    high = np.where(k == n, 1.0, np.clip(centre + half_width, 0.0, 1.0))
+    return np.where(np.isnan(n), np.nan, low), np.where(np.isnan(n), np.nan, high)

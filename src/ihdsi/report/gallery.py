@@ -159,9 +159,9 @@ def _alterations(inputs: ReportInputs) -> Figure:
     caption = (
         f"Patients with a nonsynonymous alteration at {_sites(inputs)}, with Wilson 95 % "
         "intervals, and the mix of classes of small variants (a patient with two classes counts in "
-        "both; hotspot: a recurrent change of the study's table; promoter variants are in the mix, "
-        "not in the share of altered patients). Copy numbers, where released, are shares of the "
-        "patients in whom they were measured. "
+        "both; hotspot: a recurrent change of the study's table; a gene without a bar has no class "
+        "whose count could leave). Promoters have rows of their own, and no test of recurrence. "
+        "Copy numbers, where released, are shares of the patients in whom they were measured. "
         "Genes in the order of "
         + ("their recurrence p-value" if tested.height else "their pooled frequency")
         + ", then those with other alterations."

@@ -15,6 +15,7 @@ import polars as pl
 from scipy import stats
 
 from ihdsi.simulate.genome import read_targets
+from ihdsi.variants.regions import within_targets
 
 __all__ = [
     "Truth",
@@ -28,7 +29,6 @@ __all__ = [
     "load_truth",
     "somatic_recovery",
     "survival_recovery",
-    "within_targets",
 ]
 
 Number = float | int | None
@@ -84,29 +84,6 @@ def _f1(precision: float | None, recall: float | None) -> float | None:
     if precision is None or recall is None:
         return None
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-def within_targets(variants: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
-    """Keep variants whose position lies in a target.
-
-    Parameters
-    ----------
-    variants
-        chromosome, position (1-based) and any other columns.
-    targets
-        chromosome, start, end (0-based, half-open, disjoint).
-    """
-    candidates = variants.with_row_index("row").sort("position")
-    regions = targets.select("chromosome", "end", begin=pl.col("start") + 1).sort("begin")
-    inside = candidates.join_asof(
-        regions,
-        left_on="position",
-        right_on="begin",
-        by="chromosome",
-        strategy="backward",
-        check_sortedness=False,
-    ).filter(pl.col("position") <= pl.col("end"))
-    return inside.sort("row").select(variants.columns)
 
 
 def _is_snv() -> pl.Expr:

@@ -90,7 +90,7 @@ def build_gene_alterations(
     clinical, strata
         Patients' clinical variables, and those whose levels are strata.
     genes
-        Gene ids to restrict the catalogue to, if the study names some.
+        Gene ids to restrict the catalogue to, where not all of them are sequenced.
     copy_number
         patient, gene_id, gene_name and copy_number_class, one row a patient and gene that was
         assessed (``neutral`` included), if the site has copy numbers. Only its genes have rows of
@@ -136,7 +136,7 @@ def build_gene_alterations(
     tables = [
         _counted(
             pl.concat([altering, altering.with_columns(alteration_class=pl.lit(ANY))]),
-            assessed["patient"],
+            assessed.select("patient"),
             reported,
             (ANY, *PROTEIN_ALTERING),
             clinical,
@@ -144,7 +144,7 @@ def build_gene_alterations(
         ),
         _counted(
             variants.filter(pl.col("alteration_class") == PROMOTER).select(small),
-            assessed["patient"],
+            assessed.select("patient"),
             reported.filter(pl.col("gene_name").is_in(list(promoter_genes))),
             (PROMOTER,),
             clinical,
@@ -154,13 +154,11 @@ def build_gene_alterations(
     if copy_number is not None:
         lengths = reported.select("gene_id", "coding_length")
         copied = copy_number.select("gene_id", "gene_name").unique("gene_id", maintain_order=True)
-        if genes is not None:
-            copied = copied.filter(pl.col("gene_id").is_in(list(genes)))
         changed = copy_number.rename({"copy_number_class": "alteration_class"})
         tables.append(
             _counted(
                 changed.filter(pl.col("alteration_class").is_in(COPY_NUMBER)).select(small),
-                copy_number["patient"],
+                copy_number.select("patient", "gene_id"),
                 copied.join(lengths, on="gene_id", how="left", maintain_order="left"),
                 COPY_NUMBER,
                 clinical,
@@ -172,15 +170,25 @@ def build_gene_alterations(
 
 def _counted(
     altered: pl.DataFrame,
-    assessed: pl.Series,
+    assessed: pl.DataFrame,
     reported: pl.DataFrame,
     classes: Sequence[str],
     clinical: pl.DataFrame | None,
     strata: Sequence[str],
 ) -> pl.DataFrame:
-    """Count patients of each gene, class and stratum, zeros included."""
-    membership = stratify(assessed.unique(maintain_order=True), clinical, strata)
-    sizes = membership.group_by("stratum_variable", "stratum").agg(n_assessed=pl.len())
+    """Count patients of each gene, class and stratum, zeros included.
+
+    `assessed` holds patient and, where it differs between genes, gene_id.
+    """
+    patients = assessed["patient"].unique(maintain_order=True)
+    membership = stratify(patients, clinical, strata)
+    gene = [name for name in ("gene_id",) if name in assessed.columns]
+    sizes = (
+        assessed.unique()
+        .join(membership, on="patient")
+        .group_by(*gene, "stratum_variable", "stratum")
+        .agg(n_assessed=pl.len())
+    )
     counts = (
         altered.unique()
         .join(membership, on="patient")
@@ -191,7 +199,7 @@ def _counted(
     return (
         reported.select("gene_id", "gene_name", "coding_length")
         .join(names, how="cross")
-        .join(sizes, how="cross")
+        .join(sizes, on=gene or None, how="inner" if gene else "cross")
         .join(counts, on=list(SPEC.keys), how="left")
         .with_columns(
             pl.col("n_altered").fill_null(0),

@@ -16,7 +16,7 @@ import polars as pl
 
 from ihdsi.annotation import gene_locations
 from ihdsi.errors import InputError, Problem
-from ihdsi.study import CopyNumberSettings
+from ihdsi.study import CopyNumberSettings, SexCheck
 
 __all__ = [
     "COPY_NUMBER_CLASSES",
@@ -29,6 +29,7 @@ __all__ = [
     "locate_genes",
     "read_reported_genes",
     "recorded_sex",
+    "usable_coverage",
 ]
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ SEGMENT_SCHEMA = {
     "n_bins": pl.Int64,
     **_CALL,
 }
+#: Ratio below which a bin has no coverage to speak of (CNVkit's MIN_REF_COVERAGE).
+NO_COVERAGE = -5.0
 _X, _Y = r"^(chr)?X$", r"^(chr)?Y$"
 _PLACE = {"chromosome": pl.String, "start": pl.Int64, "end": pl.Int64, "log2": pl.Float64}
 
@@ -151,12 +154,40 @@ def _named_targets(reported: pl.DataFrame, targets: Path | str) -> pl.DataFrame:
     )
 
 
-def recorded_sex(clinical: pl.DataFrame | None) -> dict[str, str]:
-    """Sex by patient from the harmonised clinical table, if the study has that variable."""
-    if clinical is None or "sex" not in clinical.columns:
+def recorded_sex(clinical: pl.DataFrame | None, check: SexCheck | None) -> dict[str, str]:
+    """``female`` or ``male`` by patient, from the clinical variable that the study names.
+
+    `check` is the study's ``sample_checks.sex``; without it nobody's sex is known.
+    """
+    if clinical is None or check is None or check.variable not in clinical.columns:
         return {}
-    known = clinical.filter(pl.col("sex").is_in(["female", "male"]))
-    return dict(known.select("patient", "sex").iter_rows())
+    codes = {check.female: "female", check.male: "male"}
+    known = clinical.select(
+        "patient",
+        sex=pl.col(check.variable).replace_strict(codes, default=None, return_dtype=pl.String),
+    ).drop_nulls()
+    return dict(known.iter_rows())
+
+
+def usable_coverage(coverage: Sequence[tuple[str, str]], decisions: pl.DataFrame) -> list[str]:
+    """Leave out the coverage of normals that failed quality control.
+
+    Parameters
+    ----------
+    coverage
+        Sample and file; a sample may have several files.
+    decisions
+        sample, decision (as of `ihdsi.quality_control.decide_samples`).
+
+    Returns
+    -------
+    list of str
+        Files of the others, in their order.
+    """
+    failed = set(decisions.filter(pl.col("decision") == "fail")["sample"])
+    for sample in sorted(failed & {sample for sample, _ in coverage}):
+        logger.info("%s failed quality control and is no reference for others", sample)
+    return [path for sample, path in coverage if sample not in failed]
 
 
 def expected_copies(chromosome: pl.Expr, sex: str | None) -> pl.Expr:
@@ -243,8 +274,10 @@ def gene_log2_ratios(
     reported genes are few and named beforehand, so each is also tested alone: the difference
     between its bins and its segments over the standard error of its mean, which is the noise of
     the sample (1.4826 times the median absolute deviation of bins from their segments) over the
-    root of the gene's effective number of bins. A gene that differs takes the mean of its bins.
-    Bins count by the weight that CNVkit gives them (from size and spread among the normals).
+    root of the gene's effective number of bins. A gene that differs takes the mean of its bins;
+    bins without reads, which CNVkit gives a ratio of about −20, count only where they make up more
+    than half of the gene, so that a single drop-out deletes none. Bins count by the weight that
+    CNVkit gives them (from size and spread among the normals).
 
     Parameters
     ----------
@@ -283,13 +316,15 @@ def gene_log2_ratios(
     noise = 1.4826 * (deviation or 0.0)
     critical = NormalDist().inv_cdf(1 - settings.focal_p_value / 2)
     place = genes.with_row_index("gene").rename({"start": "gene_start", "end": "gene_end"})
-    weight = pl.col("weight")
+    weight, measured = pl.col("weight"), pl.col("log2") > NO_COVERAGE
     return (
         segmented.join(place, on="chromosome")
         .filter(pl.col("middle").is_between("gene_start", "gene_end", closed="left"))
         .group_by("gene", "gene_id", "gene_name", "chromosome")
         .agg(
-            own=(pl.col("log2") * weight).sum() / weight.sum(),
+            own=pl.when(weight.filter(measured).sum() >= weight.sum() / 2)
+            .then((pl.col("log2") * weight).filter(measured).sum() / weight.filter(measured).sum())
+            .otherwise((pl.col("log2") * weight).sum() / weight.sum()),
             shared=(pl.col("segment_log2") * weight).sum() / weight.sum(),
             effective=weight.sum() ** 2 / (weight**2).sum(),
             n_bins=pl.len().cast(pl.Int64),

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from ihdsi.files import atomic_output
 
-__all__ = ["merge_regions", "read_targets", "shared_megabases", "split_regions", "write_regions"]
+__all__ = [
+    "covered_bases",
+    "merge_regions",
+    "read_targets",
+    "shared_megabases",
+    "split_regions",
+    "within_targets",
+    "write_regions",
+]
 
 #: How far a border may move to an edge, as a share of a part.
 LARGEST_SHIFT = 0.1
@@ -132,3 +140,69 @@ def shared_megabases(*region_sets: pl.DataFrame) -> float:
     )
     length = pl.col("position").shift(-1) - pl.col("position")
     return float(edges.select(length.filter(inside).sum()).item()) / 1e6
+
+
+def within_targets(variants: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
+    """Keep variants whose position lies in a target.
+
+    Parameters
+    ----------
+    variants
+        chromosome, position (1-based) and any other columns.
+    targets
+        chromosome, start, end (0-based, half-open); they may overlap.
+    """
+    candidates = variants.with_row_index("row").sort("position")
+    regions = (
+        merge_regions(targets).select("chromosome", "end", begin=pl.col("start") + 1).sort("begin")
+    )
+    inside = candidates.join_asof(
+        regions,
+        left_on="position",
+        right_on="begin",
+        by="chromosome",
+        strategy="backward",
+        check_sortedness=False,
+    ).filter(pl.col("position") <= pl.col("end"))
+    return inside.sort("row").select(variants.columns)
+
+
+def covered_bases(intervals: pl.DataFrame, regions: pl.DataFrame) -> pl.Series:
+    """Count the bases of each interval that lie in the regions.
+
+    Parameters
+    ----------
+    intervals, regions
+        chromosome, start (0-based), end (exclusive); either may overlap itself.
+
+    Returns
+    -------
+    polars.Series
+        Bases, one number an interval, in their order.
+    """
+    merged = (
+        merge_regions(regions)
+        .sort("chromosome", "start")
+        .with_columns(length=pl.col("end") - pl.col("start"))
+        .with_columns(before=(pl.col("length").cum_sum() - pl.col("length")).over("chromosome"))
+        .select("chromosome", "start", "length", "before", edge="start")
+    )
+
+    def below(column: str) -> pl.DataFrame:
+        """Bases of the regions below each coordinate of the column, by row."""
+        return (
+            intervals.select("chromosome", edge=pl.col(column).cast(pl.Int64))
+            .with_row_index("row")
+            .sort("edge")
+            .join_asof(merged.sort("edge"), on="edge", by="chromosome", check_sortedness=False)
+            .select(
+                "row",
+                bases=pl.col("before")
+                + pl.min_horizontal(pl.col("edge") - pl.col("start"), "length"),
+            )
+            .sort("row")
+        )
+
+    return (below("end")["bases"].fill_null(0) - below("start")["bases"].fill_null(0)).rename(
+        "covered"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from ihdsi.variants.hotspots import (
     with_hotspots,
     with_tiers,
 )
-from ihdsi.variants.regions import read_targets, shared_megabases
+from ihdsi.variants.regions import read_targets, shared_megabases, within_targets
 
 __all__ = [
     "SOMATIC_SCHEMA",
@@ -392,7 +393,7 @@ def with_gene_ids(variants: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFra
 def gather_somatic(
     call_sets: Sequence[tuple[Path | str, Mapping[str, str]]],
     mafs: Sequence[tuple[Path | str, Mapping[str, str]]],
-    coverage: Mapping[str, Path | str],
+    coverage: Sequence[tuple[str, Path | str]],
     catalogue: pl.DataFrame,
     targets: Path | str | None,
     callable_depth: int,
@@ -405,11 +406,13 @@ def gather_somatic(
     call_sets, mafs
         Files with the samples to read from each (name in the file to patient).
     coverage
-        Patient to the tumour's quantized coverage (mosdepth), for the patients called from reads.
+        Patient and quantized coverage (mosdepth) of each sample that they were called from: the
+        tumour and, where there is one, the normal. A base is callable where all of them cover it.
     catalogue
         gene_id and gene_name.
     targets
-        BED of the sequenced regions; given call sets are taken to have covered all of it.
+        BED of the sequenced regions; given call sets are taken to have covered all of it. Variants
+        outside are left out, because nothing outside is in any denominator.
     callable_depth
         Coverage from which a base counts as assessed.
     known
@@ -427,14 +430,25 @@ def gather_somatic(
     variants = pl.concat(frames) if frames else pl.DataFrame(schema=SOMATIC_SCHEMA)
     variants = with_tiers(mark_promoters(variants, known.promoters), known.tiers)
     variants = variants.select(list(SOMATIC_SCHEMA))
-    target_megabases = shared_megabases(read_targets(targets)) if targets else None
+    regions = read_targets(targets) if targets else None
+    if regions is not None:
+        everywhere = variants.height
+        variants = within_targets(variants, regions)
+        if variants.height < everywhere:
+            logger.info(
+                "%d variants outside the targets are left out", everywhere - variants.height
+            )
+    covered = defaultdict(list)
+    for patient, path in coverage:
+        covered[patient].append(callable_intervals(path, callable_depth))
+    target_megabases = shared_megabases(regions) if regions is not None else None
     rows: list[tuple[str, float | None]] = []
     for _, patients in call_sets:
         rows += [
             (
                 patient,
-                _callable_megabases(coverage[patient], targets, callable_depth)
-                if patient in coverage
+                shared_megabases(*covered[patient], *([regions] if regions is not None else []))
+                if patient in covered
                 else target_megabases,
             )
             for patient in patients.values()
@@ -445,12 +459,3 @@ def gather_somatic(
     )
     key = ["patient", "chromosome", "position", "reference_allele", "alternate_allele", "gene_name"]
     return with_gene_ids(variants, catalogue).sort(key), assessed.sort("patient")
-
-
-def _callable_megabases(
-    quantized: Path | str, targets: Path | str | None, callable_depth: int
-) -> float:
-    covered = callable_intervals(quantized, callable_depth)
-    if targets is None:
-        return shared_megabases(covered)
-    return shared_megabases(covered, read_targets(targets))

@@ -114,11 +114,12 @@ def test_classes_and_copy_numbers_have_panels_of_their_own():
     # Zeros are no bars.
     assert drawn == {
         ("G0", "hotspot"): 9,
-        ("G2", "promoter"): 30,
         ("G0", "amplification"): 4,
         ("G0", "loss"): 6,
         ("G2", "loss"): 2,
     }
+    dots = {row["name"]: row["n_altered"] for row in _values(chart) if "low" in row}
+    assert dots == {"G0": 20, "G1": 10, "G2": 0, "G2 promoter": 30}
     signed = {(r["name"], r["alteration_class"]): r["signed"] for r in rows if "signed" in r}
     assert signed == {
         ("G0", "amplification"): pytest.approx(4 / 50),

@@ -16,7 +16,6 @@ from ihdsi.simulate.recovery import (
     germline_recovery,
     somatic_recovery,
     survival_recovery,
-    within_targets,
 )
 
 TARGETS = pl.DataFrame(
@@ -52,17 +51,6 @@ SOMATIC = variants(
     ],
     ("allele_fraction", pl.Float64),
 )
-
-
-def test_within_targets_uses_bed_coordinates():
-    positions = pl.DataFrame(
-        {
-            "chromosome": ["chr1", "chr1", "chr1", "chr1", "chr2", "chr3"],
-            "position": [99, 100, 200, 201, 1, 100],
-        }
-    )
-    kept = within_targets(positions, TARGETS)
-    assert kept.rows() == [("chr1", 100), ("chr1", 200), ("chr2", 1)]
 
 
 def test_somatic_counts_by_hand():

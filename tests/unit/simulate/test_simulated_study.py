@@ -14,9 +14,9 @@ from ihdsi.simulate.copy_number import ALTERED_GENES, haplotype_doses
 from ihdsi.simulate.demo_study import simulate_demo_study, simulated_files
 from ihdsi.simulate.genome import gene_list, read_gene_panel, read_targets
 from ihdsi.simulate.patients import simulate_cohort
-from ihdsi.simulate.recovery import within_targets
 from ihdsi.simulate.sheets import LOCAL_WORDS, sample_sheet, write_demo_sheets
 from ihdsi.study import load_study
+from ihdsi.variants.regions import within_targets
 
 PROJECT = Path(__file__).parents[3]
 PANEL = PROJECT / "resources/bladder_gene_panel.tsv"

@@ -9,7 +9,7 @@ import pytest
 
 from ihdsi.errors import InputError
 from ihdsi.simulate.genome import read_gene_panel
-from ihdsi.study import CopyNumberSettings
+from ihdsi.study import CopyNumberSettings, SexCheck
 from ihdsi.variants.copy_number import (
     GENE_SCHEMA,
     SEGMENT_SCHEMA,
@@ -19,6 +19,7 @@ from ihdsi.variants.copy_number import (
     locate_genes,
     read_reported_genes,
     recorded_sex,
+    usable_coverage,
 )
 
 PROJECT = Path(__file__).parents[3]
@@ -105,9 +106,23 @@ def test_sex_chromosomes_are_compared_with_what_the_sex_lets_expect():
 
 def test_sex_is_read_where_the_study_records_it():
     clinical = pl.DataFrame({"patient": ["A", "B", "C"], "sex": ["male", None, "female"]})
-    assert recorded_sex(clinical) == {"A": "male", "C": "female"}
-    assert recorded_sex(clinical.drop("sex")) == {}
-    assert recorded_sex(None) == {}
+    check = SexCheck(variable="sex", female="female", male="male")
+    assert recorded_sex(clinical, check) == {"A": "male", "C": "female"}
+    assert recorded_sex(clinical.drop("sex"), check) == {}
+    assert recorded_sex(clinical, None) == {}
+    assert recorded_sex(None, check) == {}
+    local = clinical.select("patient", gender=pl.col("sex").replace({"male": "m", "female": "f"}))
+    named = SexCheck(variable="gender", female="f", male="m")
+    assert recorded_sex(local, named) == {"A": "male", "C": "female"}
+
+
+def test_failed_normals_are_no_reference():
+    coverage = [("N1", "a"), ("N1", "b"), ("N2", "c"), ("N2", "d"), ("N3", "e")]
+    decisions = pl.DataFrame(
+        {"sample": ["N1", "N2", "T2", "N3"], "decision": ["warn", "fail", "fail", "pass"]}
+    )
+    assert usable_coverage(coverage, decisions) == ["a", "b", "e"]
+    assert usable_coverage([], decisions) == []
 
 
 def test_genes_are_found_in_annotation_or_in_names_of_targets(tmp_path):
@@ -191,6 +206,23 @@ def test_a_gene_that_the_segmentation_missed_is_called_from_its_own_bins():
     own = [name for name, value in ratio.items() if abs(value - 0.001) > 1e-9]
     # 285 null genes at p = 0.001, besides the two that share bins with the focal one.
     assert len(set(own) - {"G142", "G143"}) <= 3
+
+
+def test_a_bin_without_reads_deletes_no_gene_and_a_gene_without_reads_is_deleted():
+    rng = np.random.default_rng(5)
+    log2 = rng.normal(0, 0.1, 1000)
+    log2[100], log2[500:510] = -20.0, -20.0
+    bins = table(
+        [("chr1", i * 100, i * 100 + 100, float(log2[i]), 1.0) for i in range(1000)],
+        "log2", "weight",
+    )  # fmt: skip
+    segments = table([("chr1", 0, 100_000, 0.0)], "log2")
+    genes = pl.DataFrame(
+        [gene("DROPOUT", "chr1", 10_000, 11_000), gene("DELETED", "chr1", 50_000, 51_000)]
+    )
+    found = dict(gene_log2_ratios(bins, segments, genes, SETTINGS)["gene_name", "log2"].iter_rows())
+    assert abs(found["DROPOUT"]) < 0.15
+    assert found["DELETED"] < -5
 
 
 def write(frame, path, **names):

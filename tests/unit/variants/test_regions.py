@@ -4,7 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ihdsi.variants.regions import merge_regions, read_targets, split_regions, write_regions
+from ihdsi.variants.regions import (
+    covered_bases,
+    merge_regions,
+    read_targets,
+    split_regions,
+    within_targets,
+    write_regions,
+)
 
 
 def regions(*rows):
@@ -60,3 +67,32 @@ def test_the_parts_of_a_genome_are_written(tmp_path):
     outputs = [tmp_path / "1.bed", tmp_path / "2.bed"]
     write_regions(index, None, outputs)
     assert bases(*map(read_targets, outputs)) == bases(regions(("chr1", 0, 60), ("chr2", 0, 40)))
+
+
+def test_within_targets_uses_bed_coordinates():
+    targets = regions(("chr1", 99, 200), ("chr1", 150, 200), ("chr1", 499, 600), ("chr2", 0, 50))
+    positions = pl.DataFrame(
+        {
+            "chromosome": ["chr1", "chr1", "chr1", "chr1", "chr2", "chr3"],
+            "position": [99, 100, 200, 201, 1, 100],
+        }
+    )
+    assert within_targets(positions, targets).rows() == [("chr1", 100), ("chr1", 200), ("chr2", 1)]
+
+
+def test_covered_bases_are_those_of_a_count_base_by_base():
+    generator = np.random.default_rng(4)
+
+    def some(n):
+        starts = generator.integers(0, 300, size=n)
+        ends = starts + generator.integers(1, 40, size=n)
+        names = generator.choice(["chr1", "chr2"], size=n)
+        return regions(*zip(names.tolist(), starts.tolist(), ends.tolist(), strict=True))
+
+    targets, intervals = some(12), some(200)
+    inside = set(bases(targets))
+    expected = [sum(base in inside for base in bases(regions(row))) for row in intervals.rows()]
+    assert covered_bases(intervals, targets).to_list() == expected
+    elsewhere = regions(("chr9", 5, 9))
+    assert covered_bases(elsewhere, targets).to_list() == [0]
+    assert covered_bases(intervals.clear(), targets).to_list() == []

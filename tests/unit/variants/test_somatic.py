@@ -236,7 +236,7 @@ def coverage(tmp_path):
 
 def assessed(tmp_path, targets, in_coverage=True, **more):
     calls = annotated(tmp_path)
-    covered = {"a": coverage(tmp_path)} if in_coverage else {}
+    covered = [("a", coverage(tmp_path))] if in_coverage else []
     _, table = gather_somatic([(calls, {"T1": "a"})], [], covered, CATALOGUE, targets, 20, **more)
     assert table.schema == {"patient": pl.String, "callable_megabases": pl.Float64}
     return table.row(0)
@@ -291,7 +291,9 @@ def test_callable_megabases_of_random_regions(tmp_path):
             target[chromosome, start:end] = True
     calls = annotated(tmp_path)
     files = bed(tmp_path, "q.bed", *quantized), bed(tmp_path, "t.bed", *targets)
-    _, table = gather_somatic([(calls, {"T1": "a"})], [], {"a": files[0]}, CATALOGUE, files[1], 20)
+    _, table = gather_somatic(
+        [(calls, {"T1": "a"})], [], [("a", files[0])], CATALOGUE, files[1], 20
+    )
     assert table.row(0) == ("a", pytest.approx((covered & target).sum() / 1e6))
 
 
@@ -316,12 +318,13 @@ def test_gather_somatic(tmp_path):
     )
     given = annotated(tmp_path, samples=("T2", "N2"), name="two.bcf")
     mutations = maf(tmp_path, *ROWS)
-    targets = bed(tmp_path, "targets.bed", ("1", 0, 1000))
+    # What a given file holds outside the targets is in no denominator.
+    targets = bed(tmp_path, "targets.bed", ("1", 0, 900), ("chr17", 7_000_000, 7_700_000))
     variants, table = gather_somatic(
         [(calls, {"T1": "d"}), (given, {"T2": "c"})],
         # TCGA-8 has no row in the MAF: no mutation, but assessed.
         [(mutations, {"TCGA-1": "b", "TCGA-8": "a"})],
-        {"d": coverage(tmp_path)},
+        [("d", coverage(tmp_path))],
         CATALOGUE,
         targets,
         20,
@@ -330,14 +333,23 @@ def test_gather_somatic(tmp_path):
     found = variants.select("patient", "chromosome", "gene_name", "gene_id")
     assert found.rows() == [
         ("b", "chr17", "TP53", "ENSG00000141510"),
-        ("b", "chr2", "TTN", None),
         ("d", "1", "TP53", "ENSG00000141510"),
     ]
-    assert table.rows() == [("a", 0.001), ("b", 0.001), ("c", 0.001), ("d", 0.00075)]
+    assert table.rows() == [("a", 0.7009), ("b", 0.7009), ("c", 0.7009), ("d", 0.00075)]
+    everywhere, _ = gather_somatic([], [(mutations, {"TCGA-1": "b"})], [], CATALOGUE, None, 20)
+    assert everywhere["gene_name"].to_list() == ["TP53", "TTN"]
+
+
+def test_a_base_is_callable_where_tumour_and_normal_cover_it(tmp_path):
+    calls = annotated(tmp_path)
+    normal = bed(tmp_path, "normal.bed", ("1", 0, 200, "20:inf"), ("1", 200, 900, "0:20"))
+    covered = [("a", coverage(tmp_path)), ("a", normal)]
+    _, table = gather_somatic([(calls, {"T1": "a"})], [], covered, CATALOGUE, None, 20)
+    assert table.row(0) == ("a", pytest.approx(100 / 1e6))
 
 
 def test_gather_somatic_of_a_site_without_any(tmp_path):
-    variants, table = gather_somatic([], [], {}, CATALOGUE, None, 20)
+    variants, table = gather_somatic([], [], [], CATALOGUE, None, 20)
     assert variants.schema == SOMATIC_SCHEMA
     assert variants.is_empty()
     assert table.is_empty()

@@ -23,6 +23,7 @@ from ihdsi.report.figures.style import (
     site_colour,
     styled,
 )
+from ihdsi.summaries.gene_alterations import ANY, PROMOTER
 
 __all__ = ["alteration_dots", "driver_recurrence"]
 
@@ -52,7 +53,11 @@ def alteration_dots(
         None when no site released one of the genes. With more sites than colours the pooled share
         is drawn with its interval (Wilson, 95 %) over small grey dots of the sites. Copy numbers
         have a panel of their own where any was released: gains to the right, losses to the left.
+        Altered promoters have a row of their own, because they are in no other count.
     """
+    genes = _with_promoter_rows(genes, pooled)
+    tables = {site: _promoters_apart(frame) for site, frame in tables.items()}
+    pooled = _promoters_apart(pooled)
     wanted = pl.DataFrame({"gene_id": list(genes)}, schema={"gene_id": pl.String})
     whole = (pl.col("stratum") == "all") & pl.col("gene_id").is_in(list(genes))
     cells = [
@@ -103,6 +108,32 @@ def alteration_dots(
         ),
         description,
     )
+
+
+def _promoters_apart(table: pl.DataFrame) -> pl.DataFrame:
+    """Make counts of promoters those of a gene of its own, ``TERT promoter``."""
+    is_promoter = pl.col("alteration_class") == PROMOTER
+    return table.with_columns(
+        gene_name=pl.when(is_promoter)
+        .then(pl.coalesce("gene_name", "gene_id") + " promoter")
+        .otherwise("gene_name"),
+        gene_id=pl.when(is_promoter).then(pl.col("gene_id") + " promoter").otherwise("gene_id"),
+        alteration_class=pl.when(is_promoter).then(pl.lit(ANY)).otherwise("alteration_class"),
+    )
+
+
+def _with_promoter_rows(genes: Sequence[str], pooled: pl.DataFrame) -> list[str]:
+    """Put each altered promoter behind its gene, or in its place if nothing else is altered."""
+    altered = pooled.filter((pl.col("stratum") == "all") & (pl.col("n_altered") > 0))
+    classes = dict(altered.group_by("gene_id").agg("alteration_class").iter_rows())
+    rows: list[str] = []
+    for gene in genes:
+        present = set(classes.get(gene, ()))
+        if present != {PROMOTER}:
+            rows.append(gene)
+        if PROMOTER in present:
+            rows.append(f"{gene} promoter")
+    return rows
 
 
 def _gene_rows(order: Sequence[str]) -> alt.Y:
