@@ -50,6 +50,15 @@ N_VARIANTS = 600
 INDEL_SHARE = 0.3
 SPACING = 20
 BANDS = ((0.0, 0.05), (0.05, 0.075), (0.075, 0.10), (0.10, 0.20), (0.20, 1.0))
+COPY_NUMBER_SCHEMA = {
+    "patient": pl.String,
+    "gene_id": pl.String,
+    "gene_name": pl.String,
+    "copies_1": pl.Int64,
+    "copies_2": pl.Int64,
+    "copy_number": pl.Int64,
+    "copy_number_class": pl.String,
+}
 STUDY = {
     "study": "somatic_accuracy",
     "version": "1",
@@ -139,10 +148,14 @@ def prepare(root: Path, depths: list[int]) -> pl.DataFrame:
     names = {f"D{depth:03d}": depth for depth in depths}
     site = SiteDesign("bench", "D", 0, 0, frozenset(), 1.0)
     population = simulate_population(SEED, genome, [site])
-    patients = pl.DataFrame({"patient": list(names), "site": "bench", "sex": "female"})
+    patients = pl.DataFrame(
+        {"patient": list(names), "site": "bench", "sex": "female", "tumour_purity": 1.0}
+    )
     genotypes = simulate_germline(SEED, patients, population)
     model = SomaticModel(SEED, genome, population)
-    somatic = pl.concat([plant(SEED, patient, model) for patient in names])
+    somatic = pl.concat([plant(SEED, patient, model) for patient in names]).with_columns(
+        cell_fraction=2 * pl.col("allele_fraction")
+    )
     germline = pl.concat(
         population.select("chromosome", "position", "reference_allele", "alternate_allele")
         .with_columns(
@@ -156,6 +169,7 @@ def prepare(root: Path, depths: list[int]) -> pl.DataFrame:
     write_parquet(patients, truth / "patients.parquet")
     write_parquet(germline, truth / "germline.parquet")
     write_parquet(somatic, truth / "somatic.parquet")
+    write_parquet(pl.DataFrame(schema=COPY_NUMBER_SCHEMA), truth / "copy_number.parquet")
     rows = []
     for patient, depth in names.items():
         reads.TUMOUR_DNA_DEPTH, reads.NORMAL_DNA_DEPTH = float(depth), min(float(depth), 100.0)

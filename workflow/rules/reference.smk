@@ -25,7 +25,7 @@ rule stage_targets:
     message:
         "Stage the target regions"
     shell:
-        "sort -k1,1 -k2,2n {input} > {output} 2> {log}"
+        "(export LC_ALL=C; sort -k1,1 -k2,2n {input} > {output}) 2> {log}"
 
 
 rule scatter_regions:

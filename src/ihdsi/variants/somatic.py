@@ -425,19 +425,21 @@ def gather_somatic(
         (null where it cannot be known).
     """
     known = known or KnownAlterations()
+    regions = read_targets(targets) if targets else None
     frames = [read_somatic_calls(path, patients, known) for path, patients in call_sets]
-    frames += [read_maf(path, patients, known) for path, patients in mafs]
+    for path, patients in mafs:
+        frames.append(read_maf(path, patients, known))
+        if regions is not None:
+            _require_same_names(frames[-1], regions, path)
     variants = pl.concat(frames) if frames else pl.DataFrame(schema=SOMATIC_SCHEMA)
     variants = with_tiers(mark_promoters(variants, known.promoters), known.tiers)
     variants = variants.select(list(SOMATIC_SCHEMA))
-    regions = read_targets(targets) if targets else None
     if regions is not None:
         everywhere = variants.height
         variants = within_targets(variants, regions)
         if variants.height < everywhere:
-            logger.info(
-                "%d variants outside the targets are left out", everywhere - variants.height
-            )
+            outside = everywhere - variants.height
+            logger.warning("%d of %d variants lie outside the targets", outside, everywhere)
     covered = defaultdict(list)
     for patient, path in coverage:
         covered[patient].append(callable_intervals(path, callable_depth))
@@ -459,3 +461,23 @@ def gather_somatic(
     )
     key = ["patient", "chromosome", "position", "reference_allele", "alternate_allele", "gene_name"]
     return with_gene_ids(variants, catalogue).sort(key), assessed.sort("patient")
+
+
+def _require_same_names(variants: pl.DataFrame, regions: pl.DataFrame, path: Path | str) -> None:
+    """Refuse a file whose chromosomes are the targets' under other names (``1`` for ``chr1``).
+
+    All its variants would count as outside the targets, and its patients as free of mutations.
+    """
+    names, targeted = set(variants["chromosome"]), set(regions["chromosome"])
+    bare = {name.removeprefix("chr") for name in targeted}
+    otherwise = sorted(n for n in names - targeted if n.removeprefix("chr") in bare)
+    if otherwise and not names & targeted:
+        raise InputError(
+            Problem(
+                f"the file names chromosomes otherwise than the targets ('{otherwise[0]}')",
+                "Write the chromosomes as the study's genome and targets do.",
+                path,
+                None,
+                "Chromosome",
+            )
+        )

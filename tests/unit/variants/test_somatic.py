@@ -340,6 +340,21 @@ def test_gather_somatic(tmp_path):
     assert everywhere["gene_name"].to_list() == ["TP53", "TTN"]
 
 
+def test_a_maf_that_names_chromosomes_otherwise_is_refused(tmp_path):
+    mutations = maf(tmp_path, *ROWS)
+    targets = bed(tmp_path, "targets.bed", ("17", 7_000_000, 7_700_000), ("2", 0, 10))
+    with pytest.raises(InputError, match="names chromosomes otherwise than the targets") as error:
+        gather_somatic([], [(mutations, {"TCGA-1": "b"})], [], CATALOGUE, targets, 20)
+    assert "Chromosome" in str(error.value)
+    # Other chromosomes are no other names.
+    elsewhere = bed(tmp_path, "elsewhere.bed", ("chr5", 0, 10))
+    variants, table = gather_somatic(
+        [], [(mutations, {"TCGA-1": "b"})], [], CATALOGUE, elsewhere, 20
+    )
+    assert variants.is_empty()
+    assert table.height == 1
+
+
 def test_a_base_is_callable_where_tumour_and_normal_cover_it(tmp_path):
     calls = annotated(tmp_path)
     normal = bed(tmp_path, "normal.bed", ("1", 0, 200, "20:inf"), ("1", 200, 900, "0:20"))
