@@ -17,8 +17,8 @@ RULE_FILES = sorted((PROJECT / "workflow/rules").glob("*.smk"))
 TRIVIAL = {"site", "meta", "all"}
 #: Commands of every Debian and POSIX system.
 BASE = {
-    "awk", "bash", "case", "cat", "cp", "do", "done", "echo", "esac", "export", "for", "gzip", "ln", "mktemp",
-    "printf", "realpath", "rm", "sed", "set", "sort", "test", "trap",
+    "awk", "bash", "case", "cat", "cp", "do", "done", "echo", "esac", "export", "for", "gzip", "ln",
+    "mktemp", "printf", "realpath", "rm", "sed", "set", "sort", "test", "trap",
     "ulimit",
 }  # fmt: skip
 
