@@ -110,6 +110,10 @@ def compare_samples(
         settings.minimum_sites,
         counts[0]["allele_number"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
     )
+    # A tumour's own genotypes cannot stand in for a normal that is too shallow to tell: where
+    # copies are lost, the other allele looks like contamination.
+    undecided = is_tumour & (partner >= 0) & np.isnan(own)
+    contamination = np.where(undecided, np.nan, contamination)
     notes = [
         _best_match(samples[match], share, settings.same_person_percent)
         for match, share in zip(best.tolist(), highest.tolist(), strict=True)
