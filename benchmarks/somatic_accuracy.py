@@ -28,6 +28,7 @@ import yaml
 from ihdsi.files import write_parquet, write_tsv
 from ihdsi.simulate import reads
 from ihdsi.simulate.cohort import SiteDesign
+from ihdsi.simulate.copy_number import COPY_NUMBER_SCHEMA
 from ihdsi.simulate.genome import (
     gene_list,
     read_gene_panel,
@@ -50,15 +51,6 @@ N_VARIANTS = 600
 INDEL_SHARE = 0.3
 SPACING = 20
 BANDS = ((0.0, 0.05), (0.05, 0.075), (0.075, 0.10), (0.10, 0.20), (0.20, 1.0))
-COPY_NUMBER_SCHEMA = {
-    "patient": pl.String,
-    "gene_id": pl.String,
-    "gene_name": pl.String,
-    "copies_1": pl.Int64,
-    "copies_2": pl.Int64,
-    "copy_number": pl.Int64,
-    "copy_number_class": pl.String,
-}
 STUDY = {
     "study": "somatic_accuracy",
     "version": "1",

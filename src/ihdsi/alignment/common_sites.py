@@ -12,7 +12,7 @@ import pysam
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.study import SampleChecks
-from ihdsi.variants.regions import merge_regions, read_targets
+from ihdsi.variants.regions import read_targets, within_targets
 
 __all__ = ["ALLELE_COUNTS_SCHEMA", "SITES_SCHEMA", "choose_common_sites", "count_alleles"]
 
@@ -109,7 +109,7 @@ def choose_common_sites(
         ),
     )
     if targets is not None:
-        found = _within(found, merge_regions(read_targets(targets)))
+        found = within_targets(found, read_targets(targets))
     n_chosen = min(found.height, settings.maximum_sites)
     chosen = np.linspace(0, found.height - 1, n_chosen).round().astype(np.int64)
     logger.info("%d of %d common sites are compared", n_chosen, found.height)
@@ -118,24 +118,6 @@ def choose_common_sites(
 
 def _first(value: Any) -> float:  # noqa: ANN401 - INFO/AF is declared as A, as 1 or as R
     return float(value[0] if isinstance(value, tuple) else value)
-
-
-def _within(sites: pl.DataFrame, regions: pl.DataFrame) -> pl.DataFrame:
-    """Sites inside sorted, disjoint regions."""
-    return (
-        sites.with_row_index("order")
-        .sort("chromosome", "position")
-        .join_asof(
-            regions.sort("chromosome", "start").with_columns(position=pl.col("start") + 1),
-            on="position",
-            by="chromosome",
-            strategy="backward",
-            check_sortedness=False,
-        )
-        .filter(pl.col("position") <= pl.col("end"))
-        .sort("order")
-        .select(*SITES_SCHEMA)
-    )
 
 
 def count_alleles(
