@@ -1,19 +1,14 @@
-"""What a given call set must hold, and which of its records are variants."""
+"""What a given call set must hold."""
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ihdsi.errors import InputError, Problem
 
-__all__ = ["passing_records", "require_genotypes"]
-
-logger = logging.getLogger(__name__)
-_BASES = re.compile(r"[ACGTN]+", flags=re.IGNORECASE)
+__all__ = ["require_genotypes"]
 
 
 def require_genotypes(header: Any, samples: Iterable[str], path: Path | str) -> None:  # noqa: ANN401
@@ -57,22 +52,3 @@ def require_genotypes(header: Any, samples: Iterable[str], path: Path | str) -> 
         )
     if problems:
         raise InputError(problems)
-
-
-def passing_records(source: Any) -> Iterator[Any]:  # noqa: ANN401 - pysam
-    """Yield the records of a ``pysam.VariantFile`` that pass and have a spelled-out allele.
-
-    Reference blocks of gVCF (no alternate, ``<NON_REF>``), deletions seen from within (``*``) and
-    symbolic alleles (``<DEL>``; VCF 4.3, sections 1.6.1.5 and 5.5) are no small variants; how many
-    are left out is logged.
-    """
-    skipped = 0
-    for record in source:
-        if any(name != "PASS" for name in record.filter):
-            continue
-        if not record.alts or not _BASES.fullmatch(record.alts[0]):
-            skipped += 1
-            continue
-        yield record
-    if skipped:
-        logger.info("%d records without a spelled-out alternate allele are left out", skipped)
