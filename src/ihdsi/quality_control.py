@@ -221,7 +221,9 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
     -------
     polars.DataFrame
         `metrics` with unit, status (``pass``, ``warn``, ``fail``, or ``unlimited`` where the study
-        sets no limit for the metric) and limit in words. A value that is not there fails.
+        sets no limit for the metric) and limit in words. What could not be judged (null, with a
+        note that says why) is a warning: it proves no fault, and must not pass in silence. Any
+        other value that is not there fails.
     """
 
     def bound(limit: float | None, absent: float) -> float:
@@ -258,6 +260,8 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
         .with_columns(
             status=pl.when(pl.col("limit").is_null())
             .then(pl.lit("unlimited"))
+            .when(pl.col("value").is_null() & pl.col("note").is_not_null())
+            .then(pl.lit("warn"))
             .when(~pl.col("value").is_between("low", "high").fill_null(value=False))
             .then(pl.lit("fail"))
             .when(~pl.col("value").is_between("warn_low", "warn_high"))

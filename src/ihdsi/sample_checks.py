@@ -68,7 +68,9 @@ def compare_samples(
         Columns of `METRICS_SCHEMA`: identity_concordance_percent (tumour against its patient's
         normal; on both samples, because it is not known which is wrong),
         foreign_concordance_percent (the best match with another patient's sample) and
-        contamination_percent. A metric that is undefined has no row.
+        contamination_percent. Where reads at common sites are too few to tell, the value is null
+        and the note says so. A metric that does not apply (no partner, no other patient) has no
+        row.
     concordance
         Columns of `CONCORDANCE_SCHEMA`, every two samples once.
     """
@@ -127,24 +129,47 @@ def compare_samples(
             "contamination_percent": contamination,
         }
     )
-    metrics = (
-        described.unpivot(index=["patient", "sample"], variable_name="metric", value_name="value")
-        .filter(pl.col("value").is_not_nan())
-        .join(
-            pl.DataFrame(
-                {"sample": described["sample"], "note": notes},
-                {"note": pl.String} | {"sample": pl.String},
-            ),
-            on="sample",
-            maintain_order="left",
-        )
-        .with_columns(
+    expected = {
+        "identity_concordance_percent": partner >= 0,
+        "foreign_concordance_percent": ~same_patient.all(axis=1),
+        "contamination_percent": np.ones(len(samples), dtype=bool),
+    }
+    shared = {
+        "identity_concordance_percent": np.where(partner >= 0, sites[rows, partner], 0),
+        "foreign_concordance_percent": np.where(same_patient, 0, sites).max(axis=1),
+    }
+    metrics = pl.concat(
+        described.select(
+            "patient",
+            "sample",
             assay=pl.lit("dna"),
-            note=pl.when(pl.col("metric") != "contamination_percent").then("note"),
-        )
-        .select(pl.col(name).cast(kind) for name, kind in METRICS_SCHEMA.items())
-    )
+            metric=pl.lit(name),
+            value=pl.col(name).fill_nan(None),
+            note=pl.when(pl.col(name).is_nan())
+            .then(pl.Series(_too_few_sites(shared.get(name), len(samples), settings)))
+            .otherwise(
+                pl.Series(notes if name in shared else [None] * len(samples), dtype=pl.String)
+            ),
+        ).filter(pl.Series(applies))
+        for name, applies in expected.items()
+    ).select(pl.col(name).cast(kind) for name, kind in METRICS_SCHEMA.items())
     return metrics, _pairs(samples, concordance, sites)
+
+
+def _too_few_sites(
+    shared: NDArray[np.int64] | None, n_samples: int, settings: SampleChecks
+) -> list[str]:
+    """Why a metric could not be judged, for each sample."""
+    if shared is None:
+        return [
+            f"could not be judged: {settings.minimum_sites} homozygous common sites with at least "
+            f"{settings.minimum_homozygous_depth} reads are needed"
+        ] * n_samples
+    return [
+        f"could not be judged: {n:.0f} homozygous common sites with enough reads, "
+        f"{settings.minimum_sites} are needed"
+        for n in shared.tolist()
+    ]
 
 
 def _best_match(match: AlignedSample, share: float, same_person: float) -> str | None:

@@ -346,6 +346,18 @@ def test_a_value_that_is_not_there_is_a_reason():
     assert decisions["reasons"].item() == "fail: low not there (at least 90)"
 
 
+def test_what_could_not_be_judged_is_a_warning_with_its_reason():
+    note = "could not be judged: 7 homozygous common sites with enough reads, 20 are needed"
+    decisions = decide_samples(
+        judged(("a", "a-tumour", "low", None, note), ("a", "a-tumour", "high", 1.0, None)), SAMPLES
+    )
+    assert decisions["decision"].item() == "warn"
+    assert decisions["reasons"].item() == f"warn: low not there (at least 90), {note}"
+    # A metric that the study does not list is no reason.
+    unlisted = decide_samples(judged(("a", "a-tumour", "unknown", None, note)), SAMPLES)
+    assert unlisted["decision"].item() == "pass"
+
+
 def test_nothing_measured_is_nothing_decided():
     assert decide_samples(judged(), SAMPLES).schema == DECISIONS_SCHEMA
     assert decide_samples(judged(), SAMPLES).is_empty()

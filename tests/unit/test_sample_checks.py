@@ -135,16 +135,44 @@ def test_a_contaminated_tumour_is_measured_by_its_normal(cohort, share):
     assert values["foreign_concordance_percent"]["a-T"] < 85
 
 
-def test_undefined_metrics_have_no_row(cohort):
-    values, _ = compare({"a-T": cohort("a", depth=2), "a-N": cohort("a")})
-    assert values["identity_concordance_percent"] == {}
-    assert values["foreign_concordance_percent"] == {}
-    assert set(values["contamination_percent"]) == {"a-N"}
+def unjudged(samples):
+    """Metrics without a value, by name: samples and the reasons that are given."""
+    aligned = [AlignedSample(n[0], n, "normal" if n.endswith("N") else "tumour") for n in samples]
+    metrics, _ = compare_samples(aligned, list(samples.values()), SETTINGS)
+    found = {}
+    for name, sample, note in (
+        metrics.filter(pl.col("value").is_null()).select("metric", "sample", "note").iter_rows()
+    ):
+        found.setdefault(name.removesuffix("_percent"), {})[sample] = note
+    return found
+
+
+def test_what_cannot_be_judged_is_said(cohort):
+    few = unjudged({"a-T": cohort("a", depth=2), "a-N": cohort("a")})
+    assert set(few) == {"identity_concordance", "contamination"}
+    assert set(few["identity_concordance"]) == {"a-T", "a-N"}
+    assert set(few["contamination"]) == {"a-T"}
+    assert (
+        "homozygous common sites with enough reads, 20 are needed"
+        in (few["identity_concordance"]["a-T"])
+    )
+    assert unjudged({"a-T": cohort("a"), "a-N": cohort("a"), "b-N": cohort("b")}) == {}
+
+
+def test_without_common_sites_nothing_passes_in_silence(cohort):
+    samples = {name: cohort(name[0]).clear() for name in ("a-T", "a-N", "b-N")}
+    found = unjudged(samples)
+    assert set(found["foreign_concordance"]) == set(samples)
+    assert set(found["identity_concordance"]) == {"a-T", "a-N"}
+    assert set(found["contamination"]) == set(samples)
+    assert found["foreign_concordance"]["b-N"].startswith("could not be judged: 0 homozygous")
+
+
+def test_metrics_that_do_not_apply_have_no_row(cohort):
     alone, _ = compare({"a-N": cohort("a")})
     assert set(alone["contamination_percent"]) == {"a-N"}
+    assert alone["identity_concordance_percent"] == {}
     assert alone["foreign_concordance_percent"] == {}
-    without_sites, _ = compare({name: cohort("a").clear() for name in ("a-T", "a-N")})
-    assert all(found == {} for found in without_sites.values())
     nobody, pairs = compare_samples([], [], SETTINGS)
     assert nobody.is_empty()
     assert pairs.is_empty()
