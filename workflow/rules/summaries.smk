@@ -88,6 +88,7 @@ rule build_variant_frequencies:
         patients=lambda wildcards: cohorts[wildcards.site].germline_assessed,
         covered_patients=lambda wildcards: list(cohorts[wildcards.site].germline_coverage),
         filters=study.variants.germline.model_dump(),
+        sex=study.sample_checks.sex and study.sample_checks.sex.model_dump(),
     message:
         "Count germline alleles of {wildcards.site}"
     script:

@@ -16,6 +16,7 @@ from ihdsi.summaries.table import ENSEMBL_GENE, STRATUM_COLUMNS, Column, Constra
 from ihdsi.variants.genotypes import GenotypeBlock
 from ihdsi.variants.germline import VariantLabels, germline_blocks
 from ihdsi.variants.hardy_weinberg import hardy_weinberg_p_values, is_autosome
+from ihdsi.variants.sex_chromosomes import Sex, build_of_call_set, with_copies_of_sex
 
 __all__ = ["SPEC", "VARIANT_KEY", "build_variant_frequencies", "count_alleles"]
 
@@ -113,6 +114,7 @@ def build_variant_frequencies(
     coverage: Mapping[str, Path | str] | None = None,
     catalogue: pl.DataFrame | None = None,
     excluded: Collection[str] = (),
+    sexes: Mapping[str, Sex] | None = None,
 ) -> pl.DataFrame:
     """Count alleles over a site's patients, in a stream over its merged germline call set.
 
@@ -132,6 +134,9 @@ def build_variant_frequencies(
         gene_id and gene_name, if the study has genes.
     excluded
         Patients who are left out, for example because their sample failed quality control.
+    sexes
+        Sex of the patients, which decides on the copies of X and Y (see
+        `ihdsi.variants.sex_chromosomes.with_copies_of_sex`); None: as the call set says.
 
     Returns
     -------
@@ -140,6 +145,8 @@ def build_variant_frequencies(
     """
     kept = [patient for patient in patients if patient not in set(excluded)]
     blocks = germline_blocks(path, kept, settings, coverage)
+    if sexes is not None:
+        blocks = with_copies_of_sex(blocks, sexes, build_of_call_set(path))
     return count_alleles(blocks, kept, settings, clinical, strata, catalogue)
 
 
@@ -153,10 +160,10 @@ def count_alleles(
 ) -> pl.DataFrame:
     """Count alleles, carriers and homozygotes of variants by stratum.
 
-    A variant is left out if nobody carries it, if fewer than ``settings.minimum_call_rate`` of all
-    patients have a genotype, or if the genotypes of the whole cohort depart from Hardy–Weinberg
-    proportions with a p-value below ``settings.minimum_hardy_weinberg_p_value``. The latter is
-    tested on autosomes, on diploid genotypes: on X, Y and the mitochondrial genome people do not
+    A variant is left out if nobody carries it, if fewer than ``settings.minimum_call_rate`` of the
+    patients who can have a genotype have one, or if the genotypes of the whole cohort depart from
+    Hardy–Weinberg proportions with a p-value below ``settings.minimum_hardy_weinberg_p_value``. The
+    latter is tested on autosomes, on diploid genotypes: on X, Y and the mitochondrial genome people do not
     have two copies each, so that the proportions say nothing of quality. How many each filter
     takes is logged.
 
@@ -233,7 +240,8 @@ class _Counter:
         called, carried, homozygous, alleles = counts[..., self._whole]
         kept = carried > 0
         self.n_carried += int(kept.sum())
-        rarely = kept & (called < self._settings.minimum_call_rate * len(block.patients))
+        possible = len(block.patients) if block.n_possible is None else block.n_possible
+        rarely = kept & (called < self._settings.minimum_call_rate * possible)
         self.n_rarely_called += int(rarely.sum())
         kept &= ~rarely
         if is_autosome(block.chromosome):

@@ -68,6 +68,8 @@ class GenotypeBlock:
     absent
         Shape (V, P): the file holds neither a genotype nor a depth, as for the patients of a call
         set that does not list the variant.
+    n_possible
+        Shape (V,): patients who can have a genotype, where that is not everybody; None: all.
     """
 
     patients: tuple[str, ...]
@@ -81,6 +83,7 @@ class GenotypeBlock:
     dosage: NDArray[np.int8]
     ploidy: NDArray[np.int8]
     absent: NDArray[np.bool_]
+    n_possible: NDArray[np.int64] | None = None
 
 
 class _Rows:
