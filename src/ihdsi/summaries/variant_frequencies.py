@@ -163,9 +163,9 @@ def count_alleles(
     A variant is left out if nobody carries it, if fewer than ``settings.minimum_call_rate`` of the
     patients who can have a genotype have one, or if the genotypes of the whole cohort depart from
     Hardy–Weinberg proportions with a p-value below ``settings.minimum_hardy_weinberg_p_value``. The
-    latter is tested on autosomes, on diploid genotypes: on X, Y and the mitochondrial genome people do not
-    have two copies each, so that the proportions say nothing of quality. How many each filter
-    takes is logged.
+    latter is tested on autosomes, on diploid genotypes: on X, Y and the mitochondrial genome people
+    do not have two copies each, so that the proportions say nothing of quality. How many each
+    filter takes is logged.
 
     Parameters
     ----------
