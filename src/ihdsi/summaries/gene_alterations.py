@@ -39,9 +39,23 @@ PROMOTER = "promoter"
 COPY_NUMBER = ("amplification", "gain", "loss", "deletion")
 
 _COLUMNS = (
-    Column("gene_id", pl.String, "key", pattern=ENSEMBL_GENE),
-    Column("gene_name", pl.String, "label"),
-    Column("coding_length", pl.Int64, "label", nullable=True, positive=True, description="bp"),
+    Column(
+        "gene_id",
+        pl.String,
+        "key",
+        pattern=ENSEMBL_GENE,
+        description="Ensembl gene without version.",
+    ),
+    Column("gene_name", pl.String, "label", description="HGNC symbol."),
+    Column(
+        "coding_length",
+        pl.Int64,
+        "label",
+        nullable=True,
+        positive=True,
+        unit="{bp}",
+        description="Length of the coding sequence.",
+    ),
     Column(
         "alteration_class",
         pl.String,
@@ -55,9 +69,17 @@ _COLUMNS = (
         pl.Int64,
         "count",
         minimum=0,
+        unit="1",
         description="Patients with somatic calls; of copy-number classes, with copy numbers.",
     ),
-    Column("n_altered", pl.Int64, "count", minimum=0, description="Patients."),
+    Column(
+        "n_altered",
+        pl.Int64,
+        "count",
+        minimum=0,
+        unit="1",
+        description="Patients with an alteration of the class.",
+    ),
 )
 
 #: Classes of version 1, which knew neither hotspots, promoters nor copy numbers.

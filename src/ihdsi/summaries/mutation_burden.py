@@ -11,6 +11,8 @@ from ihdsi.summaries.gene_alterations import PROTEIN_ALTERING
 from ihdsi.summaries.strata import stratify
 from ihdsi.summaries.table import (
     STRATUM_COLUMNS,
+    UNIT_OF_ROW,
+    UNIT_OF_ROW_SQUARED,
     Column,
     Constraint,
     Predecessor,
@@ -41,11 +43,25 @@ _COLUMNS = (
         pattern=rf"^({NONSYNONYMOUS}|{ALL_MUTATIONS}|{SHARE_PREFIX}[a-z][a-z0-9_]*)$",
         description="Mutations per callable megabase, or share of a group of signatures.",
     ),
-    Column("unit", pl.String, "label", allowed=("1/Mb", "1")),
+    Column("unit", pl.String, "label", allowed=("1/Mb", "1"), description="UCUM unit of mean."),
     *STRATUM_COLUMNS,
-    Column("n", pl.Int64, "count", minimum=2, description="Patients."),
-    Column("mean", pl.Float64, "statistic", minimum=0),
-    Column("variance", pl.Float64, "statistic", minimum=0, description="n − 1, in unit²."),
+    Column("n", pl.Int64, "count", minimum=2, unit="1", description="Patients."),
+    Column(
+        "mean",
+        pl.Float64,
+        "statistic",
+        minimum=0,
+        unit=UNIT_OF_ROW,
+        description="Mean over patients.",
+    ),
+    Column(
+        "variance",
+        pl.Float64,
+        "statistic",
+        minimum=0,
+        unit=UNIT_OF_ROW_SQUARED,
+        description="Of the sample (n − 1).",
+    ),
 )
 
 _KEYS = ("measure", "stratum_variable", "stratum")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ihdsi.summaries.table import Column, Constraint, Predecessor, TableSpec
+from ihdsi.summaries.table import UNIT_OF_ROW, Column, Constraint, Predecessor, TableSpec
 
 if TYPE_CHECKING:
     from ihdsi.study import QualityMetric
@@ -27,22 +27,43 @@ _COLUMNS = (
         "key",
         description="Metric of the study, or failed_limits: limits that a sample fails.",
     ),
-    Column("assay", pl.String, "key", allowed=("dna", "rna")),
+    Column("assay", pl.String, "key", allowed=("dna", "rna"), description="Sequencing assay."),
     Column("unit", pl.String, "label", nullable=True, description="UCUM unit."),
-    Column("bin_lower", pl.Float64, "key", description="Inclusive edge of the study."),
-    Column("bin_upper", pl.Float64, "key", description="Exclusive edge of the study."),
-    Column("n", pl.Int64, "count", minimum=0, description="Samples in the bin."),
-    Column("n_total", pl.Int64, "count", minimum=0, description="Samples with a value."),
-    Column("n_passed", pl.Int64, "count", nullable=True, minimum=0, description="Samples."),
+    Column(
+        "bin_lower", pl.Float64, "key", unit=UNIT_OF_ROW, description="Inclusive edge of the study."
+    ),
+    Column(
+        "bin_upper", pl.Float64, "key", unit=UNIT_OF_ROW, description="Exclusive edge of the study."
+    ),
+    Column("n", pl.Int64, "count", minimum=0, unit="1", description="Samples in the bin."),
+    Column("n_total", pl.Int64, "count", minimum=0, unit="1", description="Samples with a value."),
+    Column(
+        "n_passed",
+        pl.Int64,
+        "count",
+        nullable=True,
+        minimum=0,
+        unit="1",
+        description="Samples within the limits; null without limits, or withheld.",
+    ),
     Column(
         "n_warned",
         pl.Int64,
         "count",
         nullable=True,
         minimum=0,
+        unit="1",
         description="Samples; null where the study sets no limit that warns.",
     ),
-    Column("n_failed", pl.Int64, "count", nullable=True, minimum=0, description="Samples."),
+    Column(
+        "n_failed",
+        pl.Int64,
+        "count",
+        nullable=True,
+        minimum=0,
+        unit="1",
+        description="Samples beyond a limit that fails; null without limits, or withheld.",
+    ),
 )
 
 _KEYS = ("metric", "assay", "bin_lower", "bin_upper")

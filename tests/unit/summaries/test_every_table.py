@@ -1,6 +1,7 @@
 """Each column of each table, in each accepted version, broken in turn, at write and at read."""
 
 import io
+import re
 
 import polars as pl
 import pytest
@@ -8,7 +9,13 @@ from every_table import CONTRACTS, faults, metadata, valid_row
 
 from ihdsi.errors import InputError
 from ihdsi.summaries import TABLES, read_table, read_table_bytes, validate_table, write_table
-from ihdsi.summaries.table import Predecessor, TableSpec
+from ihdsi.summaries.table import (
+    UNIT_OF_ROW,
+    UNIT_OF_ROW_SQUARED,
+    UNIT_OF_TERMS,
+    Predecessor,
+    TableSpec,
+)
 
 FAULTS = [
     pytest.param(key, column.name, wrong, id=f"{key}-{column.name}-{fault}")
@@ -159,3 +166,17 @@ def test_present_frames_are_held_to_the_present_version():
     old = TABLES["qc_profile"].predecessor.spec
     with pytest.raises(InputError, match="n_warned"):
         validate_table(valid_row(old), "qc_profile")
+
+
+@pytest.mark.parametrize("key", CONTRACTS)
+def test_every_column_has_a_description_and_every_number_a_unit(key):
+    known = {UNIT_OF_ROW, UNIT_OF_ROW_SQUARED, UNIT_OF_TERMS}
+    for column in CONTRACTS[key].columns:
+        assert column.description.endswith("."), column.name
+        if column.is_numeric:
+            # A UCUM code has no blanks.
+            assert column.unit in known or re.fullmatch(r"[^\s]+", column.unit), column.name
+        else:
+            assert not column.unit, column.name
+    if any(column.unit.startswith(UNIT_OF_ROW) for column in CONTRACTS[key].columns):
+        assert "unit" in CONTRACTS[key].schema
