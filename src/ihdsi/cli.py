@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ihdsi.errors import InputError
+from ihdsi.errors import InputError, Problem
 
 __all__ = ["app"]
 
@@ -39,6 +39,27 @@ def _errors_in_words() -> Iterator[None]:
     except (InputError, OSError, json.JSONDecodeError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+@app.command("tables")
+def show_tables(
+    name: Annotated[str | None, typer.Argument(help="One table, column by column.")] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The whole contract, as in docs/tables.md.")
+    ] = False,
+) -> None:
+    """Print the summary tables that may leave a site: their columns, units and ranges."""
+    from ihdsi.table_document import describe_table, list_tables, tables_document
+
+    with _errors_in_words():
+        if markdown and name is not None:
+            raise InputError(
+                Problem("--markdown prints all tables", f"Leave out either it or '{name}'.")
+            )
+        if markdown:
+            print(tables_document(), end="")
+        else:
+            print(list_tables() if name is None else describe_table(name))
 
 
 @sheets.command("describe")

@@ -42,11 +42,12 @@ Document = TypeVar("Document", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle."""
+    """A verified bundle; `upgraded` names the tables whose files are of the version before."""
 
     manifest: Manifest
     disclosure: dict[str, Any]
     tables: dict[str, pl.DataFrame]
+    upgraded: tuple[str, ...] = ()
 
 
 def open_bundle(folder: Path | str, study_hash: str, site: str) -> Bundle:
@@ -86,15 +87,18 @@ def open_bundle(folder: Path | str, study_hash: str, site: str) -> Bundle:
     if unknown:
         raise _fault(root / DISCLOSURE, f"'{unknown[0][:80]}' is not a summary table")
     tables: dict[str, pl.DataFrame] = {}
+    upgraded: list[str] = []
     for entry in manifest.files:
         name = expected[entry.path]
         if name is None:
             continue
         rows = entry.rows or 0
-        tables[name] = read_table_bytes(contents.pop(entry.path), name, root / entry.path, rows)
-        if tables[name].height != rows:
-            raise _fault(root / entry.path, f"{tables[name].height} rows, the manifest says {rows}")
-    return Bundle(manifest, disclosure.model_dump(mode="json"), tables)
+        tables[name] = read_table_bytes(
+            contents.pop(entry.path), name, root / entry.path, rows, entry.table_version
+        )
+        if entry.table_version != TABLES[name].version:
+            upgraded.append(name)
+    return Bundle(manifest, disclosure.model_dump(mode="json"), tables, tuple(upgraded))
 
 
 def _fault(path: Path, what: str, column: str | None = None) -> InputError:
@@ -197,8 +201,12 @@ def _check_manifest(
         raise _fault(path, "the listed files are not those of the contract", "files")
     for entry in manifest.files:
         name = expected[entry.path]
-        version = None if name is None else TABLES[name].version
-        if (entry.table, entry.table_version) != (name, version):
+        accepted = (
+            entry.table_version is None
+            if name is None
+            else TABLES[name].of_version(entry.table_version) is not None
+        )
+        if entry.table != name or not accepted:
             raise _fault(path, f"{entry.path} is listed as another table or version", "files")
         if (entry.rows is None) != (name is None) or (entry.rows or 0) > MAXIMUM_TABLE_ROWS:
             raise _fault(path, f"{entry.path} is listed with an impossible number of rows", "files")

@@ -11,6 +11,7 @@ import polars as pl
 
 from ihdsi.bundle import open_bundle
 from ihdsi.files import sha256_of, write_text
+from ihdsi.summaries import write_table
 
 __all__ = ["accept_bundle"]
 
@@ -22,7 +23,8 @@ def accept_bundle(
 
     The bundle is verified where it lies, copied beside the destination, and the copy is verified
     again, so that what is read later is what was verified even if the exchange folder changes in
-    between. Only then does the copy replace the destination, in one rename.
+    between. Tables of the version before are written in the present one. Only then does the copy
+    replace the destination, in one rename.
 
     Parameters
     ----------
@@ -52,12 +54,15 @@ def accept_bundle(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".intake-") as scratch:
         copy = Path(scratch) / "bundle"
         shutil.copytree(source, copy, symlinks=True)
-        open_bundle(copy, study_hash, site)
+        bundle = open_bundle(copy, study_hash, site)
         accepted = Path(scratch) / site
         accepted.mkdir()
         tables = sorted((copy / "tables").glob("*.parquet"))
         for table in tables:
             table.rename(accepted / table.name)
+        # What comes after intake knows the present versions only.
+        for name in bundle.upgraded:
+            write_table(bundle.tables[name], name, accepted / f"{name}.parquet")
         (copy / "disclosure.json").rename(accepted / "disclosure.json")
         record: dict[str, object] = {
             "site": site,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ihdsi.summaries.strata import stratify
-from ihdsi.summaries.table import STRATUM_COLUMNS, Column, Constraint, TableSpec
+from ihdsi.summaries.table import STRATUM_COLUMNS, UNIT_OF_ROW, Column, Constraint, TableSpec
 
 if TYPE_CHECKING:
     from ihdsi.study import ClinicalVariable
@@ -22,22 +22,52 @@ SPEC = TableSpec(
     description="Clinical variables by stratum: counts of levels, moments and histograms.",
     columns=(
         Column("variable", pl.String, "key", description="Clinical variable of the study."),
-        Column("kind", pl.String, "key", allowed=("count", "moments", "bin")),
+        Column(
+            "kind",
+            pl.String,
+            "key",
+            allowed=("count", "moments", "bin"),
+            description="count of a level, moments of a number, or bin of its histogram.",
+        ),
         Column("level", pl.String, "key", nullable=True, description="Level, for counts."),
         Column("unit", pl.String, "label", nullable=True, description="UCUM unit of a number."),
-        Column("bin_lower", pl.Float64, "key", nullable=True, description="Inclusive edge."),
-        Column("bin_upper", pl.Float64, "key", nullable=True, description="Exclusive edge."),
+        Column(
+            "bin_lower",
+            pl.Float64,
+            "key",
+            nullable=True,
+            unit=UNIT_OF_ROW,
+            description="Inclusive edge.",
+        ),
+        Column(
+            "bin_upper",
+            pl.Float64,
+            "key",
+            nullable=True,
+            unit=UNIT_OF_ROW,
+            description="Exclusive edge.",
+        ),
         *STRATUM_COLUMNS,
-        Column("n", pl.Int64, "count", minimum=0, description="Patients in the cell."),
-        Column("n_total", pl.Int64, "count", minimum=0, description="Patients with a value."),
-        Column("mean", pl.Float64, "statistic", nullable=True, description="In `unit`."),
+        Column("n", pl.Int64, "count", minimum=0, unit="1", description="Patients in the cell."),
+        Column(
+            "n_total", pl.Int64, "count", minimum=0, unit="1", description="Patients with a value."
+        ),
+        Column(
+            "mean",
+            pl.Float64,
+            "statistic",
+            nullable=True,
+            unit=UNIT_OF_ROW,
+            description="Mean over patients.",
+        ),
         Column(
             "standard_deviation",
             pl.Float64,
             "statistic",
             nullable=True,
             minimum=0,
-            description="Of the sample (n − 1), in `unit`.",
+            unit=UNIT_OF_ROW,
+            description="Of the sample (n − 1).",
         ),
     ),
     keys=(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ihdsi.summaries.table import ENSEMBL_GENE, Column, Constraint, TableSpec
+from ihdsi.summaries.table import ENSEMBL_GENE, UNIT_OF_TERMS, Column, Constraint, TableSpec
 
 if TYPE_CHECKING:
     from ihdsi.study import ClinicalVariable, Contrast
@@ -22,11 +22,17 @@ DESIGN_SPEC = TableSpec(
     version=1,
     description="X'X of the linear model of each contrast.",
     columns=(
-        Column("contrast", pl.String, "key"),
-        Column("n", pl.Int64, "count", minimum=0, description="Patients."),
-        Column("row_term", pl.String, "key"),
-        Column("column_term", pl.String, "key"),
-        Column("value", pl.Float64, "statistic", description="Sum over patients of the product."),
+        Column("contrast", pl.String, "key", description="Contrast of the study."),
+        Column("n", pl.Int64, "count", minimum=0, unit="1", description="Patients."),
+        Column("row_term", pl.String, "key", description="Term of the model."),
+        Column("column_term", pl.String, "key", description="Term of the model."),
+        Column(
+            "value",
+            pl.Float64,
+            "statistic",
+            unit=UNIT_OF_TERMS,
+            description="Sum over patients of the product of both terms.",
+        ),
     ),
     keys=("contrast", "row_term", "column_term"),
 )
@@ -36,13 +42,37 @@ MOMENTS_SPEC = TableSpec(
     version=1,
     description="X'y and y'y of log2-CPM for each contrast and gene.",
     columns=(
-        Column("contrast", pl.String, "key"),
-        Column("gene_id", pl.String, "key", pattern=ENSEMBL_GENE),
-        Column("gene_name", pl.String, "label"),
-        Column("n", pl.Int64, "count", minimum=0, description="Patients."),
-        Column("terms", pl.List(pl.String), "key", description="Order of xty."),
-        Column("xty", pl.List(pl.Float64), "statistic", description="X'y, log2-CPM."),
-        Column("yty", pl.Float64, "statistic", minimum=0, description="y'y, log2-CPM squared."),
+        Column("contrast", pl.String, "key", description="Contrast of the study."),
+        Column(
+            "gene_id",
+            pl.String,
+            "key",
+            pattern=ENSEMBL_GENE,
+            description="Ensembl gene without version.",
+        ),
+        Column("gene_name", pl.String, "label", description="HGNC symbol."),
+        Column("n", pl.Int64, "count", minimum=0, unit="1", description="Patients."),
+        Column(
+            "terms",
+            pl.List(pl.String),
+            "key",
+            description="Terms of the model, in the order of xty.",
+        ),
+        Column(
+            "xty",
+            pl.List(pl.Float64),
+            "statistic",
+            unit=UNIT_OF_TERMS,
+            description="X'y: sum over patients of term times log2-CPM, one value a term.",
+        ),
+        Column(
+            "yty",
+            pl.Float64,
+            "statistic",
+            minimum=0,
+            unit="1",
+            description="y'y: sum over patients of log2-CPM squared.",
+        ),
     ),
     keys=("contrast", "gene_id"),
     constraints=(

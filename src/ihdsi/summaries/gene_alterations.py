@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import polars as pl
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.summaries.strata import stratify
-from ihdsi.summaries.table import ENSEMBL_GENE, STRATUM_COLUMNS, Column, Constraint, TableSpec
+from ihdsi.summaries.table import (
+    ENSEMBL_GENE,
+    STRATUM_COLUMNS,
+    Column,
+    Constraint,
+    Predecessor,
+    TableSpec,
+)
 
 __all__ = [
     "ANY",
@@ -30,39 +38,88 @@ PROMOTER = "promoter"
 #: Copy-number classes; a patient has at most one of them in a gene.
 COPY_NUMBER = ("amplification", "gain", "loss", "deletion")
 
+_COLUMNS = (
+    Column(
+        "gene_id",
+        pl.String,
+        "key",
+        pattern=ENSEMBL_GENE,
+        description="Ensembl gene without version.",
+    ),
+    Column("gene_name", pl.String, "label", description="HGNC symbol."),
+    Column(
+        "coding_length",
+        pl.Int64,
+        "label",
+        nullable=True,
+        positive=True,
+        unit="{bp}",
+        description="Length of the coding sequence.",
+    ),
+    Column(
+        "alteration_class",
+        pl.String,
+        "key",
+        allowed=(ANY, *PROTEIN_ALTERING, PROMOTER, *COPY_NUMBER),
+        description="any: a protein-altering small variant (not promoter, not copy number).",
+    ),
+    *STRATUM_COLUMNS,
+    Column(
+        "n_assessed",
+        pl.Int64,
+        "count",
+        minimum=0,
+        unit="1",
+        description="Patients with somatic calls; of copy-number classes, with copy numbers.",
+    ),
+    Column(
+        "n_altered",
+        pl.Int64,
+        "count",
+        minimum=0,
+        unit="1",
+        description="Patients with an alteration of the class.",
+    ),
+)
+
+#: Classes of version 1, which knew neither hotspots, promoters nor copy numbers.
+_CLASSES_1 = (ANY, "truncating", "missense", "inframe", "splice", "other")
+_KEYS = ("gene_id", "alteration_class", "stratum_variable", "stratum")
+_ALTERED = Constraint(
+    "n_altered", lambda: pl.col("n_altered") <= pl.col("n_assessed"), "n_altered ≤ n_assessed"
+)
+
+
+def _upgraded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Keep what both versions mean alike: version 1 counted hotspots in its other classes."""
+    return frame.filter(pl.col("alteration_class") == ANY)
+
+
+_PREDECESSOR = Predecessor(
+    TableSpec(
+        name="gene_alterations",
+        version=1,
+        description="Patients with a protein-altering somatic variant, by gene, class and stratum.",
+        columns=tuple(
+            replace(column, allowed=_CLASSES_1) if column.name == "alteration_class" else column
+            for column in _COLUMNS
+        ),
+        keys=_KEYS,
+        constraints=(_ALTERED,),
+    ),
+    _upgraded,
+    "Rows of the class any are kept. The other classes are dropped: version 1 counted a variant at "
+    "a hotspot in the class of its consequence, version 2 does not.",
+)
+
 SPEC = TableSpec(
     name="gene_alterations",
     version=2,
     description="Patients with a somatic alteration, by gene, class and stratum.",
-    columns=(
-        Column("gene_id", pl.String, "key", pattern=ENSEMBL_GENE),
-        Column("gene_name", pl.String, "label"),
-        Column("coding_length", pl.Int64, "label", nullable=True, positive=True, description="bp"),
-        Column(
-            "alteration_class",
-            pl.String,
-            "key",
-            allowed=(ANY, *PROTEIN_ALTERING, PROMOTER, *COPY_NUMBER),
-            description="any: a protein-altering small variant (not promoter, not copy number).",
-        ),
-        *STRATUM_COLUMNS,
-        Column(
-            "n_assessed",
-            pl.Int64,
-            "count",
-            minimum=0,
-            description="Patients with somatic calls; of copy-number classes, with copy numbers.",
-        ),
-        Column("n_altered", pl.Int64, "count", minimum=0, description="Patients."),
-    ),
-    keys=("gene_id", "alteration_class", "stratum_variable", "stratum"),
-    constraints=(
-        Constraint(
-            "n_altered",
-            lambda: pl.col("n_altered") <= pl.col("n_assessed"),
-            "n_altered ≤ n_assessed",
-        ),
-    ),
+    columns=_COLUMNS,
+    keys=_KEYS,
+    constraints=(_ALTERED,),
+    predecessor=_PREDECESSOR,
 )
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
 from ihdsi.summaries.gene_alterations import PROTEIN_ALTERING
 from ihdsi.summaries.strata import stratify
-from ihdsi.summaries.table import STRATUM_COLUMNS, Column, Constraint, TableSpec
+from ihdsi.summaries.table import (
+    STRATUM_COLUMNS,
+    UNIT_OF_ROW,
+    UNIT_OF_ROW_SQUARED,
+    Column,
+    Constraint,
+    Predecessor,
+    TableSpec,
+)
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
 __all__ = ["ALL_MUTATIONS", "NONSYNONYMOUS", "SHARE_PREFIX", "SPEC", "build_mutation_burden"]
@@ -26,25 +35,67 @@ SHARE_PREFIX = "signature_share_"
 
 _IS_SHARE = pl.col("measure").str.starts_with(SHARE_PREFIX)
 
+_COLUMNS = (
+    Column(
+        "measure",
+        pl.String,
+        "key",
+        pattern=rf"^({NONSYNONYMOUS}|{ALL_MUTATIONS}|{SHARE_PREFIX}[a-z][a-z0-9_]*)$",
+        description="Mutations per callable megabase, or share of a group of signatures.",
+    ),
+    Column("unit", pl.String, "label", allowed=("1/Mb", "1"), description="UCUM unit of mean."),
+    *STRATUM_COLUMNS,
+    Column("n", pl.Int64, "count", minimum=2, unit="1", description="Patients."),
+    Column(
+        "mean",
+        pl.Float64,
+        "statistic",
+        minimum=0,
+        unit=UNIT_OF_ROW,
+        description="Mean over patients.",
+    ),
+    Column(
+        "variance",
+        pl.Float64,
+        "statistic",
+        minimum=0,
+        unit=UNIT_OF_ROW_SQUARED,
+        description="Of the sample (n − 1).",
+    ),
+)
+
+_KEYS = ("measure", "stratum_variable", "stratum")
+_VOCABULARY_1 = {"measure": (NONSYNONYMOUS,), "unit": ("1/Mb",)}
+
+
+def _upgraded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows as they are: version 2 has more measures, and this one unchanged."""
+    return frame
+
+
+_PREDECESSOR = Predecessor(
+    TableSpec(
+        name="mutation_burden",
+        version=1,
+        description="Mean and variance of the somatic mutation burden by stratum.",
+        columns=tuple(
+            replace(column, pattern=None, allowed=_VOCABULARY_1[column.name])
+            if column.name in _VOCABULARY_1
+            else column
+            for column in _COLUMNS
+        ),
+        keys=_KEYS,
+    ),
+    _upgraded,
+    "Nothing changes: version 1 had the measure nonsynonymous_mutations only.",
+)
+
 SPEC = TableSpec(
     name="mutation_burden",
     version=2,
     description="Mean and variance of somatic mutation burden and signature shares by stratum.",
-    columns=(
-        Column(
-            "measure",
-            pl.String,
-            "key",
-            pattern=rf"^({NONSYNONYMOUS}|{ALL_MUTATIONS}|{SHARE_PREFIX}[a-z][a-z0-9_]*)$",
-            description="Mutations per callable megabase, or share of a group of signatures.",
-        ),
-        Column("unit", pl.String, "label", allowed=("1/Mb", "1")),
-        *STRATUM_COLUMNS,
-        Column("n", pl.Int64, "count", minimum=2, description="Patients."),
-        Column("mean", pl.Float64, "statistic", minimum=0),
-        Column("variance", pl.Float64, "statistic", minimum=0, description="n − 1, in unit²."),
-    ),
-    keys=("measure", "stratum_variable", "stratum"),
+    columns=_COLUMNS,
+    keys=_KEYS,
     constraints=(
         Constraint(
             "unit",
@@ -53,6 +104,7 @@ SPEC = TableSpec(
         ),
         Constraint("mean", lambda: ~_IS_SHARE | (pl.col("mean") <= 1), "a share is at most 1"),
     ),
+    predecessor=_PREDECESSOR,
 )
 
 

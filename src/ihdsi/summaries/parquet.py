@@ -54,14 +54,18 @@ def read_table(path: Path | str, name: str) -> pl.DataFrame:
     Raises
     ------
     InputError
-        If the file is not Parquet, holds another table or version, or does not fulfil the
-        contract of `name`.
+        If the file is not Parquet, holds another table, a version that is neither the present one
+        nor the one before, or does not fulfil the contract of its version.
     """
     return read_table_bytes(Path(path).read_bytes(), name, path)
 
 
 def read_table_bytes(
-    data: bytes, name: str, path: Path | str, maximum_rows: int | None = None
+    data: bytes,
+    name: str,
+    path: Path | str,
+    rows: int | None = None,
+    version: int | None = None,
 ) -> pl.DataFrame:
     """Read a summary table from the bytes of its file; `path` is for messages only.
 
@@ -71,8 +75,18 @@ def read_table_bytes(
         The whole file.
     name
         The table that it must be.
-    maximum_rows
-        Refuse a file whose footer announces more rows, before any column is unpacked.
+    rows
+        Refuse a file of another number of rows; one whose footer announces more is refused before
+        any column is unpacked.
+    version
+        Refuse a file of another version; without it, the table's version and the one before it
+        are accepted.
+
+    Returns
+    -------
+    polars.DataFrame
+        The table in its present version. A file of the version before is validated against that
+        version's contract first, and the upgraded table against the present one.
 
     Raises
     ------
@@ -83,7 +97,7 @@ def read_table_bytes(
     try:
         metadata = pl.read_parquet_metadata(io.BytesIO(data))
         schema = pl.read_parquet_schema(io.BytesIO(data))
-        rows = pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item()
+        announced = pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item()
     except _UNREADABLE as error:
         raise InputError(
             Problem(
@@ -92,33 +106,56 @@ def read_table_bytes(
                 file=path,
             )
         ) from error
-    found = (metadata.get("ihdsi.table"), metadata.get("ihdsi.table_version"))
-    if found != (name, str(spec.version)):
+    written = _written_spec(metadata, spec, version, path)
+    if rows is not None and announced > rows:
         raise InputError(
             Problem(
-                f"the file says it is table {found[0]!r} version {found[1]!r}; expected "
-                f"{name!r} version {str(spec.version)!r}",
-                _REMEDY,
-                file=path,
-            )
-        )
-    if maximum_rows is not None and rows > maximum_rows:
-        raise InputError(
-            Problem(
-                f"the file holds {rows} rows, more than the {maximum_rows} that are expected",
+                f"the file holds {announced} rows, more than the {rows} that are expected",
                 "Release the bundle again.",
                 file=path,
             )
         )
-    _check_schema(dict(schema), spec, path)
+    _check_schema(dict(schema), written, path)
     try:
         frame = pl.read_parquet(io.BytesIO(data), use_statistics=False)
     except _UNREADABLE as error:
         raise InputError(
             Problem("the file's columns cannot be read", "Transfer it again.", file=path)
         ) from error
-    validate_table(frame, name, path)
+    if rows is not None and frame.height != rows:
+        raise InputError(
+            Problem(
+                f"the file holds {frame.height} rows, {rows} are expected",
+                "Release the bundle again.",
+                file=path,
+            )
+        )
+    _validate(frame, written, path)
+    if written is not spec and spec.predecessor is not None:
+        frame = spec.predecessor.upgrade(frame)
+        _validate(frame, spec, path)
     return frame
+
+
+def _written_spec(
+    metadata: dict[str, str], spec: TableSpec, version: int | None, path: Path | str
+) -> TableSpec:
+    """Return the contract that the file says it follows, if a reader of `spec` accepts it."""
+    found = (metadata.get("ihdsi.table"), metadata.get("ihdsi.table_version"))
+    before = [] if spec.predecessor is None else [spec.predecessor.spec]
+    accepted = [s for s in (spec, *before) if version is None or s.version == version]
+    for written in accepted:
+        if found == (written.name, str(written.version)):
+            return written
+    versions = " or ".join(repr(str(written.version)) for written in accepted) or repr(version)
+    raise InputError(
+        Problem(
+            f"the file says it is table {found[0]!r} version {found[1]!r}; expected "
+            f"{spec.name!r} version {versions}",
+            _REMEDY,
+            file=path,
+        )
+    )
 
 
 def validate_table(frame: pl.DataFrame, name: str, path: Path | str | None = None) -> None:
@@ -140,12 +177,14 @@ def validate_table(frame: pl.DataFrame, name: str, path: Path | str | None = Non
         values, values out of range or vocabulary; repeated keys; broken relations between columns.
         `row` counts the table's rows from 1.
     """
-    spec = _spec(name)
-    where = path if path is not None else name
-    _check_schema(dict(frame.schema), spec, where)
-    problems = _model_problems(frame, spec, where)
+    _validate(frame, _spec(name), path if path is not None else name)
+
+
+def _validate(frame: pl.DataFrame, spec: TableSpec, path: Path | str) -> None:
+    _check_schema(dict(frame.schema), spec, path)
+    problems = _model_problems(frame, spec, path)
     if not problems:
-        problems = _row_problems(frame, spec, where)
+        problems = _row_problems(frame, spec, path)
     if problems:
         raise InputError(problems)
 
@@ -226,7 +265,7 @@ def _checks_of(column: Column) -> list[Any]:
 
 
 @cache
-def _model(name: str) -> Any:  # noqa: ANN401 - pandera is untyped
+def _model(spec: TableSpec) -> Any:  # noqa: ANN401 - pandera is untyped
     """Build the strict pandera model of a table, on first use because pandera imports slowly."""
     from pandera.polars import Column as ModelColumn
     from pandera.polars import DataFrameSchema
@@ -236,11 +275,11 @@ def _model(name: str) -> Any:  # noqa: ANN401 - pandera is untyped
             column.name: ModelColumn(
                 column.dtype, checks=_checks_of(column), nullable=column.nullable
             )
-            for column in TABLES[name].columns
+            for column in spec.columns
         },
         strict=True,
         ordered=True,
-        name=name,
+        name=spec.name,
     )
 
 
@@ -248,7 +287,7 @@ def _model_problems(frame: pl.DataFrame, spec: TableSpec, path: Path | str) -> l
     from pandera.errors import SchemaErrors
 
     try:
-        _model(spec.name).validate(frame, lazy=True)
+        _model(spec).validate(frame, lazy=True)
     except SchemaErrors as error:
         cases = error.failure_cases.select(
             column=pl.col("column").cast(pl.String),

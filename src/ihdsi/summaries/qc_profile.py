@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ihdsi.summaries.table import Column, Constraint, TableSpec
+from ihdsi.summaries.table import UNIT_OF_ROW, Column, Constraint, Predecessor, TableSpec
 
 if TYPE_CHECKING:
     from ihdsi.study import QualityMetric
@@ -20,37 +20,96 @@ FAILED_LIMITS = "failed_limits"
 #: The last bin holds all samples that fail three limits or more.
 FAILED_LIMITS_BINS = (0.0, 1.0, 2.0, 3.0, 4.0)
 
+_COLUMNS = (
+    Column(
+        "metric",
+        pl.String,
+        "key",
+        description="Metric of the study, or failed_limits: limits that a sample fails.",
+    ),
+    Column("assay", pl.String, "key", allowed=("dna", "rna"), description="Sequencing assay."),
+    Column("unit", pl.String, "label", nullable=True, description="UCUM unit."),
+    Column(
+        "bin_lower", pl.Float64, "key", unit=UNIT_OF_ROW, description="Inclusive edge of the study."
+    ),
+    Column(
+        "bin_upper", pl.Float64, "key", unit=UNIT_OF_ROW, description="Exclusive edge of the study."
+    ),
+    Column("n", pl.Int64, "count", minimum=0, unit="1", description="Samples in the bin."),
+    Column("n_total", pl.Int64, "count", minimum=0, unit="1", description="Samples with a value."),
+    Column(
+        "n_passed",
+        pl.Int64,
+        "count",
+        nullable=True,
+        minimum=0,
+        unit="1",
+        description="Samples within the limits; null without limits, or withheld.",
+    ),
+    Column(
+        "n_warned",
+        pl.Int64,
+        "count",
+        nullable=True,
+        minimum=0,
+        unit="1",
+        description="Samples; null where the study sets no limit that warns.",
+    ),
+    Column(
+        "n_failed",
+        pl.Int64,
+        "count",
+        nullable=True,
+        minimum=0,
+        unit="1",
+        description="Samples beyond a limit that fails; null without limits, or withheld.",
+    ),
+)
+
+_KEYS = ("metric", "assay", "bin_lower", "bin_upper")
+_CONSTRAINTS = (
+    Constraint("n", lambda: pl.col("n") <= pl.col("n_total"), "n ≤ n_total"),
+    Constraint(
+        "bin_upper", lambda: pl.col("bin_lower") < pl.col("bin_upper"), "bin_lower < bin_upper"
+    ),
+)
+
+
+def _upgraded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add n_warned as null: version 1 had no limits that warn."""
+    return frame.with_columns(n_warned=pl.lit(None, dtype=pl.Int64)).select(
+        column.name for column in _COLUMNS
+    )
+
+
+_PREDECESSOR = Predecessor(
+    TableSpec(
+        name="qc_profile",
+        version=1,
+        description="Histogram of each quality metric over a site's samples, passes and fails.",
+        columns=tuple(column for column in _COLUMNS if column.name != "n_warned"),
+        keys=_KEYS,
+        constraints=(
+            *_CONSTRAINTS,
+            Constraint(
+                "n_passed",
+                lambda: pl.col("n_passed") + pl.col("n_failed") == pl.col("n_total"),
+                "n_passed + n_failed = n_total",
+            ),
+        ),
+    ),
+    _upgraded,
+    "n_warned is null, because no limit warned; there is no metric failed_limits.",
+)
+
 SPEC = TableSpec(
     name="qc_profile",
     version=2,
     description="Histogram of each quality metric over a site's samples, with what was decided.",
-    columns=(
-        Column(
-            "metric",
-            pl.String,
-            "key",
-            description="Metric of the study, or failed_limits: limits that a sample fails.",
-        ),
-        Column("assay", pl.String, "key", allowed=("dna", "rna")),
-        Column("unit", pl.String, "label", nullable=True, description="UCUM unit."),
-        Column("bin_lower", pl.Float64, "key", description="Inclusive edge of the study."),
-        Column("bin_upper", pl.Float64, "key", description="Exclusive edge of the study."),
-        Column("n", pl.Int64, "count", minimum=0, description="Samples in the bin."),
-        Column("n_total", pl.Int64, "count", minimum=0, description="Samples with a value."),
-        Column("n_passed", pl.Int64, "count", nullable=True, minimum=0, description="Samples."),
-        Column(
-            "n_warned",
-            pl.Int64,
-            "count",
-            nullable=True,
-            minimum=0,
-            description="Samples; null where the study sets no limit that warns.",
-        ),
-        Column("n_failed", pl.Int64, "count", nullable=True, minimum=0, description="Samples."),
-    ),
-    keys=("metric", "assay", "bin_lower", "bin_upper"),
+    columns=_COLUMNS,
+    keys=_KEYS,
     constraints=(
-        Constraint("n", lambda: pl.col("n") <= pl.col("n_total"), "n ≤ n_total"),
+        *_CONSTRAINTS,
         Constraint(
             "n_passed",
             lambda: (
@@ -59,10 +118,8 @@ SPEC = TableSpec(
             ),
             "n_passed + n_warned + n_failed = n_total",
         ),
-        Constraint(
-            "bin_upper", lambda: pl.col("bin_lower") < pl.col("bin_upper"), "bin_lower < bin_upper"
-        ),
     ),
+    predecessor=_PREDECESSOR,
 )
 
 

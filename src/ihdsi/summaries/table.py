@@ -8,7 +8,18 @@ from typing import Any, Literal
 
 import polars as pl
 
-__all__ = ["ENSEMBL_GENE", "STRATUM_COLUMNS", "Column", "Constraint", "Role", "TableSpec"]
+__all__ = [
+    "ENSEMBL_GENE",
+    "STRATUM_COLUMNS",
+    "UNIT_OF_ROW",
+    "UNIT_OF_ROW_SQUARED",
+    "UNIT_OF_TERMS",
+    "Column",
+    "Constraint",
+    "Predecessor",
+    "Role",
+    "TableSpec",
+]
 
 #: What disclosure control has to know of a column. ``key`` names a row in the study's vocabulary,
 #: ``coordinate`` names a place or allele of the genome, ``label`` describes the key from public
@@ -18,6 +29,11 @@ Role = Literal["key", "coordinate", "label", "count", "statistic"]
 
 #: Stable Ensembl gene identifier without version (Ensembl stable ID documentation).
 ENSEMBL_GENE = r"^ENS[A-Z]*G\d{11}$"
+
+#: Units that differ from row to row: the row's column ``unit`` tells, or the model's terms do.
+UNIT_OF_ROW = "as `unit`"
+UNIT_OF_ROW_SQUARED = "as `unit`, squared"
+UNIT_OF_TERMS = "of the terms"
 
 
 @dataclass(frozen=True)
@@ -40,8 +56,11 @@ class Column:
         Regular expression that strings must match.
     allowed
         The only values that strings may take.
+    unit
+        UCUM code of numbers (``1`` for counts, ratios and logarithms), or one of `UNIT_OF_ROW`,
+        `UNIT_OF_ROW_SQUARED`, `UNIT_OF_TERMS`; empty for text.
     description
-        Meaning and unit.
+        Meaning.
     """
 
     name: str
@@ -53,7 +72,14 @@ class Column:
     positive: bool = False
     pattern: str | None = None
     allowed: tuple[str, ...] = ()
+    unit: str = ""
     description: str = ""
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the column holds numbers, or lists of them."""
+        inner = self.dtype.inner if isinstance(self.dtype, pl.List) else self.dtype
+        return inner in (pl.Int64, pl.Float64)
 
 
 @dataclass(frozen=True)
@@ -66,8 +92,30 @@ class Constraint:
 
 
 @dataclass(frozen=True)
+class Predecessor:
+    """The version of a table that readers of the next version still accept.
+
+    Parameters
+    ----------
+    spec
+        The whole contract of that version; a file of it is checked against nothing less.
+    upgrade
+        Makes a frame of that version one of the next. It depends on the frame alone.
+    description
+        What the upgrade does, for readers of the documentation.
+    """
+
+    spec: TableSpec
+    upgrade: Callable[[pl.DataFrame], pl.DataFrame]
+    description: str
+
+
+@dataclass(frozen=True)
 class TableSpec:
-    """One table of the contract between sites and coordinator."""
+    """One table of the contract between sites and coordinator.
+
+    A reader accepts files of `version`, and of the version before where `predecessor` has it.
+    """
 
     name: str
     version: int
@@ -75,6 +123,19 @@ class TableSpec:
     columns: tuple[Column, ...]
     keys: tuple[str, ...]
     constraints: tuple[Constraint, ...] = field(default=())
+    predecessor: Predecessor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a predecessor that is another table or not the version before."""
+        before = self.predecessor and self.predecessor.spec
+        if before and (before.name, before.version) != (self.name, self.version - 1):
+            raise ValueError(f"{before.name} {before.version} does not precede {self.name}")
+
+    def of_version(self, version: object) -> TableSpec | None:
+        """Return the contract of a version that readers accept; None for any other."""
+        before = None if self.predecessor is None else self.predecessor.spec
+        accepted = (self, before) if before is not None else (self,)
+        return next((spec for spec in accepted if spec.version == version), None)
 
     @property
     def schema(self) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from ihdsi.study import GermlineFilters
 from ihdsi.summaries.strata import ALL, stratify
-from ihdsi.summaries.table import ENSEMBL_GENE, STRATUM_COLUMNS, Column, Constraint, TableSpec
+from ihdsi.summaries.table import (
+    ENSEMBL_GENE,
+    STRATUM_COLUMNS,
+    Column,
+    Constraint,
+    Predecessor,
+    TableSpec,
+)
 from ihdsi.variants.genotypes import GenotypeBlock
 from ihdsi.variants.germline import VariantLabels, germline_blocks
 from ihdsi.variants.hardy_weinberg import hardy_weinberg_p_values, is_autosome
@@ -24,63 +31,169 @@ logger = logging.getLogger(__name__)
 
 VARIANT_KEY = ("chromosome", "position", "reference_allele", "alternate_allele")
 
+_COLUMNS = (
+    Column(
+        "chromosome",
+        pl.String,
+        "coordinate",
+        pattern=r"^[A-Za-z0-9_.*-]{1,64}$",
+        description="Sequence of the reference genome.",
+    ),
+    Column(
+        "position",
+        pl.Int64,
+        "coordinate",
+        minimum=1,
+        unit="1",
+        description="1-based position of the first reference base.",
+    ),
+    Column(
+        "reference_allele",
+        pl.String,
+        "coordinate",
+        pattern=r"^[ACGTN]+$",
+        description="Bases of the reference, left-aligned and split.",
+    ),
+    Column(
+        "alternate_allele",
+        pl.String,
+        "coordinate",
+        pattern=r"^([ACGTN]+|\*)$",
+        description="Bases instead of them; * for a spanning deletion.",
+    ),
+    Column(
+        "gene_id",
+        pl.String,
+        "label",
+        nullable=True,
+        pattern=ENSEMBL_GENE,
+        description="Ensembl gene without version.",
+    ),
+    Column("gene_name", pl.String, "label", nullable=True, description="HGNC symbol."),
+    Column("consequence", pl.String, "label", nullable=True, description="Most severe (SO)."),
+    Column(
+        "population_frequency",
+        pl.Float64,
+        "label",
+        nullable=True,
+        minimum=0,
+        maximum=1,
+        unit="1",
+        description="Allele frequency in the study's population resource.",
+    ),
+    Column(
+        "clinical_significance",
+        pl.String,
+        "label",
+        nullable=True,
+        pattern=r"^[A-Za-z0-9_|/,;:.() -]{1,200}$",
+        description="As ClinVar writes it (CLNSIG).",
+    ),
+    *STRATUM_COLUMNS,
+    Column(
+        "n_samples_called",
+        pl.Int64,
+        "count",
+        minimum=0,
+        unit="1",
+        description="Patients with a called genotype.",
+    ),
+    Column(
+        "allele_count",
+        pl.Int64,
+        "count",
+        minimum=0,
+        unit="1",
+        description="Called alternate alleles.",
+    ),
+    Column(
+        "allele_number",
+        pl.Int64,
+        "count",
+        minimum=0,
+        unit="1",
+        description="Called alleles: two a diploid genotype, one a haploid one.",
+    ),
+    Column(
+        "n_carriers",
+        pl.Int64,
+        "count",
+        nullable=True,
+        minimum=0,
+        unit="1",
+        description="Null where it would reveal withheld homozygotes or heterozygotes.",
+    ),
+    Column(
+        "n_homozygous",
+        pl.Int64,
+        "count",
+        nullable=True,
+        minimum=0,
+        unit="1",
+        description="Null where homozygotes or heterozygotes are too few to release.",
+    ),
+)
+
+_KEYS = (*VARIANT_KEY, "stratum_variable", "stratum")
+_ADDED_IN_2 = ("population_frequency", "clinical_significance")
+_CONSTRAINTS = (
+    Constraint(
+        "allele_count",
+        lambda: pl.col("allele_count") <= pl.col("allele_number"),
+        "allele_count ≤ allele_number",
+    ),
+    Constraint(
+        "n_carriers",
+        lambda: (
+            (pl.col("n_carriers") <= pl.col("n_samples_called"))
+            & (pl.col("allele_count") == pl.col("n_carriers") + pl.col("n_homozygous"))
+        ),
+        "allele_count = n_carriers + n_homozygous, and n_carriers ≤ n_samples_called",
+    ),
+    Constraint(
+        "n_homozygous",
+        lambda: pl.col("n_carriers").is_null() == pl.col("n_homozygous").is_null(),
+        "n_carriers and n_homozygous are given together or not at all",
+    ),
+)
+
+
+def _upgraded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the labels that version 1 lacked, as not known."""
+    added = [c for c in _COLUMNS if c.name in _ADDED_IN_2]
+    return frame.with_columns(
+        pl.lit(None, dtype=column.dtype).alias(column.name) for column in added
+    ).select(column.name for column in _COLUMNS)
+
+
+_PREDECESSOR = Predecessor(
+    TableSpec(
+        name="variant_frequencies",
+        version=1,
+        description="Allele, carrier and homozygote counts of germline variants by stratum.",
+        columns=tuple(column for column in _COLUMNS if column.name not in _ADDED_IN_2),
+        keys=_KEYS,
+        constraints=(
+            *_CONSTRAINTS,
+            Constraint(
+                "allele_number",
+                lambda: pl.col("allele_number") == 2 * pl.col("n_samples_called"),
+                "allele_number = 2 · n_samples_called",
+            ),
+        ),
+    ),
+    _upgraded,
+    "population_frequency and clinical_significance are null; all genotypes were diploid.",
+)
+
 SPEC = TableSpec(
     name="variant_frequencies",
     version=2,
     description="Allele, carrier and homozygote counts of normalised germline variants by stratum.",
-    columns=(
-        Column("chromosome", pl.String, "coordinate", pattern=r"^[A-Za-z0-9_.*-]{1,64}$"),
-        Column("position", pl.Int64, "coordinate", minimum=1, description="1-based."),
-        Column("reference_allele", pl.String, "coordinate", pattern=r"^[ACGTN]+$"),
-        Column("alternate_allele", pl.String, "coordinate", pattern=r"^([ACGTN]+|\*)$"),
-        Column("gene_id", pl.String, "label", nullable=True, pattern=ENSEMBL_GENE),
-        Column("gene_name", pl.String, "label", nullable=True),
-        Column("consequence", pl.String, "label", nullable=True, description="Most severe (SO)."),
-        Column(
-            "population_frequency",
-            pl.Float64,
-            "label",
-            nullable=True,
-            minimum=0,
-            maximum=1,
-            description="Allele frequency in the study's population resource.",
-        ),
-        Column(
-            "clinical_significance",
-            pl.String,
-            "label",
-            nullable=True,
-            pattern=r"^[A-Za-z0-9_|/,;:.() -]{1,200}$",
-            description="As ClinVar writes it (CLNSIG).",
-        ),
-        *STRATUM_COLUMNS,
-        Column("n_samples_called", pl.Int64, "count", minimum=0),
-        Column("allele_count", pl.Int64, "count", minimum=0),
-        Column("allele_number", pl.Int64, "count", minimum=0),
-        Column(
-            "n_carriers",
-            pl.Int64,
-            "count",
-            nullable=True,
-            minimum=0,
-            description="Null where it would reveal withheld homozygotes or heterozygotes.",
-        ),
-        Column(
-            "n_homozygous",
-            pl.Int64,
-            "count",
-            nullable=True,
-            minimum=0,
-            description="Null where homozygotes or heterozygotes are too few to release.",
-        ),
-    ),
-    keys=(*VARIANT_KEY, "stratum_variable", "stratum"),
+    columns=_COLUMNS,
+    keys=_KEYS,
     constraints=(
-        Constraint(
-            "allele_count",
-            lambda: pl.col("allele_count") <= pl.col("allele_number"),
-            "allele_count ≤ allele_number",
-        ),
+        *_CONSTRAINTS,
         Constraint(
             "allele_number",
             lambda: pl.col("allele_number").is_between(
@@ -88,20 +201,8 @@ SPEC = TableSpec(
             ),
             "n_samples_called ≤ allele_number ≤ 2 · n_samples_called",
         ),
-        Constraint(
-            "n_carriers",
-            lambda: (
-                (pl.col("n_carriers") <= pl.col("n_samples_called"))
-                & (pl.col("allele_count") == pl.col("n_carriers") + pl.col("n_homozygous"))
-            ),
-            "allele_count = n_carriers + n_homozygous, and n_carriers ≤ n_samples_called",
-        ),
-        Constraint(
-            "n_homozygous",
-            lambda: pl.col("n_carriers").is_null() == pl.col("n_homozygous").is_null(),
-            "n_carriers and n_homozygous are given together or not at all",
-        ),
     ),
+    predecessor=_PREDECESSOR,
 )
 
 

@@ -9,7 +9,8 @@ import pytest
 from ihdsi.bundle import open_bundle, workflow_commit, write_bundle
 from ihdsi.errors import InputError
 from ihdsi.files import sha256_of
-from ihdsi.summaries import TABLES, empty_table
+from ihdsi.meta.intake import accept_bundle
+from ihdsi.summaries import TABLES, empty_table, read_table
 
 HASH = "ab" * 32
 DISCLOSURE = {
@@ -168,6 +169,57 @@ def test_a_table_that_breaks_the_contract_with_a_matching_hash(bundle):
 
     edit_manifest(bundle, change)
     refuse(bundle, "below 0")
+
+
+def as_version(bundle, listed, written, frame=None):
+    """Replace mutation_burden by a file of version `written`, listed in the manifest as another."""
+    path = bundle / "tables" / "mutation_burden.parquet"
+    frame = tables()["mutation_burden"] if frame is None else frame
+    frame.write_parquet(
+        path, metadata={"ihdsi.table": "mutation_burden", "ihdsi.table_version": str(written)}
+    )
+
+    def change(document):
+        for entry in document["files"]:
+            if entry["table"] == "mutation_burden":
+                entry["sha256"], entry["size"] = sha256_of(path), path.stat().st_size
+                entry["table_version"] = listed
+
+    edit_manifest(bundle, change)
+
+
+def test_a_table_of_the_version_before_is_accepted_and_named(bundle):
+    assert open_bundle(bundle, HASH, "lih").upgraded == ()
+    as_version(bundle, 1, 1)
+    opened = open_bundle(bundle, HASH, "lih")
+    assert opened.upgraded == ("mutation_burden",)
+    assert opened.tables["mutation_burden"].equals(tables()["mutation_burden"])
+
+
+def test_the_table_of_the_version_before_is_taken_in_as_the_present_one(bundle, tmp_path):
+    as_version(bundle, 1, 1)
+    accept_bundle(bundle, HASH, "lih", tmp_path / "intake" / "lih")
+    path = tmp_path / "intake" / "lih" / "mutation_burden.parquet"
+    assert pl.read_parquet_metadata(path)["ihdsi.table_version"] == "2"
+    assert read_table(path, "mutation_burden").equals(tables()["mutation_burden"])
+
+
+@pytest.mark.parametrize("version", [0, 3, None])
+def test_other_versions_are_refused(bundle, version):
+    as_version(bundle, version, version)
+    refuse(bundle, "another table or version")
+
+
+@pytest.mark.parametrize(("listed", "written"), [(1, 2), (2, 1)])
+def test_a_file_of_another_version_than_the_manifest_says(bundle, listed, written):
+    as_version(bundle, listed, written)
+    refuse(bundle, f"version '{written}'; expected 'mutation_burden' version '{listed}'")
+
+
+def test_the_version_before_is_held_to_its_own_contract(bundle):
+    share = tables()["mutation_burden"].with_columns(measure=pl.lit("all_mutations"))
+    as_version(bundle, 1, 1, share)
+    refuse(bundle, "not among nonsynonymous_mutations")
 
 
 def test_more_rows_than_the_manifest_says(bundle):

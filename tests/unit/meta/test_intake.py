@@ -1,13 +1,13 @@
 """Intake is all or nothing, and reads only what was verified."""
 
 import json
-import sys
 import types
 
 import polars as pl
 import pytest
 
 from ihdsi.errors import InputError, Problem
+from ihdsi.meta import intake
 
 
 @pytest.fixture
@@ -19,15 +19,10 @@ def accept(monkeypatch):
         opened.append(folder)
         if (folder / "bad").exists() or study_hash != "hash":
             raise InputError(Problem("the bundle does not verify", "Release it again.", folder))
+        return types.SimpleNamespace(upgraded=(), tables={})
 
-    module = types.ModuleType("ihdsi.bundle")
-    module.open_bundle = open_bundle
-    monkeypatch.setitem(sys.modules, "ihdsi.bundle", module)
-    monkeypatch.delitem(sys.modules, "ihdsi.meta.intake", raising=False)
-    from ihdsi.meta import intake
-
-    yield intake.accept_bundle, opened
-    sys.modules.pop("ihdsi.meta.intake", None)
+    monkeypatch.setattr(intake, "open_bundle", open_bundle)
+    return intake.accept_bundle, opened
 
 
 @pytest.fixture
