@@ -20,6 +20,7 @@ from ihdsi.sheet_description import describe_cohort, outline_cohort
 from ihdsi.sheets import read_cohort
 from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
 from ihdsi.variants.hotspots import read_hotspots
+from ihdsi.variants.regions import check_targets
 from ihdsi.variants.signatures import reference_signatures
 from ihdsi.yaml_documents import line_of_key
 
@@ -228,5 +229,7 @@ def _check_references(
         need("gene_catalogue", "somatic variants are summarised by gene")
     if problems:
         raise InputError(problems)
+    if "targets" in present:
+        check_targets(present["targets"])
     if "hotspots" in present:
         read_hotspots(present["hotspots"])

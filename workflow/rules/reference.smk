@@ -25,7 +25,9 @@ rule stage_targets:
     message:
         "Stage the target regions"
     shell:
-        "(export LC_ALL=C; sort -k1,1 -k2,2n {input} > {output}) 2> {log}"
+        # Header lines of genome browsers are no regions, and mosdepth and CNVkit read plain files.
+        "(export LC_ALL=C; gzip -cdf {input} | awk '!/^(#|track|browser)/ && NF'"
+        " | sort -k1,1 -k2,2n > {output}) 2> {log}"
 
 
 rule scatter_regions:

@@ -24,6 +24,8 @@ rule apply_disclosure_control:
         f"{SITE}/logs/apply_disclosure_control.log",
     benchmark:
         f"{SITE}/benchmarks/apply_disclosure_control.tsv"
+    # A fault of what was given stays one however often it is tried.
+    retries: 0
     conda:
         "../../envs/python.yaml"
     threads: 1

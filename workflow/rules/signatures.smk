@@ -20,6 +20,8 @@ rule estimate_signature_exposures:
         "results/{study}/sites/{site}/logs/estimate_signature_exposures.log",
     benchmark:
         "results/{study}/sites/{site}/benchmarks/estimate_signature_exposures.tsv"
+    # A fault of what was given stays one however often it is tried.
+    retries: 0
     conda:
         "../../envs/python.yaml"
     threads: 1

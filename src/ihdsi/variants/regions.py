@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ihdsi.errors import InputError, Problem
 from ihdsi.files import atomic_output
 
 __all__ = [
+    "check_targets",
     "covered_bases",
     "merge_regions",
     "read_targets",
@@ -115,6 +118,51 @@ def merge_regions(regions: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def check_targets(path: Path | str) -> None:
+    """Refuse a BED file that does not name regions.
+
+    Lines that begin with ``#``, ``track`` or ``browser``, and empty ones, are no regions (UCSC,
+    BED format). The file may be gzipped.
+
+    Raises
+    ------
+    InputError
+        With file, row and column of the first line that is no region, or if there is none at all.
+    """
+
+    def refuse(what: str, row: int | None = None, column: str | None = None) -> InputError:
+        return InputError(
+            Problem(
+                what,
+                "Give chromosome, start (0-based) and end, separated by tabs (BED).",
+                path,
+                row,
+                column,
+            )
+        )
+
+    opener = gzip.open if str(path).endswith(".gz") else open
+    found = False
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for row, line in enumerate(lines, start=1):
+                if not line.strip() or line.startswith(("#", "track", "browser")):
+                    continue
+                fields = line.rstrip("\r\n").split("\t")
+                if len(fields) < 3:
+                    raise refuse(f"{len(fields)} columns, at least 3 are needed", row)
+                for name, text in (("start", fields[1]), ("end", fields[2])):
+                    if not (text.isascii() and text.isdigit()):
+                        raise refuse(f"'{text[:40]}' is no position", row, name)
+                if int(fields[1]) >= int(fields[2]):
+                    raise refuse(f"start {fields[1]} is not before end {fields[2]}", row, "end")
+                found = True
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise refuse(f"the file cannot be read as text ({error})") from error
+    if not found:
+        raise refuse("the file names no region")
+
+
 def read_targets(path: Path | str) -> pl.DataFrame:
     """Read the first three columns of a BED: chromosome, start (0-based), end."""
     frame = pl.read_csv(
@@ -143,22 +191,33 @@ def shared_megabases(*region_sets: pl.DataFrame) -> float:
 
 
 def within_targets(variants: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
-    """Keep variants whose position lies in a target.
+    """Keep variants that replace a base of a target.
 
     Parameters
     ----------
     variants
-        chromosome, position (1-based) and any other columns.
+        chromosome, position (1-based) and any other columns. Where there is a reference_allele, its
+        last base decides as well as its first: a deletion is written with the base before it, which
+        may lie just outside.
     targets
         chromosome, start, end (0-based, half-open); they may overlap.
     """
-    candidates = variants.with_row_index("row").sort("position")
+    length = (
+        pl.col("reference_allele").str.len_bytes().cast(pl.Int64).fill_null(1)
+        if "reference_allele" in variants.columns
+        else pl.lit(1, dtype=pl.Int64)
+    )
+    candidates = (
+        variants.with_row_index("row")
+        .with_columns(last=pl.col("position") + length - 1)
+        .sort("last")
+    )
     regions = (
         merge_regions(targets).select("chromosome", "end", begin=pl.col("start") + 1).sort("begin")
     )
     inside = candidates.join_asof(
         regions,
-        left_on="position",
+        left_on="last",
         right_on="begin",
         by="chromosome",
         strategy="backward",

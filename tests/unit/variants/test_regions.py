@@ -1,10 +1,14 @@
 """Targets and chromosomes are split so that every base is called exactly once."""
 
+import gzip
+
 import numpy as np
 import polars as pl
 import pytest
 
+from ihdsi.errors import InputError
 from ihdsi.variants.regions import (
+    check_targets,
     covered_bases,
     merge_regions,
     read_targets,
@@ -78,6 +82,45 @@ def test_within_targets_uses_bed_coordinates():
         }
     )
     assert within_targets(positions, targets).rows() == [("chr1", 100), ("chr1", 200), ("chr2", 1)]
+
+
+def test_a_deletion_belongs_to_the_target_whose_bases_it_removes():
+    targets = regions(("chr1", 99, 200), ("chr1", 499, 600))
+    variants = pl.DataFrame(
+        {
+            "chromosome": "chr1",
+            # Anchored on the base before the target; ends before it; begins on its last base; an
+            # insertion before it; spans both targets.
+            "position": [99, 90, 200, 99, 50],
+            "reference_allele": ["ACG", "ACG", "ACG", "A", "A" * 600],
+            "alternate_allele": ["A", "A", "A", "ACG", "A"],
+        }
+    )
+    assert within_targets(variants, targets)["position"].to_list() == [99, 200, 50]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("chr1\t1\n", "row 1"),
+        ("# comment\ntrack name=x\nchr1 1 5\n", "row 3"),
+        ("chr1\t1\t5\nchr1\tx\t9\n", "row 2, column 'start'"),
+        ("chr1\t1\t5\n\nchr1\t9\t9\n", "row 3, column 'end'"),
+        ("chr1\t-1\t5\n", "row 1, column 'start'"),
+        ("track name=x\n", "names no region"),
+        ("", "names no region"),
+    ],
+)
+@pytest.mark.parametrize("name", ["targets.bed", "targets.bed.gz"])
+def test_a_bed_that_names_no_regions(tmp_path, text, place, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    with pytest.raises(InputError, match=place) as caught:
+        check_targets(path)
+    assert name in str(caught.value)
+    good = b"browser position chr1\ntrack name=panel\n#c\nchr1\t0\t5\tname\nchr2\t7\t9\n\n"
+    path.write_bytes(gzip.compress(good) if name.endswith("gz") else good)
+    check_targets(path)
 
 
 def test_covered_bases_are_those_of_a_count_base_by_base():
