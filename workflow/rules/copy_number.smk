@@ -108,7 +108,7 @@ rule count_reads_in_bins:
 # What failed quality control is no measure for others.
 rule choose_reference_normals:
     input:
-        decisions="results/{study}/sites/{site}/quality_control/sample_decisions.parquet",
+        decisions="results/{study}/sites/{site}/quality_control/alignment_decisions.parquet",
         coverage=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/copy_number/"
             + cohorts[wildcards.site].alignment(normal.sample).removesuffix(".bam")

@@ -136,6 +136,44 @@ rule compare_samples:
         "../../scripts/quality_control/compare_samples.py"
 
 
+# What feeds somatic calls of other patients is chosen by what does not depend on those calls.
+rule judge_alignments:
+    input:
+        stats=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.stats.txt",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        thresholds=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.thresholds.bed.gz",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        sample_checks="results/{study}/sites/{site}/quality_control/sample_checks.parquet",
+    output:
+        "results/{study}/sites/{site}/quality_control/alignment_decisions.parquet",
+    log:
+        "results/{study}/sites/{site}/logs/judge_alignments.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/judge_alignments.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        aligned=lambda wildcards: [
+            (sample.patient, sample.sample) for sample in cohorts[wildcards.site].aligned
+        ],
+        samples=lambda wildcards: {kind: cohorts[wildcards.site].sample_of(kind) for kind in KINDS},
+        limits={name: limit.model_dump() for name, limit in study.quality_control.items()},
+    message:
+        "Judge the alignments of {wildcards.site}"
+    script:
+        "../../scripts/quality_control/judge_alignments.py"
+
+
 rule collect_quality_metrics:
     input:
         stats=lambda wildcards: expand(

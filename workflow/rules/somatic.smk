@@ -136,6 +136,7 @@ rule build_panel_of_normals:
             for region in plan.regions
             for patient in cohorts[wildcards.site].germline_patients
         ],
+        decisions="results/{study}/sites/{site}/quality_control/alignment_decisions.parquet",
         index="results/{study}/reference/genome.fa.fai",
     output:
         vcf="results/{study}/sites/{site}/variants/panel_of_normals.vcf.gz",
@@ -151,7 +152,7 @@ rule build_panel_of_normals:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        n_normals=lambda wildcards: len(cohorts[wildcards.site].germline_patients),
+        normals=lambda wildcards: list(cohorts[wildcards.site].germline_patients),
         minimum_number=study.variants.somatic.minimum_panel_normals,
     message:
         "Count the alleles that normals of {wildcards.site} show"
@@ -191,6 +192,11 @@ rule filter_somatic:
             if name == wildcards.patient and cohorts[wildcards.site].other_normals(name)
             for region in plan.regions
         ],
+        decisions=lambda wildcards: (
+            ["results/{study}/sites/{site}/quality_control/alignment_decisions.parquet"]
+            if cohorts[wildcards.site].other_normals(wildcards.patient)
+            else []
+        ),
     output:
         vcf="results/{study}/sites/{site}/variants/somatic_filtered/{patient}.vcf.gz",
         index="results/{study}/sites/{site}/variants/somatic_filtered/{patient}.vcf.gz.tbi",
@@ -209,7 +215,7 @@ rule filter_somatic:
         normal=lambda wildcards: next(
             iter(cohorts[wildcards.site].called_samples(wildcards.patient)[1:]), None
         ),
-        n_normals=lambda wildcards: len(cohorts[wildcards.site].germline_patients),
+        normals=lambda wildcards: list(cohorts[wildcards.site].germline_patients),
         filters=study.variants.somatic.model_dump(),
     message:
         "Filter somatic calls of {wildcards.patient} of {wildcards.site}"

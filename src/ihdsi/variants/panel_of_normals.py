@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,13 @@ import polars as pl
 import pysam
 
 from ihdsi.files import atomic_output
+from ihdsi.quality_control import excluded_patients
 
-__all__ = ["ALLELE", "needed_normals", "read_alleles", "write_panel_of_normals"]
+__all__ = ["ALLELE", "needed_normals", "panel_members", "read_alleles", "write_panel_of_normals"]
 
 ALLELE = ("chromosome", "position", "reference_allele", "alternate_allele")
+logger = logging.getLogger(__name__)
+
 _SCHEMA = dict(zip(ALLELE, (pl.String, pl.Int64, pl.String, pl.String), strict=True))
 
 
@@ -26,6 +30,33 @@ def read_alleles(path: Path | str) -> pl.DataFrame:
     except pl.exceptions.NoDataError:
         frame = pl.DataFrame(schema=_SCHEMA)
     return frame.unique(maintain_order=True)
+
+
+def panel_members(patients: Sequence[str], decisions: pl.DataFrame) -> list[str]:
+    """Patients whose normal is in the panel: one that failed may be another person's or mixed.
+
+    Parameters
+    ----------
+    patients
+        Patients with a normal with reads.
+    decisions
+        Columns of `ihdsi.quality_control.DECISIONS_SCHEMA`, made without somatic calls, which the
+        panel filters.
+
+    Returns
+    -------
+    list of str
+        In the order of `patients`. A normal without a decision is kept, as no fault is known.
+    """
+    failed = excluded_patients(decisions, ["normal_dna"])
+    if absent := [patient for patient in patients if patient in failed]:
+        logger.info(
+            "%d of %d normals failed quality control and are not in the panel: %s",
+            len(absent),
+            len(patients),
+            ", ".join(absent),
+        )
+    return [patient for patient in patients if patient not in failed]
 
 
 def needed_normals(n_others: int, minimum_number: int, minimum_share: float) -> int:

@@ -140,9 +140,10 @@ class SomaticEvidence:
     site_panel
         Result of `write_panel_of_normals`.
     n_normals
-        Normals in `site_panel`, the patient's own included.
+        Normals in `site_panel`, the patient's own included where it is in the panel.
     own_alleles
-        Alleles that the patient's own normal shows (`read_alleles`): it does not count.
+        Alleles that the patient's own normal shows (`read_alleles`), where it is in the panel: it
+        does not count.
     panel_of_normals
         Given VCF, all of whose alleles are filtered.
     """

@@ -2,10 +2,17 @@
 
 import gzip
 
+import polars as pl
 import pysam
 import pytest
 
-from ihdsi.variants.panel_of_normals import needed_normals, read_alleles, write_panel_of_normals
+from ihdsi.quality_control import DECISIONS_SCHEMA
+from ihdsi.variants.panel_of_normals import (
+    needed_normals,
+    panel_members,
+    read_alleles,
+    write_panel_of_normals,
+)
 
 
 def listed(tmp_path, name, *alleles):
@@ -59,3 +66,30 @@ def test_a_panel_without_alleles(tmp_path, index):
 )
 def test_a_large_panel_demands_a_share(n_others, needed):
     assert needed_normals(n_others, 2, 0.05) == needed
+
+
+def test_failed_normals_are_not_in_the_panel(caplog):
+    decisions = pl.DataFrame(
+        [
+            ("P1", "P1-N", "normal_dna", "fail", "fail: contamination 9 %"),
+            ("P1", "P1-T", "tumour_dna", "pass", ""),
+            # A tumour that fails, and a normal that only warns, keep the normal.
+            ("P2", "P2-T", "tumour_dna", "fail", "fail: mean coverage 3"),
+            ("P2", "P2-N", "normal_dna", "pass", ""),
+            ("P3", "P3-N", "normal_dna", "warn", "warn: duplicates 40 %"),
+        ],
+        schema=DECISIONS_SCHEMA,
+        orient="row",
+    )
+    with caplog.at_level("INFO"):
+        assert panel_members(["P4", "P3", "P1", "P2"], decisions) == ["P4", "P3", "P2"]
+    assert "1 of 4 normals failed quality control and are not in the panel: P1" in caplog.text
+    assert panel_members(["P1"], decisions) == []
+
+
+def test_a_panel_whose_normals_all_failed_holds_nothing(tmp_path, index):
+    output = tmp_path / "panel.vcf.gz"
+    write_panel_of_normals([[], []], index, output, 2)
+    with pysam.VariantFile(str(output)) as panel:
+        assert list(panel) == []
+        assert "Normals=0" in str(panel.header)
