@@ -10,6 +10,7 @@ from pathlib import Path
 __all__ = [
     "Contigs",
     "build_of_lengths",
+    "build_of_number",
     "build_of_text",
     "differences",
     "genome_contigs",
@@ -148,6 +149,11 @@ def build_of_text(text: str) -> str | None:
     """Name the well-known build that a text such as ``##reference=…/hg19.fa`` speaks of."""
     lower = text.lower()
     return next((build for word, build in _BUILD_OF_WORD.items() if word in lower), None)
+
+
+def build_of_number(text: str) -> str | None:
+    """Name the human build that a bare number such as a MAF's ``37`` speaks of."""
+    return build_of_text(f"grch{text.strip()}") or build_of_text(f"ncbi{text.strip()}")
 
 
 def other_names(given: Mapping[str, int | None], genome: Contigs) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
+import polars as pl
 import pysam
 
 from ihdsi.bgzf import last_text
@@ -15,6 +18,7 @@ from ihdsi.errors import FaultyFileError, InputError, Problem
 from ihdsi.genome_builds import (
     Contigs,
     build_of_lengths,
+    build_of_number,
     build_of_text,
     differences,
     other_names,
@@ -27,6 +31,8 @@ __all__ = [
     "call_set_faults",
     "check_call_set",
     "check_call_sets",
+    "check_maf",
+    "check_mafs",
     "known_variants_problem",
     "read_call_set_header",
 ]
@@ -43,6 +49,11 @@ _RENAME = (
     "(one pair a line, as in '{old} {new}')."
 )
 _LIFT = "Call the variants on the study's genome, or lift the file over (Picard LiftoverVcf)."
+_LIFT_MAF = (
+    "Lift the file over to the study's genome (CrossMap maf), or give the study of its genome."
+)
+_MAF_PLACE = ("Chromosome", "Start_Position", "Reference_Allele", "Tumor_Seq_Allele2")
+_MAF_COMPARED = 2000
 # A file on another build has the genome's base by chance at a quarter of its positions and
 # another at most of the rest; single mismatches are faults of single records.
 _OTHER_BUILD_SHARE = 0.1
@@ -235,9 +246,8 @@ def check_call_set(
                     counts["n_off_genome"] += 1
                     off_genome[contig] = None
                     continue
-                expected = fasta.fetch(contig, start, start + len(reference)).upper()
-                # IUPAC codes of the genome are N in many files, and the other way round.
-                if reference.upper() != expected and set(reference.upper() + expected) <= _BASES:
+                expected = _other_reference(fasta, contig, start, reference)
+                if expected is not None:
                     mismatches += 1
                     example = example or (
                         f"{last} has REF {reference[:20]}, the genome {expected[:20] or 'nothing'}"
@@ -279,6 +289,146 @@ def check_call_set(
             if other_build
             else "Correct or remove these records (bcftools norm --check-ref w lists them).",
         )
+    return counts
+
+
+def _other_reference(fasta: pysam.FastaFile, contig: str, start: int, reference: str) -> str | None:
+    """Bases of the genome where they are not the reference allele; None where they are."""
+    given = reference.upper()
+    expected = str(fasta.fetch(contig, start, start + len(given))).upper()
+    # IUPAC codes of the genome are N in many files, and the other way round.
+    return expected if given != expected and set(given + expected) <= _BASES else None
+
+
+def check_maf(
+    path: Path | str,
+    genome: Path | str | None,
+    build: str,
+    *,
+    sheet: Path | str | None = None,
+    row: int | None = None,
+) -> dict[str, int]:
+    """Compare reference alleles of a MAF's substitutions with the study's genome.
+
+    A MAF names its genome in a column that many leave wrong, so the bases decide. Some thousand
+    substitutions, evenly spread over the file, tell another build with certainty.
+
+    Parameters
+    ----------
+    path
+        Tab-separated MAF, plain or gzipped.
+    genome
+        FASTA of the study's genome with its ``.fai``; without it, NCBI_Build is compared with
+        `build` where both are builds that are known.
+    build
+        Name of the study's build.
+    sheet, row
+        Where the sample sheet names the file.
+
+    Returns
+    -------
+    dict
+        ``n_compared`` and ``n_different`` substitutions.
+
+    Raises
+    ------
+    InputError
+        The file is on another build.
+    """
+    form = {"separator": "\t", "comment_prefix": "#", "infer_schema": False, "quote_char": None}
+    lines = pl.scan_csv(path, **form)  # type: ignore[arg-type]
+    given = set(lines.collect_schema().names())
+    if not set(_MAF_PLACE) <= given:
+        # Absent columns are told all at once where the MAF is read.
+        return {"n_compared": 0, "n_different": 0}
+    said = ""
+    if "NCBI_Build" in given:
+        first = lines.select(pl.col("NCBI_Build").drop_nulls().first()).collect().item()
+        said = str(first or "")
+    named = f" (named in line {row} of {sheet})" if sheet is not None and row is not None else ""
+    if genome is None:
+        here, there = build_of_text(said) or build_of_number(said), build_of_text(build)
+        if here is not None and there is not None and here != there:
+            raise InputError(
+                Problem(
+                    f"the file is on {here}, the study on {there}{named}",
+                    _LIFT_MAF,
+                    path,
+                    None,
+                    "NCBI_Build",
+                )
+            )
+        return {"n_compared": 0, "n_different": 0}
+    base = "^[ACGTacgt]$"
+    contigs = read_index(f"{genome}.fai")
+    places = (
+        lines.select(*_MAF_PLACE)
+        .with_row_index("line", offset=_comment_lines(path) + 2)
+        .filter(
+            pl.col("Reference_Allele").str.contains(base),
+            pl.col("Tumor_Seq_Allele2").str.contains(base),
+            pl.col("Chromosome").is_in(list(contigs.lengths)),
+        )
+        .with_columns(pl.col("Start_Position").cast(pl.Int64, strict=False))
+        .filter(pl.col("Start_Position") >= 1)
+        .collect()
+    )
+    places = places.gather_every(max(1, -(-places.height // _MAF_COMPARED)))
+    different = []
+    with pysam.FastaFile(str(genome)) as fasta:
+        for line, contig, position, reference, _ in places.iter_rows():
+            expected = _other_reference(fasta, contig, position - 1, reference)
+            # A position behind the end of the chromosome has no base at all.
+            if expected is not None:
+                different.append((line, f"{contig}:{position}", reference, expected or "nothing"))
+    if len(different) > _OTHER_BUILD_SHARE * places.height:
+        line, place, reference, expected = different[0]
+        raise InputError(
+            Problem(
+                f"the file is on another build than the study's genome{named}: "
+                f"{len(different):,} of {places.height:,} substitutions have another reference "
+                f"allele ({place} has {reference}, the genome {expected})"
+                + (f"; its NCBI_Build is {said}" if said else ""),
+                _LIFT_MAF,
+                path,
+                line,
+                "Reference_Allele",
+            )
+        )
+    return {"n_compared": places.height, "n_different": len(different)}
+
+
+def _comment_lines(path: Path | str) -> int:
+    """Count the comments before the header, so that rows have the number an editor shows."""
+    opener = gzip.open if str(path).endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8", errors="replace") as lines:
+        return sum(1 for _ in takewhile(lambda line: line.startswith("#"), lines))
+
+
+def check_mafs(
+    paths: Sequence[str],
+    genome: Path | str | None,
+    build: str,
+    *,
+    sheet: Path | str | None = None,
+    rows: Sequence[int | None],
+) -> dict[str, dict[str, int]]:
+    """Check MAF files (see `check_maf`) and report all faults at once.
+
+    Raises
+    ------
+    InputError
+        With the problems of every file that has any.
+    """
+    problems: list[Problem] = []
+    counts = {}
+    for path, row in zip(paths, rows, strict=True):
+        try:
+            counts[path] = check_maf(path, genome, build, sheet=sheet, row=row)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
     return counts
 
 

@@ -15,6 +15,8 @@ from ihdsi.given_variants import (
     call_set_faults,
     check_call_set,
     check_call_sets,
+    check_maf,
+    check_mafs,
     read_call_set_header,
 )
 from project_copy import need_tools
@@ -237,3 +239,46 @@ def test_all_faults_of_a_site_at_once(genome):
     assert [problem.row for problem in caught.value.problems] == [3, 4]
     found = check_call_sets(["a.vcf"], genome, samples=[["A"]], rows=[2], **options)
     assert found == {"a.vcf": {"n_records": 180, "n_off_genome": 0}}
+
+
+def write_maf(path, genome, build="GRCh38", step=7, comments=2):
+    lines = [f"#comment {n}" for n in range(comments)]
+    lines.append("Chromosome\tStart_Position\tReference_Allele\tTumor_Seq_Allele2\tNCBI_Build")
+    for name, sequence in genome.items():
+        for at in range(0, len(sequence), step):
+            base = sequence[at].upper()
+            if base in "ACGT":
+                alternate = "A" if base != "A" else "C"
+                lines.append(f"{name}\t{at + 1}\t{base}\t{alternate}\t{build}")
+    Path(path).write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_maf_of_the_genome_serves(folder, genome):
+    # The column NCBI_Build is not believed where the bases can be compared.
+    counts = check_maf(write_maf("a.maf", GENOME, build="GRCh37"), genome, "GRCh38")
+    assert counts["n_compared"] > 100
+    assert counts["n_different"] == 0
+
+
+def test_a_maf_of_another_build_is_refused(folder, genome):
+    write_maf("a.maf", OTHER, build="37")
+    write_maf("b.maf", GENOME)
+    with pytest.raises(InputError) as caught:
+        check_mafs(["a.maf", "b.maf"], genome, "GRCh38", sheet="samples.tsv", rows=[5, 6])
+    (problem,) = caught.value.problems
+    assert str(problem.file) == "a.maf"
+    assert problem.column == "Reference_Allele"
+    assert "line 5 of samples.tsv" in problem.what
+    assert "NCBI_Build is 37" in problem.what
+    # The row is the line that an editor shows.
+    fields = Path("a.maf").read_text().splitlines()[problem.row - 1].split("\t")
+    assert f"{fields[0]}:{fields[1]} has {fields[2]}," in problem.what
+
+
+@pytest.mark.parametrize("build", ["37", "hg19", "GRCh37"])
+def test_without_a_genome_the_named_build_is_compared(folder, build):
+    with pytest.raises(InputError, match=r"on GRCh37 \(hg19\), the study on GRCh38"):
+        check_maf(write_maf("a.maf", GENOME, build=build), None, "GRCh38")
+    for unknown in ("38", "", "house build"):
+        check_maf(write_maf("a.maf", GENOME, build=unknown), None, "GRCh38")

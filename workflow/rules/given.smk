@@ -70,6 +70,38 @@ rule check_alignment:
         "../../scripts/given/check_alignment.py"
 
 
+rule check_mafs:
+    input:
+        mafs=lambda wildcards: [
+            samples[0].path for samples in cohorts[wildcards.site].mafs.values()
+        ],
+        genome=(
+            ["results/{study}/reference/genome.fa", "results/{study}/reference/genome.fa.fai"]
+            if study.reference.genome
+            else []
+        ),
+    output:
+        "results/{study}/sites/{site}/given/mafs.json",
+    log:
+        "results/{study}/sites/{site}/logs/check_mafs.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/check_mafs.tsv"
+    retries: 0
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        build=study.reference.name,
+        sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),
+    message:
+        "Compare the given MAF files of {wildcards.site} with the genome"
+    script:
+        "../../scripts/given/check_mafs.py"
+
+
 rule check_call_sets:
     input:
         calls=lambda wildcards: [

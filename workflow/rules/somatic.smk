@@ -401,6 +401,13 @@ rule collect_somatic_variants:
         mafs=lambda wildcards: [
             samples[0].path for samples in cohorts[wildcards.site].mafs.values()
         ],
+        checked=ancient(
+            lambda wildcards: (
+                [f"results/{STUDY}/sites/{wildcards.site}/given/mafs.json"]
+                if cohorts[wildcards.site].mafs
+                else []
+            )
+        ),
         coverage=lambda wildcards: [
             f"results/{STUDY}/sites/{wildcards.site}/quality_control/"
             + cohorts[wildcards.site].alignment(sample).removesuffix(".bam")
