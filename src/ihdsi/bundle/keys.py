@@ -319,11 +319,12 @@ def _read_bounded(path: Path, *, private: bool) -> bytes:
 
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        # Asked of the open file: what was checked is what is read.
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(handle)
+            raise fault("a key is a regular file", "Name the key's file.")
         with os.fdopen(handle, "rb") as stream:
-            # Asked of the open file: what was checked is what is read.
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise fault("a key is a regular file", "Name the key's file.")
             if private and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise fault(
                     f"the private key is open to others (mode {stat.S_IMODE(status.st_mode):04o})",

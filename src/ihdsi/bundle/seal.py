@@ -221,8 +221,11 @@ def unseal(
         raise ValueError("names must be plain relative paths")
     if os.path.lexists(target):
         raise InputError(Problem("the folder exists already", "Name a new folder.", file=target))
-    with _regular_file(envelope) as stream:
-        content = stream.read(MAXIMUM_ENVELOPE_BYTES + 1)
+    try:
+        with _regular_file(envelope) as stream:
+            content = stream.read(MAXIMUM_ENVELOPE_BYTES + 1)
+    except OSError as error:
+        raise _fault(envelope, f"the file cannot be read ({error.strerror})") from None
     signatures = verify(content, SEAL_TYPE, store, site, on, envelope)
     document = _document(signatures.payload, envelope)
     _check_document(document, envelope, study, site, after, maximum_bytes)
@@ -395,9 +398,11 @@ def _regular_file(path: Path, remedy: str = _AGAIN) -> Iterator[BinaryIO]:
     except OSError as error:
         what = f"the file cannot be read ({error.strerror})"
         raise InputError(Problem(what, remedy, file=path)) from None
+    # Asked before a stream is made of it, which a folder refuses with an error of its own.
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(Problem("only regular files are allowed here", remedy, file=path))
     with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise InputError(Problem("only regular files are allowed here", remedy, file=path))
         yield stream
 
 

@@ -149,7 +149,8 @@ def test_what_is_no_such_key_is_refused(tmp_path, kind):
         (tmp_path / name).write_bytes(content)
         (tmp_path / name).chmod(0o600)
     os.mkfifo(tmp_path / "pipe", 0o600)
-    for name in (*contents, "other", "pipe", "absent"):
+    (tmp_path / "folder").mkdir()
+    for name in (*contents, "other", "pipe", "folder", "absent"):
         with pytest.raises(InputError):
             LOAD[kind](tmp_path / name)
 
