@@ -383,11 +383,11 @@ def test_links_devices_folders_and_extensions(folder, kind):
         content = bundles.members()
         evil = bundles.member(name, type=kind, linkname="/etc/passwd")
         bundles.put_archive(folder, bundles.archive([evil, *content]))
-        refused(folder)
+        refused(folder, "is no regular file")
     content = bundles.members()
     content[1] = bundles.member("manifest.json", type=kind, linkname="../../outside")
     bundles.put_archive(folder, bundles.archive(content))
-    refused(folder)
+    refused(folder, "is no regular file")
 
 
 def test_a_name_twice_or_out_of_order(folder):
