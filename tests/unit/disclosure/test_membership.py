@@ -147,13 +147,13 @@ def test_the_selection_stops_an_attacker_who_knows_the_population(kind):
 
 def test_the_sites_estimate_is_not_below_the_power_of_knowing_the_population():
     off, _, selections = zip(*controlled(), strict=True)
-    difference = [s.before.pessimistic - power for s, power in zip(selections, off, strict=True)]
+    difference = [s.before.empirical - power for s, power in zip(selections, off, strict=True)]
     assert np.mean(difference) > -3 * np.std(difference) / np.sqrt(SEEDS) - 0.005
     few = []
     for seed in range(SEEDS):
         truth, *people = (matrix[:100] for matrix in cohort(seed, m=100))
         predicted = predict_power(*people[:2], **QUICK)
-        few.append(predicted.pessimistic - power_of_knowing(truth, *people))
+        few.append(predicted.empirical - power_of_knowing(truth, *people))
     assert np.mean(few) > -3 * np.std(few) / np.sqrt(SEEDS)
     assert np.mean(few) < 0.04  # nor is it so high that it would say nothing
 
