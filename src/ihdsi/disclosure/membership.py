@@ -236,7 +236,7 @@ def predict_power(
     Others are simulated in Hardy–Weinberg proportions from the attacker's frequencies, with the
     same missing and haploid genotypes as the patients, variants independent. Variants in linkage
     disequilibrium tell this attack less than independent ones, and one that decorrelates them no
-    more (Σ over independent combinations is at most m/n), so that independence is the pessimistic
+    more (its information is at most m/n, too), so that independence is the pessimistic
     choice. Relatives of a patient, who score between patients and others, are not looked at.
 
     The analytic power is the mean over patients i of Φ(√Σ_j c_ij/N_j − z), with c_ij called
