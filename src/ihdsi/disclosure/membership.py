@@ -1,18 +1,44 @@
-"""Attacks that ask of released allele frequencies whether a person is among those counted."""
+"""Membership inference from allele frequencies: the attacks, and how many frequencies may leave.
+
+Whoever has a person's genotypes can ask of released allele frequencies whether that person is
+among those counted. Rounding and thresholds hardly hinder it; the number of frequencies relative
+to the number of patients decides. `select_frequencies` therefore chooses how many leave.
+
+A call judges one group of patients. Strata are groups of their own, and what is released of
+several overlapping groups tells more than each alone: their variants have to be judged together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
+from ihdsi.variants.consequences import severity_rank
+
 __all__ = [
+    "PredictedPower",
+    "Selection",
     "analytic_power",
     "area_under_curve",
     "attack_power",
     "homer_scores",
     "likelihood_ratio_scores",
+    "predict_power",
+    "release_priority",
+    "select_frequencies",
 ]
+
+#: Variants whose genotypes are simulated at a time.
+_BLOCK = 2_000
+#: Most simulated genotypes of one prediction; beyond it there are fewer draws (but always one).
+_MOST_GENOTYPES = 50_000_000
+_MATRIX = 2
+_PREFIX = "^(?i:chr)"
 
 
 def likelihood_ratio_scores(
@@ -79,12 +105,16 @@ def attack_power(
     others: NDArray[np.float64],
     false_positive_rate: float = 0.05,
 ) -> float:
-    """Share of members above the threshold that `false_positive_rate` of the others exceed.
+    """Share of members that a test recognises which takes `false_positive_rate` of the others.
+
+    Where scores are equal (few variants have few genotypes), the test decides by lot at its
+    threshold, so that it takes exactly that share of the others; without the lot, the power of an
+    attack on few variants would be understated.
 
     Parameters
     ----------
     members, others
-        Scores; shapes (P,) and (Q,), neither empty.
+        Scores; shapes (P,) and (Q,), neither empty. Differences below 10⁻⁹ count as equal.
     false_positive_rate
         Between 0 and 1.
 
@@ -95,7 +125,10 @@ def attack_power(
     """
     if not members.size or not others.size:
         raise ValueError("power needs scores of members and of others")
-    return float(np.mean(members > np.quantile(others, 1 - false_positive_rate)))
+    members, others = np.round(members, 9), np.round(others, 9)
+    threshold = np.quantile(others, 1 - false_positive_rate, method="inverted_cdf")
+    lot = (false_positive_rate - np.mean(others > threshold)) / np.mean(others == threshold)
+    return float(np.mean(members > threshold) + np.clip(lot, 0, 1) * np.mean(members == threshold))
 
 
 def area_under_curve(members: NDArray[np.float64], others: NDArray[np.float64]) -> float:
@@ -133,3 +166,301 @@ def analytic_power(n_frequencies: int, n_patients: int, false_positive_rate: flo
     """
     threshold = norm.isf(false_positive_rate)
     return float(norm.cdf(np.sqrt(n_frequencies / n_patients) - threshold))
+
+
+@dataclass(frozen=True)
+class PredictedPower:
+    """What the likelihood-ratio attack achieves against one set of frequencies.
+
+    Parameters
+    ----------
+    empirical, area_under_curve
+        On the patients' own genotypes, against simulated people who were not counted.
+    analytic
+        Φ(√(m/n) − z), see `predict_power`.
+    """
+
+    empirical: float
+    area_under_curve: float
+    analytic: float
+
+    @property
+    def pessimistic(self) -> float:
+        """The larger of both estimates of the power."""
+        return max(self.empirical, self.analytic)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Variants whose frequencies may leave.
+
+    Parameters
+    ----------
+    mask
+        Shape (V,), in the order of the variants given.
+    before, after
+        Predicted for all variants that have a called genotype, and for those of `mask`.
+    """
+
+    mask: NDArray[np.bool_]
+    before: PredictedPower
+    after: PredictedPower
+
+
+def predict_power(
+    dosage: NDArray[np.integer],
+    ploidy: NDArray[np.integer],
+    population: NDArray[np.float64] | None = None,
+    *,
+    false_positive_rate: float = 0.05,
+    n_draws: int = 20,
+    n_others: int = 1_000,
+    seed: int = 0,
+) -> PredictedPower:
+    """Power of the likelihood-ratio attack on the exact frequencies of all variants given.
+
+    The attacker to fear knows the frequencies p of the population that the patients come from. The
+    site knows only p̂, its own. Neither obvious stand-in for p serves. With p̂ itself the likelihood
+    ratio is 0 for everybody, and the power that of chance: not conservative. With p̂ less the
+    person in question (leave one out) the others cancel, and what is left is an attacker who knows
+    all other patients' genotypes: it nearly always wins, and nothing could be released. The attack
+    lives on δ = p̂ − p, whose size the site does know: p is drawn from what the sample says of it,
+    Beta(allele count, allele number − allele count). This is the posterior under the density of
+    neutral alleles, ∝ 1/(p(1 − p)) (Wright 1931, Genetics 16:97), which leans to rarer alleles,
+    where more is revealed, than a flat one would. The patients' mean score is Σ δ²/(p(1 − p))
+    whichever way δ came about, so that the mean power over draws estimates that of the attacker
+    who knows p. Where a resource gives the frequency, the attack is tried with that as well, and
+    the stronger counts: a resource of other ancestry overstates the power, one that contains the
+    patients understates it.
+
+    Others are simulated in Hardy–Weinberg proportions from the attacker's frequencies, with the
+    same missing and haploid genotypes as the patients, variants independent. Variants in linkage
+    disequilibrium tell this attack less than independent ones, and one that decorrelates them no
+    more (its information is at most m/n, too), so that independence is the pessimistic
+    choice. Relatives of a patient, who score between patients and others, are not looked at.
+
+    The analytic power is the mean over patients i of Φ(√Σ_j c_ij/N_j − z), with c_ij called
+    alleles of the patient, N_j those of all patients, and z the normal quantile of
+    1 − `false_positive_rate`. With complete diploid genotypes the sum is m/n for m variants and n
+    patients: `analytic_power` (Sankararaman et al. 2009, Nat Genet 41:965).
+
+    Parameters
+    ----------
+    dosage, ploidy
+        Alternate and called alleles; shape (V, P), P at least 1; ploidy 0 where not called, 1
+        where haploid (see `ihdsi.variants.genotypes.GenotypeBlock`). Variants without a called
+        genotype are not counted.
+    population
+        Allele frequencies of a resource, shape (V,); NaN where it does not know the variant.
+    false_positive_rate
+        Share of people not counted whom the attacker accepts to accuse.
+    n_draws, n_others
+        Draws of p, and people simulated for each. Above 50 million simulated genotypes there are
+        fewer draws: a power that far from the limit need not be known well.
+    seed
+        The same seed gives the same result.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or there is no patient.
+    """
+    if dosage.ndim != _MATRIX or dosage.shape != ploidy.shape or not dosage.shape[1]:
+        raise ValueError("dosage and ploidy must be variants × patients, with a patient")
+    if population is not None and population.shape != dosage.shape[:1]:
+        raise ValueError("population needs one frequency a variant")
+    number = ploidy.sum(axis=1, dtype=np.int64)
+    if not (number > 0).all():
+        called = number > 0
+        dosage, ploidy, number = dosage[called], ploidy[called], number[called]
+        population = None if population is None else population[called]
+    if not len(number):
+        return PredictedPower(false_positive_rate, 0.5, false_positive_rate)
+    draws = int(np.clip(_MOST_GENOTYPES // (len(number) * n_others), 1, n_draws))
+    references = [None] if population is None else [None, population]
+    attacks = [
+        np.mean(
+            [
+                _attack(dosage, ploidy, number, given, false_positive_rate, n_others, (seed, draw))
+                for draw in range(draws)
+            ],
+            axis=0,
+        )
+        for given in references
+    ]
+    power, area = np.max(attacks, axis=0)
+    return PredictedPower(float(power), float(area), _analytic(ploidy, number, false_positive_rate))
+
+
+def _attack(
+    dosage: NDArray[np.integer],
+    ploidy: NDArray[np.integer],
+    number: NDArray[np.int64],
+    population: NDArray[np.float64] | None,
+    false_positive_rate: float,
+    n_others: int,
+    seed: tuple[int, int],
+) -> tuple[float, float]:
+    """Power and area of one attack with one draw of the attacker's frequencies."""
+    # Streams are consumed variant by variant, so that more variants meet the same people again.
+    truths, people = (np.random.default_rng([*seed, stream]) for stream in range(2))
+    count = dosage.sum(axis=1, dtype=np.int64, where=ploidy > 0)
+    n_patients = dosage.shape[1]
+    patterns = (
+        np.arange(n_others) % n_patients
+        if n_patients <= n_others
+        else np.arange(n_others) * n_patients // n_others
+    )
+    members, others = np.zeros(n_patients), np.zeros(n_others)
+    for start in range(0, len(number), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        counted, total = count[rows], number[rows]
+        # An allele that everybody or nobody has: half of one, for the posterior to exist.
+        reference = truths.beta(np.maximum(counted, 0.5), np.maximum(total - counted, 0.5))
+        if population is not None:
+            reference = np.where(np.isfinite(population[rows]), population[rows], reference)
+        released = counted / total
+        members += likelihood_ratio_scores(dosage[rows], ploidy[rows], released, reference)
+        copies = ploidy[rows][:, patterns]
+        carried = (
+            people.random((len(total), 2, n_others), dtype=np.float32) < reference[:, None, None]
+        )
+        simulated = carried[:, 0] & (copies > 0)
+        others += likelihood_ratio_scores(
+            simulated.astype(np.int8) + (carried[:, 1] & (copies > 1)), copies, released, reference
+        )
+    return attack_power(members, others, false_positive_rate), area_under_curve(members, others)
+
+
+def _analytic(
+    ploidy: NDArray[np.integer], number: NDArray[np.int64], false_positive_rate: float
+) -> float:
+    information = np.zeros(ploidy.shape[1])
+    for start in range(0, len(number), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        information += (1 / number[rows]) @ ploidy[rows]
+    return float(norm.cdf(np.sqrt(information) - norm.isf(false_positive_rate)).mean())
+
+
+def release_priority(variants: pl.DataFrame, panel: Collection[str]) -> NDArray[np.int64]:
+    """Order in which variants are released: the study's genes, then severity, then position.
+
+    The order uses nothing of the patients' genotypes, so that it tells nothing of them.
+
+    Parameters
+    ----------
+    variants
+        Columns chromosome, position, reference_allele, alternate_allele, gene_name, consequence
+        (see `ihdsi.summaries.variant_frequencies`); V rows.
+    panel
+        Names of the study's genes.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (V,): 0 for the variant that comes first; every number once.
+    """
+    consequences = variants["consequence"].unique()
+    ranks = pl.DataFrame(
+        {
+            "consequence": consequences,
+            "severity": [severity_rank(term) for term in consequences],
+        },
+        schema_overrides={"severity": pl.Int64},
+    )
+    bare = pl.col("chromosome").str.replace(_PREFIX, "")
+    order = (
+        variants.with_row_index("row")
+        .join(ranks, on="consequence", how="left", nulls_equal=True, maintain_order="left")
+        .sort(
+            ~pl.col("gene_name").is_in(list(panel)).fill_null(value=False),
+            "severity",
+            bare.cast(pl.Int64, strict=False),
+            bare,
+            "position",
+            "reference_allele",
+            "alternate_allele",
+            nulls_last=True,
+        )["row"]
+        .to_numpy()
+    )
+    priority = np.empty(variants.height, dtype=np.int64)
+    priority[order] = np.arange(variants.height)
+    return priority
+
+
+def select_frequencies(
+    dosage: NDArray[np.integer],
+    ploidy: NDArray[np.integer],
+    priority: NDArray[np.integer],
+    population: NDArray[np.float64] | None = None,
+    *,
+    maximum_power: float = 0.10,
+    false_positive_rate: float = 0.05,
+    n_draws: int = 20,
+    n_others: int = 1_000,
+    seed: int = 0,
+) -> Selection:
+    """Choose the largest set of variants whose frequencies keep the attack's power small.
+
+    Variants are taken by priority as long as the more pessimistic of the predictions of
+    `predict_power` is at most `maximum_power`; how many, is found by bisection, because power grows
+    with their number. Where the simulation is not quite monotone, the set found still keeps the
+    limit.
+
+    Parameters
+    ----------
+    dosage, ploidy, population, false_positive_rate, n_draws, n_others, seed
+        As in `predict_power`.
+    priority
+        Shape (V,); smaller comes first (see `release_priority`), equal ones in the order given.
+    maximum_power
+        Of the attack at `false_positive_rate`. No variant leaves if it is not larger than that.
+
+    Returns
+    -------
+    Selection
+        Variants without a called genotype are never chosen.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or there is no patient.
+    """
+    if priority.shape != dosage.shape[:1]:
+        raise ValueError("priority needs one number a variant")
+
+    def predicted(rows: NDArray[np.intp] | slice) -> PredictedPower:
+        return predict_power(
+            dosage[rows],
+            ploidy[rows],
+            None if population is None else population[rows],
+            false_positive_rate=false_positive_rate,
+            n_draws=n_draws,
+            n_others=n_others,
+            seed=seed,
+        )
+
+    order = np.argsort(priority, kind="stable")
+    order = order[(ploidy[order] > 0).any(axis=1)]
+    before = predicted(order)
+    number = ploidy[order].sum(axis=1, dtype=np.int64)
+    if before.pessimistic <= maximum_power:
+        safe, unsafe, after = len(order), len(order) + 1, before
+    else:
+        safe, unsafe, after = 0, len(order), predicted(order[:0])
+    while unsafe - safe > 1:
+        middle = (safe + unsafe) // 2
+        chosen = order[:middle]
+        # The formula costs nothing; where it refuses, nothing needs to be simulated.
+        if _analytic(ploidy[chosen], number[:middle], false_positive_rate) > maximum_power:
+            unsafe = middle
+            continue
+        power = predicted(chosen)
+        if power.pessimistic <= maximum_power:
+            safe, after = middle, power
+        else:
+            unsafe = middle
+    mask = np.zeros(len(dosage), dtype=np.bool_)
+    mask[order[:safe]] = True
+    return Selection(mask, before, after)

@@ -15,6 +15,7 @@ __all__ = [
     "changed_residues",
     "consequence_entries",
     "protein_changes",
+    "severity_rank",
     "worst_per_gene",
 ]
 
@@ -80,6 +81,18 @@ def _worst_term(consequence: str) -> str:
     # A leading '*' marks a consequence downstream of a stop; it keeps its own class.
     terms = consequence.lstrip("*").split("&")
     return min(terms, key=lambda term: _SEVERITY.get(term, len(_SEVERITY)))
+
+
+def severity_rank(consequence: str | None) -> int:
+    """Place of a consequence in the order of severity: 0 is the most severe term.
+
+    Parameters
+    ----------
+    consequence
+        As ``bcftools csq`` writes it; of terms joined by ``&`` the most severe counts. None and
+        unknown terms come last.
+    """
+    return _SEVERITY.get(_worst_term(consequence or ""), len(_SEVERITY))
 
 
 def worst_per_gene(bcsq: str) -> dict[str, tuple[str, str]]:
