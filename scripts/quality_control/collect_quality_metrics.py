@@ -11,9 +11,11 @@ log_to(snakemake.log[0])
 given, params = snakemake.input, snakemake.params
 tables = {
     name: pl.read_parquet(path)
-    for name in ("somatic_variants", "somatic_assessed", "gene_counts", "sample_checks")
+    for name in ("somatic_variants", "somatic_assessed", "gene_counts")
     for path in given[name]
 }
+if given.sample_checks:
+    tables["sample_checks"] = pl.concat(pl.read_parquet(path) for path in given.sample_checks)
 metrics = gather_quality(
     alignments=list(zip(params.aligned, given.stats, given.thresholds, strict=True)),
     quantifications=list(zip(params.quantified, given.meta_info, strict=True)),

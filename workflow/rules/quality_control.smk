@@ -101,16 +101,6 @@ rule compare_samples:
             alignment=cohorts[wildcards.site].alignments,
             allow_missing=True,
         ),
-        regions=lambda wildcards: expand(
-            "results/{study}/sites/{site}/quality_control/{alignment}.regions.bed.gz",
-            alignment=cohorts[wildcards.site].alignments,
-            allow_missing=True,
-        ),
-        clinical=lambda wildcards: (
-            ["results/{study}/sites/{site}/clinical/clinical.parquet"]
-            if cohorts[wildcards.site].clinical
-            else []
-        ),
     output:
         metrics="results/{study}/sites/{site}/quality_control/sample_checks.parquet",
         concordance="results/{study}/sites/{site}/quality_control/sample_concordance.tsv",
@@ -136,7 +126,44 @@ rule compare_samples:
         "../../scripts/quality_control/compare_samples.py"
 
 
-# What feeds somatic calls of other patients is chosen by what does not depend on those calls.
+rule check_sex:
+    input:
+        regions=lambda wildcards: expand(
+            "results/{study}/sites/{site}/quality_control/{alignment}.regions.bed.gz",
+            alignment=cohorts[wildcards.site].alignments,
+            allow_missing=True,
+        ),
+        clinical=lambda wildcards: (
+            ["results/{study}/sites/{site}/clinical/clinical.parquet"]
+            if cohorts[wildcards.site].clinical
+            else []
+        ),
+    output:
+        "results/{study}/sites/{site}/quality_control/sex_checks.parquet",
+    log:
+        "results/{study}/sites/{site}/logs/check_sex.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/check_sex.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        samples=lambda wildcards: [
+            (sample.patient, sample.sample, sample.tissue)
+            for sample in cohorts[wildcards.site].aligned
+        ],
+        settings=study.sample_checks.model_dump(),
+    message:
+        "Compare the sex that the coverage shows with the clinical table of {wildcards.site}"
+    script:
+        "../../scripts/quality_control/check_sex.py"
+
+
+# What feeds somatic calls of other patients is chosen by what does not depend on those calls, nor on
+# the clinical table, whose corrections must not call every tumour anew.
 rule judge_alignments:
     input:
         stats=lambda wildcards: expand(
@@ -193,7 +220,10 @@ rule collect_quality_metrics:
             allow_missing=True,
         ),
         sample_checks=lambda wildcards: (
-            ["results/{study}/sites/{site}/quality_control/sample_checks.parquet"]
+            [
+                "results/{study}/sites/{site}/quality_control/sample_checks.parquet",
+                "results/{study}/sites/{site}/quality_control/sex_checks.parquet",
+            ]
             if cohorts[wildcards.site].aligned
             else []
         ),
