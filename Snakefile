@@ -49,7 +49,12 @@ for stage in plan.stages:
 rule all:
     default_target: True
     input:
-        SITE_RESULTS + RELEASES + COORDINATOR_RESULTS + RECOVERY,
+        lambda wildcards: plan.with_keys(SITE_RESULTS + RELEASES),
+        lambda wildcards: (
+            []
+            if plan.awaits_releases or not plan.coordinator
+            else plan.with_releases(COORDINATOR_RESULTS + RECOVERY)
+        ),
     message:
         "All that the configuration asks for is there"
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ihdsi.cli_errors import errors_in_words
 from ihdsi.errors import InputError, Problem
+from ihdsi.release_commands import audit, keys, release, trust
 
 __all__ = ["app"]
 
@@ -30,15 +29,10 @@ app.add_typer(recovery, name="recovery")
 app.add_typer(schemas, name="schemas")
 app.add_typer(simulated, name="demo")
 app.add_typer(cohort, name="public-cohort")
-
-
-@contextmanager
-def _errors_in_words() -> Iterator[None]:
-    try:
-        yield
-    except (InputError, OSError, json.JSONDecodeError) as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from None
+app.add_typer(keys, name="keys")
+app.add_typer(trust, name="trust")
+app.add_typer(release, name="release")
+app.add_typer(audit, name="audit")
 
 
 @app.command("tables")
@@ -51,7 +45,7 @@ def show_tables(
     """Print the summary tables that may leave a site: their columns, units and ranges."""
     from ihdsi.table_document import describe_table, list_tables, tables_document
 
-    with _errors_in_words():
+    with errors_in_words():
         if markdown and name is not None:
             raise InputError(
                 Problem("--markdown prints all tables", f"Leave out either it or '{name}'.")
@@ -74,7 +68,7 @@ def describe_sheets(
     from ihdsi.study import RunConfig
     from ihdsi.yaml_documents import load_document
 
-    with _errors_in_words():
+    with errors_in_words():
         run = load_document(config, RunConfig)
         print(load_plan(run.model_dump(), config).describe())
 
@@ -84,7 +78,7 @@ def show_recovery(path: Annotated[Path, typer.Argument(help="recovery.json")]) -
     """Print the recovery table of a simulated study."""
     from ihdsi.simulate.recovery import format_recovery
 
-    with _errors_in_words():
+    with errors_in_words():
         print(format_recovery(json.loads(path.read_text(encoding="utf-8"))))
 
 
@@ -95,7 +89,7 @@ def write_document_schemas(
     """Write the JSON Schemas of configuration, study, site, sample sheet and codebook."""
     from ihdsi.schemas import write_schemas
 
-    with _errors_in_words():
+    with errors_in_words():
         write_schemas(folder)
 
 
@@ -110,7 +104,7 @@ def write_sheets(
     """Write the demo's sample sheets and clinical tables anew (after a change of the seed)."""
     from ihdsi.simulate.sheets import write_demo_sheets
 
-    with _errors_in_words():
+    with errors_in_words():
         write_demo_sheets(seed, config_dir, panel)
 
 
@@ -125,7 +119,7 @@ def split_public_cohort(
     """Split a public cohort by collecting hospital into a federation that the workflow can run."""
     from ihdsi.simulate.public_cohort import split_cohort_by_site, write_federation
 
-    with _errors_in_words():
+    with errors_in_words():
         sites = split_cohort_by_site(maf, clinical, output)
         run = write_federation(sites, study, codebook, output)
     print(sites.write_csv(separator="\t"), end="")

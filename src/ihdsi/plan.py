@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ihdsi.alignment.aligners import ALIGNERS
+from ihdsi.bundle.places import faults_of_intake, faults_of_release, released_seal
 from ihdsi.clinical.codebook import load_codebook
 from ihdsi.clinical.harmonise import harmonise_clinical
 from ihdsi.cohort import Cohort
@@ -36,6 +37,7 @@ class Plan:
     sites: Mapping[str, Site]
     cohorts: Mapping[str, Cohort]
     coordinator: bool
+    path: Path | str = "config/config.yaml"
 
     @property
     def participants(self) -> tuple[str, ...]:
@@ -55,6 +57,54 @@ class Plan:
             name: stricter_of(self.study.disclosure, site.disclosure)
             for name, site in self.sites.items()
         }
+
+    @cached_property
+    def unreleased(self) -> tuple[str, ...]:
+        """Participants whose release is not in the exchange and is not made by this run.
+
+        Only sites of a simulated study approve their own releases.
+        """
+        made_here = set(self.sites) if self.study.simulated else set()
+        return tuple(
+            site
+            for site in self.participants
+            if site not in made_here and not Path(released_seal(self.study.study, site)).is_file()
+        )
+
+    def with_keys(self, files: Sequence[str]) -> Sequence[str]:
+        """Return files that need the sites' keys, once these are there; else `InputError`."""
+        site_files = dict(zip(self.sites, self.run.sites, strict=True))
+        faults = faults_of_release(self.study, self.run.study, self.sites, site_files)
+        if faults:
+            raise InputError(faults)
+        return files
+
+    def with_releases(self, files: Sequence[str]) -> Sequence[str]:
+        """Return files that need every participant's release; `InputError` if they cannot be had.
+
+        Raises
+        ------
+        InputError
+            If the coordinator's key or trust store is missing, or a release has not arrived.
+        """
+        faults = faults_of_intake(self.study, self.run.study, self.run.intake, self.path)
+        faults += [
+            Problem(
+                f"the release of '{site}' has not arrived",
+                f"The site's data steward approves it with `ihdsi release approve {site}`; what "
+                "that writes comes to this folder.",
+                file=Path(released_seal(self.study.study, site)).parent,
+            )
+            for site in self.unreleased
+        ]
+        if faults:
+            raise InputError(faults)
+        return files
+
+    @property
+    def awaits_releases(self) -> bool:
+        """Whether a machine that runs sites, too, leaves the coordinator's part for later."""
+        return self.coordinator and bool(self.sites) and bool(self.unreleased)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -96,6 +146,10 @@ class Plan:
             targets = self.study.reference.targets
             head += f"\nDNA: aligned with {self.study.alignment.aligner}; " + (
                 f"panel or exome, targets {targets}" if targets else "whole genome, no targets"
+            )
+        if self.awaits_releases:
+            head += (
+                f"\nThe coordinator's part waits for the releases of: {', '.join(self.unreleased)}"
             )
         return "\n".join([head, *(say(c, self.sites[s].title) for s, c in self.cohorts.items())])
 
@@ -160,7 +214,7 @@ def load_plan(
         _check_references(study, cohorts, run, path)
     if any(cohort.has_somatic for cohort in cohorts.values()):
         _check_signatures(study, run.study)
-    return Plan(run, study, sites, cohorts, run.coordinator)
+    return Plan(run, study, sites, cohorts, run.coordinator, path)
 
 
 def _check_signatures(study: Study, study_path: Path | str) -> None:

@@ -38,10 +38,12 @@ __all__ = [
     "DisclosureSettings",
     "Endpoint",
     "GermlineFilters",
+    "IntakeSettings",
     "MetaSettings",
     "QualityMetric",
     "Reference",
     "ReferenceFiles",
+    "ReleaseSettings",
     "RunConfig",
     "SampleChecks",
     "SexCheck",
@@ -548,6 +550,11 @@ class Study(_Document):
     participants: tuple[Identifier, ...] = Field(min_length=1)
     reference: Reference
     clinical: ClinicalDictionary
+    trust_store: LocalPath | None = Field(
+        None,
+        description="Whose keys count (YAML); no part of the study hash, so that keys can be "
+        "renewed under the same protocol.",
+    )
     strata: tuple[str, ...] = ()
     contrasts: dict[Identifier, Contrast] = Field(default_factory=dict)
     endpoints: dict[Identifier, Endpoint] = Field(default_factory=dict)
@@ -609,6 +616,28 @@ class Study(_Document):
                 raise ValueError(f"{where} names the covariate '{covariate}', which is not defined")
 
 
+class ReleaseSettings(_Document):
+    """What a site releases with. The keys are files of this machine; what they hold stays there."""
+
+    producer_key: LocalPath = Field(
+        description="Private key with which the workflow signs release candidates."
+    )
+    transport_key: LocalPath = Field(
+        description="Private key with which approved bundles are sealed for the coordinator."
+    )
+    ledger: LocalPath = Field(
+        description="SQLite file in which every decision on a release is kept. What was released "
+        "lies beside it. Back both up."
+    )
+    permit: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = Field(
+        None, description="The permit under which the data may be used, in words or by its number."
+    )
+    membership_override: LocalPath | None = Field(
+        None,
+        description="Document, signed by a data steward, that allows a larger membership power.",
+    )
+
+
 class Site(_Document):
     """One hospital: who it is and where its sheets are."""
 
@@ -627,6 +656,9 @@ class Site(_Document):
     clinical: LocalPath | None = Field(None, description="Clinical table in local codes.")
     codebook: LocalPath | None = Field(None, description="How local codes map to the study's.")
     disclosure: DisclosureOverrides = DisclosureOverrides()
+    release: ReleaseSettings | None = Field(
+        None, description="What the site releases with; without it nothing can be released."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Site:
@@ -639,12 +671,27 @@ class LocalReference(ReferenceFiles):
     """Where this machine keeps the study's reference files."""
 
 
+class IntakeSettings(_Document):
+    """What the coordinator takes bundles in with."""
+
+    transport_key: LocalPath = Field(
+        description="Private key for whose public half the sites seal."
+    )
+    audit_log: LocalPath = Field(
+        description="Log of everything that was accepted or refused. It decides what counts as a "
+        "replay, so keep it, and back it up."
+    )
+
+
 class RunConfig(_Document):
     """config/config.yaml: what this machine runs."""
 
     study: LocalPath = Field(description="The study file.")
     sites: tuple[LocalPath, ...] = Field((), description="Site files that are run here.")
     coordinator: bool = Field(False, description="Whether this machine also pools the bundles.")
+    intake: IntakeSettings | None = Field(
+        None, description="What the coordinator takes bundles in with; a coordinator needs it."
+    )
     reference: LocalReference = Field(
         default=LocalReference(), description="Local paths that replace those of the study file."
     )
@@ -711,10 +758,12 @@ def study_hash(study: Study) -> str:
     """Canonical SHA-256 of the protocol.
 
     The document is serialised as JSON with sorted keys and without insignificant white space
-    (as in RFC 8785 for the value types used here). Local reference paths are left out, since every
-    hospital keeps its files elsewhere; the build's name and the files' checksums stay in.
+    (as in RFC 8785 for the value types used here). Local paths (of the reference and the trust
+    store) are left out, since every hospital keeps its files elsewhere; the build's name and the
+    files' checksums stay in.
     """
     document = study.model_dump(mode="json")
+    document.pop("trust_store")
     for key in ReferenceFiles.model_fields:
         document["reference"].pop(key)
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,5 +1,6 @@
 """Coordinator: take bundles in, pool, rank. Reads exchange/ and results/<study>/meta only."""
 
+from ihdsi.bundle.places import released_seal
 from ihdsi.study import study_hash
 
 META = f"results/{STUDY}/meta"
@@ -19,9 +20,7 @@ ACCEPTED = {
 
 rule intake_bundle:
     input:
-        manifest=f"exchange/{STUDY}/{{site}}/manifest.json",
-        disclosure=f"exchange/{STUDY}/{{site}}/disclosure.json",
-        tables=[f"exchange/{STUDY}/{{site}}/tables/{table}.parquet" for table in TABLES],
+        seal=released_seal(STUDY, "{site}"),
     output:
         *[f"results/{{study}}/meta/intake/{{site}}/{table}.parquet" for table in TABLES],
         accepted="results/{study}/meta/intake/{site}/accepted.json",
@@ -30,6 +29,7 @@ rule intake_bundle:
         "results/{study}/logs/intake_bundle/{site}.log",
     benchmark:
         "results/{study}/benchmarks/intake_bundle/{site}.tsv"
+    retries: 0
     conda:
         "../../envs/python.yaml"
     threads: 1
@@ -38,6 +38,11 @@ rule intake_bundle:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         study_hash=study_hash(study),
+        # Files of the coordinator's own, outside the results; they say who may be believed.
+        trust_store=study.trust_store,
+        transport_key=plan.run.intake and plan.run.intake.transport_key,
+        audit_log=plan.run.intake and plan.run.intake.audit_log,
+        quarantine="results/{study}/meta/quarantine",
     message:
         "Verify and accept the bundle of {wildcards.site}"
     script:

@@ -1,10 +1,12 @@
-"""Site: disclosure control, then the bundle that crosses to the coordinator.
+"""Site: disclosure control, the release candidate, and what the data steward reviews.
 
-The data steward's approval is not a step of this file yet: until it is, a bundle is released as
-soon as disclosure control has cleared it.
+`snakemake` ends here. A candidate is released by the data steward, with `ihdsi release approve`; only
+the sites of a simulated study have a rule for it.
 """
 
 from ihdsi.study import study_hash
+
+CANDIDATE = f"{SITE}/candidate"
 
 
 rule apply_disclosure_control:
@@ -20,6 +22,8 @@ rule apply_disclosure_control:
     output:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",
+        disclosure=f"{SITE}/cleared/disclosure.json",
+        populations=f"{SITE}/cleared/populations.parquet",
     log:
         f"{SITE}/logs/apply_disclosure_control.log",
     benchmark:
@@ -42,21 +46,23 @@ rule apply_disclosure_control:
         "../../scripts/release/apply_disclosure_control.py"
 
 
-rule release_bundle:
+rule draft_release:
     input:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
-        disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",
+        disclosure=f"{SITE}/cleared/disclosure.json",
+        # Keys and trust store of a real study are no inputs: no job may be rerun for their dates.
+        keys=PRACTICE_KEYS if study.simulated else [],
     output:
-        manifest="exchange/{study}/{site}/manifest.json",
-        disclosure="exchange/{study}/{site}/disclosure.json",
-        tables=[f"exchange/{{study}}/{{site}}/tables/{table}.parquet" for table in TABLES],
+        manifest=f"{CANDIDATE}/manifest.json",
+        signature=f"{CANDIDATE}/manifest.dsse.json",
+        disclosure=f"{CANDIDATE}/disclosure.json",
+        crate=f"{CANDIDATE}/ro-crate-metadata.json",
+        tables=[f"{CANDIDATE}/tables/{table}.parquet" for table in TABLES],
     log:
-        f"{SITE}/logs/release_bundle.log",
+        f"{SITE}/logs/draft_release.log",
     benchmark:
-        f"{SITE}/benchmarks/release_bundle.tsv"
-    wildcard_constraints:
-        # Bundles of other participants come from elsewhere; no rule here makes them.
-        site="|".join(sites),
+        f"{SITE}/benchmarks/draft_release.tsv"
+    retries: 0
     conda:
         "../../envs/python.yaml"
     threads: 1
@@ -64,10 +70,72 @@ rule release_bundle:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        study_version=study.version,
-        study_hash=study_hash(study),
-        thresholds=lambda wildcards: plan.thresholds[wildcards.site].model_dump(),
+        study_file=plan.run.study,
+        site_file=lambda wildcards: SITE_FILES[wildcards.site],
     message:
-        "Write the bundle of {wildcards.site}"
+        "Draft the release of {wildcards.site}"
     script:
-        "../../scripts/release/release_bundle.py"
+        "../../scripts/release/draft_release.py"
+
+
+rule review_release:
+    input:
+        manifest=f"{CANDIDATE}/manifest.json",
+        signature=f"{CANDIDATE}/manifest.dsse.json",
+        disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",
+    output:
+        directory(f"{SITE}/review"),
+    log:
+        f"{SITE}/logs/review_release.log",
+    benchmark:
+        f"{SITE}/benchmarks/review_release.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        study_file=plan.run.study,
+        site_file=lambda wildcards: SITE_FILES[wildcards.site],
+        config_file=plan.path,
+    message:
+        "Write what the data steward of {wildcards.site} reviews"
+    script:
+        "../../scripts/release/review_release.py"
+
+
+# Patients who do not exist need no steward. No study of real ones has this rule.
+if study.simulated:
+
+    rule approve_simulated_release:
+        input:
+            manifest=f"{CANDIDATE}/manifest.json",
+            signature=f"{CANDIDATE}/manifest.dsse.json",
+            review=f"{SITE}/review",
+            populations=f"{SITE}/cleared/populations.parquet",
+            keys=PRACTICE_KEYS,
+        output:
+            "exchange/{study}/{site}/seal.dsse.json",
+        log:
+            f"{SITE}/logs/approve_simulated_release.log",
+        benchmark:
+            f"{SITE}/benchmarks/approve_simulated_release.tsv"
+        wildcard_constraints:
+            # Bundles of other participants come from elsewhere; no rule here makes them.
+            site="|".join(sites),
+        retries: 0
+        conda:
+            "../../envs/python.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 1000 * attempt,
+            runtime=lambda wildcards, attempt: 10 * attempt,
+        params:
+            study_file=plan.run.study,
+            site_file=lambda wildcards: SITE_FILES[wildcards.site],
+            steward_key=f"{KEYS}/{{site}}/steward",
+        message:
+            "Approve the simulated release of {wildcards.site} with the practice key"
+        script:
+            "../../scripts/release/approve_simulated_release.py"

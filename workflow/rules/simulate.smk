@@ -1,7 +1,34 @@
 from ihdsi.simulate.demo_study import simulated_files
+from ihdsi.simulate.practice_keys import TRUST_STORE, practice_key_files
 
 SIMULATED = f"results/{STUDY}/simulated"
 SIMULATED_FILES = simulated_files(SIMULATED)
+KEYS = f"{SIMULATED}/keys"
+PRACTICE_KEYS = [
+    f"{KEYS}/{TRUST_STORE}",
+    *[f"{KEYS}/{file}" for file in practice_key_files(PARTICIPANTS).values()],
+]
+
+
+rule create_practice_keys:
+    output:
+        PRACTICE_KEYS,
+    log:
+        f"results/{STUDY}/logs/create_practice_keys.log",
+    benchmark:
+        f"results/{STUDY}/benchmarks/create_practice_keys.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 500 * attempt,
+        runtime=lambda wildcards, attempt: 5 * attempt,
+    params:
+        participants=list(PARTICIPANTS),
+    message:
+        "Create practice keys for the simulated study"
+    script:
+        "../../scripts/simulate/create_practice_keys.py"
 
 
 rule simulate_cohort:

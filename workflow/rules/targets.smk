@@ -1,11 +1,13 @@
 """What a run can be asked for: a site's part, the coordinator's, or (in the Snakefile) both."""
 
+from ihdsi.bundle.places import released_seal
+
 SITE_RESULTS = [
     f"results/{STUDY}/sites/{site}/{result}"
     for site in sites
     for result in (
-        *(f"cleared/{table}.parquet" for table in TABLES),
-        "cleared/disclosure_log.parquet",
+        "candidate/manifest.dsse.json",
+        "review",
         *(
             ["quality_control/qc_metrics.tsv", "quality_control/sample_decisions.tsv"]
             if cohorts[site].is_measured
@@ -14,7 +16,8 @@ SITE_RESULTS = [
         *(["multiqc/multiqc_report.html"] if cohorts[site].processed else []),
     )
 ]
-RELEASES = [f"exchange/{STUDY}/{site}/manifest.json" for site in sites]
+# A data steward releases what a real site has drafted.
+RELEASES = [released_seal(STUDY, site) for site in sites] if study.simulated else []
 COORDINATOR_RESULTS = (
     [
         f"results/{STUDY}/meta/biomarkers.tsv",
@@ -48,13 +51,13 @@ localrules:
 
 rule site:
     input:
-        SITE_RESULTS,
+        lambda wildcards: plan.with_keys(SITE_RESULTS),
     message:
         f"Release candidates wait for review: {', '.join(sites)}"
 
 
 rule meta:
     input:
-        COORDINATOR_RESULTS,
+        lambda wildcards: plan.with_releases(COORDINATOR_RESULTS),
     message:
         "The coordinator's results of {STUDY} are there"

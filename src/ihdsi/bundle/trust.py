@@ -28,6 +28,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
+import polars as pl
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -42,7 +43,15 @@ from ihdsi.errors import InputError, Problem
 from ihdsi.study import Identifier
 from ihdsi.yaml_documents import line_of_key, load_document
 
-__all__ = ["CoordinatorKey", "Role", "SiteKeys", "TrustStore", "TrustedKey", "load_trust_store"]
+__all__ = [
+    "CoordinatorKey",
+    "Role",
+    "SiteKeys",
+    "TrustStore",
+    "TrustedKey",
+    "list_keys",
+    "load_trust_store",
+]
 
 Role = Literal["producer", "steward", "transport"]
 ROLES: tuple[Role, ...] = ("producer", "steward", "transport")
@@ -176,3 +185,30 @@ def load_trust_store(path: Path | str) -> TrustStore:
     if problems:
         raise InputError(problems)
     return store
+
+
+def list_keys(store: TrustStore, on: date) -> pl.DataFrame:
+    """List the keys of all sites.
+
+    Parameters
+    ----------
+    store
+        The trust store.
+    on
+        Day for which is said whether a key counts.
+
+    Returns
+    -------
+    polars.DataFrame
+        site, role, holder, valid_from, valid_until, counts (``yes``, or why not) and public_key.
+    """
+    rows = [
+        (site, role, key.holder, key.valid_from, key.valid_until, key.refusal(on), key.public_key)
+        for site, keys in store.sites.items()
+        for role in ROLES
+        for key in keys.of_role(role)
+    ]
+    names = ["site", "role", "holder", "valid_from", "valid_until", "counts", "public_key"]
+    return pl.DataFrame(rows, schema=names, orient="row").with_columns(
+        pl.col("counts").cast(pl.String).fill_null("yes")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ import yaml
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.files import atomic_output, write_text, write_tsv
+from ihdsi.simulate.practice_keys import create_practice_keys
 from ihdsi.study import load_study
 
 __all__ = ["split_cohort_by_site", "write_federation"]
@@ -158,6 +160,9 @@ def write_federation(
 ) -> Path:
     """Write a site file beside each site's sheets, and the run configuration that names them all.
 
+    With them come practice keys for every site and the coordinator: whoever has public data plays
+    all parts.
+
     Parameters
     ----------
     sites
@@ -191,6 +196,8 @@ def write_federation(
                 column="participants",
             )
         )
+    keys = folder / "keys"
+    create_practice_keys(keys, study.participants, datetime.now(UTC).date())
     for site, source in sites.select("site", SITE).iter_rows():
         document = {
             "site": site,
@@ -202,12 +209,22 @@ def write_federation(
             "samples": (folder / site / "samples.tsv").as_posix(),
             "clinical": (folder / site / "clinical.tsv").as_posix(),
             "codebook": Path(codebook).as_posix(),
+            "release": {
+                "producer_key": (keys / site / "producer").as_posix(),
+                "transport_key": (keys / site / "transport").as_posix(),
+                "ledger": (folder / site / "ledger.sqlite").as_posix(),
+                "permit": "none needed, the data are public",
+            },
         }
         _write_yaml(document, folder / site / "site.yaml")
     run = {
         "study": Path(study_path).as_posix(),
         "sites": [(folder / site / "site.yaml").as_posix() for site in study.participants],
         "coordinator": True,
+        "intake": {
+            "transport_key": (keys / "coordinator/transport").as_posix(),
+            "audit_log": (folder / "audit.jsonl").as_posix(),
+        },
     }
     _write_yaml(run, folder / "config.yaml")
     return folder / "config.yaml"
