@@ -51,7 +51,7 @@ rule draft_release:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure=f"{SITE}/cleared/disclosure.json",
         # Keys and trust store of a real study are no inputs: no job may be rerun for their dates.
-        keys=PRACTICE_KEYS if study.simulated else [],
+        practice_keys=PRACTICE_KEYS if study.simulated else [],
     output:
         manifest=f"{CANDIDATE}/manifest.json",
         signature=f"{CANDIDATE}/manifest.dsse.json",
@@ -114,7 +114,7 @@ if study.simulated:
             signature=f"{CANDIDATE}/manifest.dsse.json",
             review=f"{SITE}/review",
             populations=f"{SITE}/cleared/populations.parquet",
-            keys=PRACTICE_KEYS,
+            practice_keys=PRACTICE_KEYS,
         output:
             "exchange/{study}/{site}/seal.dsse.json",
         log:
