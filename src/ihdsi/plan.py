@@ -87,7 +87,9 @@ class Plan:
         InputError
             If the coordinator's key or trust store is missing, or a release has not arrived.
         """
-        faults = faults_of_intake(self.study, self.run.study, self.run.intake, self.path)
+        faults = faults_of_intake(
+            self.study, self.run.study, self.run.intake, self.path, makes_keys=bool(self.sites)
+        )
         faults += [
             Problem(
                 f"the release of '{site}' has not arrived",

@@ -1,12 +1,15 @@
 """TCGA bladder cancer as a federation of its hospitals gives the published counts, exactly."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from ihdsi.cli import app
 from project_copy import copy_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.realdata]
@@ -42,9 +45,21 @@ def federation(tmp_path_factory, shared):
         cwd=project.root,
         check=True,
     )
+    config = "results/tcga_blca/input/config.yaml"
+    sites = sorted(path.name for path in (project.root / config).parent.glob("tss_*"))
+    quietly = ("--configfile", config, "--cores", "2", "--quiet", "all", "--")
+    drafts = [f"results/tcga_blca/sites/{site}/candidate/manifest.dsse.json" for site in sites]
+    project.run(*quietly, *drafts)
+    # Nothing has left: these are no simulated patients.
+    assert not (project.root / "exchange").exists()
+    with contextlib.chdir(project.root):
+        for site in sites:
+            key = f"results/tcga_blca/input/keys/{site}/steward"
+            arguments = ("--key", key, "--reason", "public data", "--configfile", config)
+            answer = CliRunner().invoke(app, ["release", "approve", site, *arguments])
+            assert answer.exit_code == 0, answer.output
     project.run(
-        *("--configfile", "results/tcga_blca/input/config.yaml", "--cores", "2"),
-        *("--quiet", "all", "--"),
+        *quietly,
         "results/tcga_blca/meta/gene_alterations.parquet",
         "results/tcga_blca/report/index.html",
     )

@@ -4,8 +4,6 @@ from collections import deque
 
 import pytest
 
-from ihdsi.summaries import TABLES
-
 pytestmark = pytest.mark.workflow
 
 COORDINATOR = ("results/demo/meta/", "results/demo/report/")
@@ -63,9 +61,8 @@ def test_coordinator_jobs_see_released_files_only(unchanged_project):
         ),
         (
             "meta",
-            'disclosure=f"exchange/{STUDY}/{{site}}/disclosure.json",\n        tables',
-            'disclosure=f"exchange/{STUDY}/{{site}}/disclosure.json",\n'
-            '        peek="config/sites/lih/clinical.tsv",\n        tables',
+            'seal=released_seal(STUDY, "{site}"),\n',
+            'seal=released_seal(STUDY, "{site}"),\n        peek="config/sites/lih/clinical.tsv",\n',
             "config/sites/lih/clinical.tsv",
         ),
     ],
@@ -94,28 +91,60 @@ def test_a_coordinator_alone_has_no_site_rules(project):
     rules = set(project.run("--list-rules").split())
     assert {"intake_bundle", "build_report"} <= rules
     assert rules.isdisjoint(
-        {"release_bundle", "align_reads", "simulate_cohort", "evaluate_recovery"}
+        {
+            "draft_release",
+            "approve_simulated_release",
+            "align_reads",
+            "simulate_cohort",
+            "evaluate_recovery",
+        }
     )
     answer = project.snakemake("--dry-run", "meta")
     assert answer.returncode != 0
-    assert "exchange/demo/lih/manifest.json" in answer.stdout
+    assert "the release of 'lih' has not arrived" in answer.stdout
+    assert "results/demo/simulated/keys/coordinator/transport does not exist" in answer.stdout
+
+
+def as_a_real_study(project):
+    """The demo's files as those of real patients; only what is planned is looked at."""
+    project.edit("config/studies/demo.yaml", "simulated: true", "simulated: false")
+
+
+def test_no_rule_releases_what_a_real_site_has_drafted(project):
+    as_a_real_study(project)
+    rules = set(project.run("--list-rules").split())
+    assert {"draft_release", "review_release", "intake_bundle"} <= rules
+    assert rules.isdisjoint({"approve_simulated_release", "create_practice_keys"})
+    text = "".join(path.read_text() for path in (project.root / "workflow/rules").glob("*.smk"))
+    # The one place of a rule's output in the exchange is the simulated sites'.
+    assert text.count('"exchange/') == 1
+
+
+def test_a_site_without_keys_is_told_before_any_job(project):
+    path = project.root / "config/sites/lih/site.yaml"
+    path.write_text(path.read_text().partition("# Practice keys")[0])
+    answer = project.snakemake("--dry-run", "site")
+    assert answer.returncode != 0
+    assert "config/sites/lih/site.yaml, column 'release': the key 'release' is missing" in (
+        answer.stdout
+    )
+    # What needs no key is still made.
+    project.run("--dry-run", "results/demo/sites/lih/cleared/cohort_profile.parquet")
 
 
 def test_a_hospital_that_coordinates_takes_the_others_bundles_from_the_exchange(project):
     project.edit("config/config.yaml", "  - config/sites/ncck/site.yaml\n", "")
     released = project.root / "exchange/demo/ncck"
-    (released / "tables").mkdir(parents=True)
-    names = ("manifest.json", "disclosure.json", *(f"tables/{table}.parquet" for table in TABLES))
-    for name in names:
-        (released / name).touch()
+    released.mkdir(parents=True)
+    (released / "seal.dsse.json").touch()
     jobs = project.jobs("meta")
     made = {file for job in jobs for file in job["outputs"]}
-    assert "exchange/demo/lih/manifest.json" in made
+    assert "exchange/demo/lih/seal.dsse.json" in made
     assert not any(
         file.startswith(("exchange/demo/ncck/", "results/demo/sites/ncck/")) for file in made
     )
     graph = {file: job["inputs"] for job in jobs for file in job["outputs"]}
     assert (
-        "exchange/demo/ncck/manifest.json" in graph["results/demo/meta/intake/ncck/accepted.json"]
+        "exchange/demo/ncck/seal.dsse.json" in graph["results/demo/meta/intake/ncck/accepted.json"]
     )
     assert breaches(graph) == []

@@ -3,13 +3,19 @@
 import gzip
 import json
 import re
+import shutil
+import stat
 import time
+from datetime import UTC, datetime
 
 import polars as pl
 import pysam
 import pytest
+from ihdsi.bundle.release import open_release
+from ihdsi.meta.audit import verify_audit_log
 
-from ihdsi.bundle import open_bundle
+from ihdsi.bundle.keys import load_transport_key, public_key_text
+from ihdsi.bundle.trust import load_trust_store
 from ihdsi.expression.normalisation import log2_cpm
 from ihdsi.plan import load_plan
 from ihdsi.study import load_study, study_hash
@@ -115,9 +121,15 @@ def files_below(folder):
 
 def test_no_identifier_is_in_any_byte_that_left(root, identifiers):
     assert len(identifiers) > 300
-    released = files_below(root / "exchange")
-    assert len(released) == len(SITES) * (2 + len(TABLES))
-    assert found_in(released, identifiers) == set()
+    for site in SITES:
+        # What is sealed for the coordinator, and what lies in the exchange for everybody.
+        inside = files_below(root / f"results/demo/sites/{site}/candidate")
+        assert len(inside) == 4 + len(TABLES)
+        assert found_in(inside, identifiers) == set()
+        outside = files_below(root / f"exchange/demo/{site}")
+        assert {path.name for path in outside} == {"bundle-1.tar.c4gh", "seal.dsse.json"}
+        assert found_in(outside, identifiers) == set()
+        assert sum(path.stat().st_size for path in outside) < 5_000_000
     assert found_in(files_below(root / "results/demo/meta"), identifiers) == set()
     assert found_in(files_below(root / "results/demo/report"), identifiers) == set()
 
@@ -125,7 +137,7 @@ def test_no_identifier_is_in_any_byte_that_left(root, identifiers):
 def test_the_search_for_identifiers_finds_them_where_they_are(root, identifiers, tmp_path):
     patient_level = [root / "results/demo/sites/lih/variants/somatic_variants.parquet"]
     assert len(found_in(patient_level, identifiers)) > 40
-    table = root / "exchange/demo/lih/tables/gene_alterations.parquet"
+    table = root / "results/demo/meta/intake/lih/gene_alterations.parquet"
     leaking = pl.read_parquet(table).with_columns(gene_name=pl.lit("LIH-0007-T"))
     leaking.write_parquet(tmp_path / "leak.parquet", compression="zstd")
     assert ("leak.parquet", "LIH-0007-T") in found_in([tmp_path / "leak.parquet"], identifiers)
@@ -150,7 +162,7 @@ def test_no_released_statistic_is_a_value_of_one_patient(root):
     for site in SITES:
         counts = pl.read_parquet(root / f"results/demo/sites/{site}/expression/gene_counts.parquet")
         for table in ("expression_effects", "survival_effects"):
-            effects = pl.read_parquet(root / f"exchange/demo/{site}/tables/{table}.parquet")
+            effects = pl.read_parquet(root / f"results/demo/meta/intake/{site}/{table}.parquet")
             assert effects.height > 200
             assert patient_values_released(effects, counts) == set()
         # The search finds a value that does belong to one patient.
@@ -161,7 +173,7 @@ def test_no_released_statistic_is_a_value_of_one_patient(root):
 def test_released_counts_keep_the_thresholds(root):
     settings = load_study(root / "config/studies/demo.yaml").disclosure
     for site in SITES:
-        folder = root / f"exchange/demo/{site}/tables"
+        folder = root / f"results/demo/meta/intake/{site}"
         altered = pl.read_parquet(folder / "gene_alterations.parquet")
         small = pl.col("n_altered").is_between(1, settings.minimum_cell_count - 1)
         assert altered.filter(small).is_empty()
@@ -177,7 +189,7 @@ def test_released_counts_keep_the_thresholds(root):
 
 def test_the_dna_summaries_leave_with_their_classes(root):
     for site in SITES:
-        folder = root / f"exchange/demo/{site}/tables"
+        folder = root / f"results/demo/meta/intake/{site}"
         altered = pl.read_parquet(folder / "gene_alterations.parquet").filter(stratum="all")
         released = set(altered.select("gene_name", "alteration_class").iter_rows())
         assert {("FGFR3", "hotspot"), ("TERT", "promoter"), ("KDM6A", "truncating")} <= released
@@ -203,30 +215,86 @@ def test_every_sample_is_judged_and_none_fails(root):
             assert metrics.filter(metric=metric).height >= 3
 
 
-def test_bundles_verify_and_are_of_this_protocol(root):
-    expected = study_hash(load_study(root / "config/studies/demo.yaml"))
+def test_releases_are_signed_by_both_and_of_this_protocol(root, tmp_path):
+    study = load_study(root / "config/studies/demo.yaml")
+    keys = root / "results/demo/simulated/keys"
     for site in SITES:
-        bundle = open_bundle(root / f"exchange/demo/{site}", expected, site)
-        assert set(bundle.tables) == set(TABLES)
-        assert all(frame.height for frame in bundle.tables.values())
+        release = open_release(
+            root / f"exchange/demo/{site}",
+            store=load_trust_store(keys / "trust_store.yaml"),
+            study="demo",
+            study_hash=study_hash(study),
+            site=site,
+            recipient=load_transport_key(keys / "coordinator/transport"),
+            on=datetime.now(UTC).date(),
+            working=tmp_path,
+        )
+        tables = release.bundle.tables
+        assert set(tables) == set(TABLES)
+        # Single cells and matrices have no stage yet.
+        assert {name for name, frame in tables.items() if frame.is_empty()} <= {
+            "cell_composition",
+            "cell_expression_effects",
+            "matrix_design",
+            "matrix_moments",
+        }
+        assert (
+            release.signatures.producer.public_key
+            == public_key_text(keys / f"{site}/producer.pub")
+            != release.signatures.steward.public_key
+        )
 
 
-def test_a_coordinator_refuses_bundles_of_another_protocol(demo, tmp_path):
+def test_private_keys_are_private_and_nowhere_else(root):
+    keys = root / "results/demo/simulated/keys"
+    private = [path for path in files_below(keys) if path.suffix == ""]
+    assert len(private) == 3 * len(SITES) + 1
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+    secrets = [path.read_text().splitlines()[1] for path in private]
+    elsewhere = [
+        path
+        for folder in ("exchange", "results", ".snakemake/log", "config")
+        for path in files_below(root / folder)
+        if keys not in path.parents and path.stat().st_size < 10_000_000
+    ]
+    assert len(elsewhere) > 100
+    leaks = {path for path in elsewhere if any(s.encode() in path.read_bytes() for s in secrets)}
+    assert leaks == set()
+
+
+def test_the_audit_log_holds_every_acceptance(root):
+    log = root / "results/demo/meta/audit.jsonl"
+    assert verify_audit_log(log).intact
+    accepted = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {(entry["event"], entry["site"], entry["sequence"]) for entry in accepted} == {
+        ("accepted", site, 1) for site in SITES
+    }
+
+
+def test_a_coordinator_refuses_releases_of_another_protocol(demo, tmp_path):
     source, _ = demo
     project = copy_project(tmp_path / "coordinator")
     (project.root / "exchange").symlink_to(source.root / "exchange")
+    # A coordinator has the trust store and its own key, and no key of a site.
+    for name in ("trust_store.yaml", "coordinator/transport"):
+        target = project.root / "results/demo/simulated/keys" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source.root / "results/demo/simulated/keys" / name, target)
     project.edit("config/config.yaml", "sites:", "sites: []")
     for site in SITES:
         project.edit("config/config.yaml", f"  - config/sites/{site}/site.yaml\n", "")
     project.edit("config/studies/demo.yaml", "minimum_n: 10", "minimum_n: 11")
-    answer = project.snakemake("--cores", "2", "--retries", "0", "meta")
+    answer = project.snakemake("--cores", "2", "meta")
     assert answer.returncode != 0
     assert "the bundle was made under another protocol" in answer.stdout
-    assert not (project.root / "results/demo/meta/intake").exists() or not files_below(
-        project.root / "results/demo/meta/intake"
-    )
+    meta = project.root / "results/demo/meta"
+    assert not (meta / "intake").exists() or not files_below(meta / "intake")
+    reasons = [json.loads(path.read_text()) for path in meta.glob("quarantine/*/reason.json")]
+    assert {reason["site"] for reason in reasons} == set(SITES)
     project.edit("config/studies/demo.yaml", "minimum_n: 11", "minimum_n: 10")
     project.run("--cores", "2", "meta")
+    events = [json.loads(line)["event"] for line in (meta / "audit.jsonl").read_text().splitlines()]
+    assert events == ["refused", "refused", "accepted", "accepted"]
     here, there = (
         pl.read_csv(folder / "results/demo/meta/biomarkers.tsv", separator="\t")
         for folder in (project.root, source.root)
@@ -321,7 +389,7 @@ def test_a_changed_clinical_table_touches_no_read_and_no_other_site(demo):
     project.edit("config/sites/ncck/clinical.tsv", "\t142\t", "\t141\t")
     assert planned["harmonise_clinical"] == 1
     assert planned["estimate_expression_effects"] == 1
-    assert planned["release_bundle"] == planned["intake_bundle"] == 1
+    assert planned["draft_release"] == planned["intake_bundle"] == 1
     assert planned["build_report"] == 1
     assert planned.keys().isdisjoint(
         {"simulate_reads", "trim_reads", "align_reads", "call_somatic", "quantify_expression"}

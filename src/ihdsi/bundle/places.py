@@ -132,15 +132,31 @@ def faults_of_release(
             )
             continue
         for key in ("producer_key", "transport_key"):
-            problems += _absent_key(study, getattr(site.release, key), path, ("release", key))
+            file = getattr(site.release, key)
+            if not _is_made_here(study, file):
+                problems += _absent_key(file, path, ("release", key))
     return problems
 
 
 def faults_of_intake(
-    study: Study, study_path: Path | str, intake: IntakeSettings | None, run_path: Path | str
+    study: Study,
+    study_path: Path | str,
+    intake: IntakeSettings | None,
+    run_path: Path | str,
+    makes_keys: bool,
 ) -> list[Problem]:
-    """List what the coordinator lacks to take bundles in; arguments as in `faults_of_release`."""
-    problems = _faults_of_trust_store(study, study_path, study.participants)
+    """List what the coordinator lacks to take bundles in.
+
+    Parameters
+    ----------
+    study, study_path
+        The study and its file.
+    intake, run_path
+        The settings, and the run configuration that should hold them.
+    makes_keys
+        Whether this run makes the keys of a simulated study itself.
+    """
+    problems = _faults_of_trust_store(study, study_path, study.participants, makes_keys)
     if intake is None:
         return [
             *problems,
@@ -152,11 +168,13 @@ def faults_of_intake(
             ),
         ]
     # Snakemake has merged the run configuration, so that lines are not known.
-    return problems + _absent_key(study, intake.transport_key, run_path, None)
+    if makes_keys and _is_made_here(study, intake.transport_key):
+        return problems
+    return problems + _absent_key(intake.transport_key, run_path, None)
 
 
 def _faults_of_trust_store(
-    study: Study, study_path: Path | str, sites: Sequence[str]
+    study: Study, study_path: Path | str, sites: Sequence[str], makes_keys: bool = True
 ) -> list[Problem]:
     if study.trust_store is None:
         return [
@@ -167,8 +185,7 @@ def _faults_of_trust_store(
                 column="trust_store",
             )
         ]
-    made_here = _is_made_here(study, study.trust_store)
-    if made_here:
+    if makes_keys and _is_made_here(study, study.trust_store):
         return []
     try:
         store = load_trust_store(study.trust_store)
@@ -186,10 +203,8 @@ def _faults_of_trust_store(
     ]
 
 
-def _absent_key(
-    study: Study, key: str, path: Path | str, place: tuple[str, str] | None
-) -> list[Problem]:
-    if _is_made_here(study, key) or Path(key).is_file():
+def _absent_key(key: str, path: Path | str, place: tuple[str, str] | None) -> list[Problem]:
+    if Path(key).is_file():
         return []
     return [
         Problem(
