@@ -71,11 +71,34 @@ class Plan:
             if site not in made_here and not Path(released_seal(self.study.study, site)).is_file()
         )
 
-    def with_keys(self, files: Sequence[str]) -> Sequence[str]:
-        """Return files that need the sites' keys, once these are there; else `InputError`."""
+    @property
+    def without_release(self) -> tuple[str, ...]:
+        """Sites that are run here and name nothing to release with; they end at cleared tables."""
+        return tuple(name for name, site in self.sites.items() if site.release is None)
+
+    def with_keys(self, files: Sequence[str], every_site: bool = False) -> Sequence[str]:
+        """Return files that need the sites' keys, once these are there.
+
+        Parameters
+        ----------
+        files
+            What is returned.
+        every_site
+            Whether a site without ``release`` is a fault, too.
+
+        Raises
+        ------
+        InputError
+            With everything that is missing.
+        """
         site_files = dict(zip(self.sites, self.run.sites, strict=True))
-        faults = faults_of_release(self.study, self.run.study, self.sites, site_files)
-        if faults:
+        wanted = {
+            name: site
+            for name, site in self.sites.items()
+            if every_site or site.release is not None
+        }
+        faults = faults_of_release(self.study, self.run.study, wanted, site_files)
+        if wanted and faults:
             raise InputError(faults)
         return files
 
@@ -148,6 +171,11 @@ class Plan:
             targets = self.study.reference.targets
             head += f"\nDNA: aligned with {self.study.alignment.aligner}; " + (
                 f"panel or exome, targets {targets}" if targets else "whole genome, no targets"
+            )
+        if self.without_release:
+            absent = ", ".join(self.without_release)
+            head += (
+                f"\nNo release is drafted, because 'release' is missing in the site file: {absent}"
             )
         if self.awaits_releases:
             head += (

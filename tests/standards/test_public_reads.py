@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from ihdsi.study import GermlineFilters
+from ihdsi.summaries import TABLES
 from ihdsi.variants.germline import read_genotypes
 from project_copy import need_tools
 
@@ -55,8 +56,12 @@ def test_rna_counts_equal_a_salmon_run_by_hand(project, shared, tmp_path):
         read = quantified.join(counts, left_on="Name", right_on="gene_id")
         assert (read[sample] - read["NumReads"]).abs().max() < 1e-9
     # Two patients are too few: nothing of them leaves.
-    bundle = project.root / "exchange/ngs_chr21/public_rna/tables"
-    assert sum(pl.read_parquet(path).height for path in bundle.glob("*.parquet")) == 0
+    cleared = project.root / "results/ngs_chr21/sites/public_rna/cleared"
+    tables = [pl.read_parquet(cleared / f"{table}.parquet") for table in TABLES]
+    assert sum(table.height for table in tables) == 0
+    # The site has no keys, so nothing is drafted, and nothing is in the exchange.
+    assert not (cleared.parent / "candidate").exists()
+    assert not (project.root / "exchange").exists()
 
 
 def test_a_real_alignment_is_judged_and_called(project, shared):

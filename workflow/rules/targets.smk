@@ -6,8 +6,11 @@ SITE_RESULTS = [
     f"results/{STUDY}/sites/{site}/{result}"
     for site in sites
     for result in (
-        "candidate/manifest.dsse.json",
-        "review",
+        *(
+            ["candidate/manifest.dsse.json", "review"]
+            if sites[site].release
+            else [f"cleared/{table}.parquet" for table in TABLES]
+        ),
         *(
             ["quality_control/qc_metrics.tsv", "quality_control/sample_decisions.tsv"]
             if cohorts[site].is_measured
@@ -17,7 +20,7 @@ SITE_RESULTS = [
     )
 ]
 # A data steward releases what a real site has drafted.
-RELEASES = [released_seal(STUDY, site) for site in sites] if study.simulated else []
+RELEASES = [released_seal(STUDY, site) for site in sites if study.simulated and sites[site].release]
 COORDINATOR_RESULTS = (
     [
         f"results/{STUDY}/meta/biomarkers.tsv",
@@ -51,7 +54,7 @@ localrules:
 
 rule site:
     input:
-        lambda wildcards: plan.with_keys(SITE_RESULTS),
+        lambda wildcards: plan.with_keys(SITE_RESULTS, every_site=True),
     message:
         f"Release candidates wait for review: {', '.join(sites)}"
 
