@@ -1,4 +1,4 @@
-"""Attacks on one patient: each succeeds on the summaries and fails on what disclosure control leaves.
+"""Attacks on one patient: each succeeds on the summaries and fails on what control leaves of them.
 
 The attacker has the released tables and knows, or suspects, that the target took part: from a group
 of one, from sums over a rare level, or by comparing released numbers with a value.
