@@ -47,6 +47,7 @@ __all__ = [
     "SEAL_TYPE",
     "SealDocument",
     "Unsealed",
+    "VerifiedSeal",
     "read_seal",
     "seal_folder",
     "seal_payload",
