@@ -559,7 +559,7 @@ class Ledger:
     def _check_pages(self) -> None:
         found = self._execute("PRAGMA integrity_check(1)")[0][0]
         if found != "ok":
-            raise self._damaged(str(found)[:80])
+            raise self._damaged(" ".join(str(found).split())[:80])
         secret = self._execute("SELECT value FROM meta WHERE key = 'secret'")
         if not secret or len(secret[0][0]) != _SECRET_BYTES:
             raise self._damaged("it lacks its secret")
