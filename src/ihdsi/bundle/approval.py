@@ -1,0 +1,688 @@
+"""The data steward's decision over a candidate, and its publication, safe against any interruption.
+
+A decision takes effect in one place: the commit of its row in the ledger. Before it, everything
+lies in a folder of the archive that no row names, and is thrown away by the next approval; after
+it, everything that the coordinator is to get lies in the archive, and `publish_pending` brings it
+to the exchange, again and again if need be. In the exchange the seal is written last, by one
+rename: until then the coordinator finds the release before, whole.
+
+What the steward decided is signed as a document of its own (a DSSE envelope in the ledger), with
+the reasons, so that neither a decision nor an exception can be entered by whoever can write to the
+ledger's file but has no steward's key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
+
+from ihdsi.bundle.keys import TransportKey, public_key_bytes
+from ihdsi.bundle.manifest import MANIFEST, MANIFEST_ENVELOPE, MANIFEST_TYPE, canonical_json
+from ihdsi.bundle.manifest import content_sha256 as content_of
+from ihdsi.bundle.open import Bundle
+from ihdsi.bundle.release import (
+    RELEASE_FILES,
+    SEAL,
+    seal_release,
+    sealed_name,
+    verify_candidate,
+)
+from ihdsi.bundle.seal import SEAL_TYPE, SealDocument, seal_payload
+from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, read_json, sign, verify
+from ihdsi.bundle.trust import TrustedKey, TrustStore
+from ihdsi.disclosure.ledger import Ledger, LedgerRejection, LedgerRelease, archive_folder
+from ihdsi.errors import InputError, Problem
+from ihdsi.files import atomic_output, sha256_of
+
+__all__ = [
+    "DECISION_TYPE",
+    "Approval",
+    "Publication",
+    "approve",
+    "publish_pending",
+    "reject",
+    "verify_decisions",
+]
+
+DECISION_FORMAT = "ihdsi-decision-1"
+DECISION_TYPE = "application/vnd.ihdsi.decision+json"
+MAXIMUM_REASON = 2000
+_STAGING = ".staging-"
+_PARTIAL = ".partial-"
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The newest release as it lies in the exchange.
+
+    `restored` names the files that were written now: those of a release that was approved and not
+    published, or that had gone or been changed in the exchange.
+    """
+
+    sequence: int
+    manifest_sha256: str
+    folder: Path
+    restored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Approval:
+    """An approved and published release; `archive` is the folder in which the site keeps it."""
+
+    sequence: int
+    manifest_sha256: str
+    decided_at: str
+    archive: Path
+    published: Path
+
+
+def approve(
+    candidate: Path | str,
+    ledger_path: Path | str,
+    exchange: Path | str,
+    *,
+    populations: pl.DataFrame | Path | str,
+    store: TrustStore,
+    study: str,
+    study_hash: str,
+    site: str,
+    steward_signer: CryptoSigner,
+    steward_name: str,
+    reason: str,
+    sender: TransportKey,
+    now: datetime,
+    override: str | None = None,
+    epsilon: float = 0.0,
+) -> Approval:
+    """Approve a candidate: sign, seal for the coordinator, record, and publish.
+
+    Parameters
+    ----------
+    candidate
+        Folder as `ihdsi.bundle.release.sign_candidate` leaves it. It is copied first; what is
+        verified and signed is the copy.
+    ledger_path
+        The site's ledger.
+    exchange
+        Root of the exchange; the release goes to ``<exchange>/<study>/<site>/``.
+    populations
+        Who was counted: columns population, stratum_variable, stratum, patient, or a Parquet file
+        of them. Only their hashes are kept.
+    store
+        Trusted keys; the coordinator's is the one for which is sealed.
+    study, study_hash, site
+        What the candidate must be of.
+    steward_signer, steward_name
+        The data steward's key, which must be one of the site's in `store`, and name.
+    reason
+        Why the release is fit to leave; one line.
+    sender
+        The site's transport key.
+    now
+        Time of the decision, with its zone.
+    override
+        Why a predicted power of membership inference above the study's maximum is acceptable; only
+        for a candidate with such a power, and then needed.
+    epsilon
+        What the release spends of a privacy budget.
+
+    Raises
+    ------
+    InputError
+        If a key, the candidate, the ledger or the exchange is not as it must be, or the candidate
+        holds nothing new. Nothing is then decided; what earlier decisions had not finished is.
+    """
+    decided_at, on = _moment(now)
+    steward_name, reason = _text(steward_name, "name"), _text(reason, "reason")
+    if override is not None:
+        override = _text(override, "override")
+    steward = _steward_key(store, site, steward_signer, on)
+    _check_sender(store, site, sender, on)
+    if not isinstance(populations, pl.DataFrame):
+        populations = _read_populations(Path(populations))
+    _verified(Path(candidate), store, study, study_hash, site, on)
+    with _in_words(Path(ledger_path)), Ledger(ledger_path) as ledger:
+        _publish(ledger, Path(exchange))
+        archives = archive_folder(ledger.path)
+        # Other approvals wait from here on; readers do not.
+        with ledger.transaction():
+            archives.mkdir(mode=0o700, exist_ok=True)
+            _sync(archives.parent)
+            staging = Path(tempfile.mkdtemp(dir=archives, prefix=_STAGING))
+            try:
+                bundle = _copy(Path(candidate), staging, store, study, study_hash, site, on)
+                manifest_sha256 = sha256_of(staging / "bundle" / MANIFEST)
+                content_sha256 = content_of(bundle.manifest)
+                sequence = bundle.manifest.sequence
+                _check_history(ledger, bundle, manifest_sha256, content_sha256)
+                _check_known(ledger, Path(exchange) / study / site, sequence)
+                power = _membership_power(bundle, override)
+                document = seal_release(
+                    staging / "bundle",
+                    staging,
+                    steward=steward_signer,
+                    sender=sender,
+                    recipient=public_key_bytes(store.coordinator.transport, "x25519"),
+                )
+                _check_sealed(staging, manifest_sha256, document, store, site, on)
+                release = LedgerRelease(
+                    sequence=sequence,
+                    study=study,
+                    site=site,
+                    study_hash=study_hash,
+                    manifest_sha256=manifest_sha256,
+                    content_sha256=content_sha256,
+                    bundle_sha256=sha256_of(staging / sealed_name(sequence)),
+                    seal_sha256=sha256_of(staging / SEAL),
+                    state="approved",
+                    decided_at=decided_at,
+                    steward=steward_name,
+                    steward_key=steward.public_key,
+                    reason=reason,
+                    override=override,
+                    membership_power=power,
+                    epsilon=float(epsilon),
+                    statement=b"",
+                )
+                statement = sign(_release_statement(release), DECISION_TYPE, steward_signer)
+                release = replace(release, statement=statement)
+                _make_durable(staging)
+                _take_away(ledger.archive(sequence))
+                staging.rename(ledger.archive(sequence))
+                _sync(archives)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
+            ledger.record_release(release, populations)
+        _publish(ledger, Path(exchange))
+        archive = ledger.archive(sequence)
+    return Approval(sequence, manifest_sha256, decided_at, archive, Path(exchange) / study / site)
+
+
+def reject(
+    candidate: Path | str,
+    ledger_path: Path | str,
+    exchange: Path | str,
+    *,
+    store: TrustStore,
+    study: str,
+    study_hash: str,
+    site: str,
+    steward_signer: CryptoSigner,
+    steward_name: str,
+    reason: str,
+    now: datetime,
+) -> LedgerRejection:
+    """Record that a candidate is never to be released, and why.
+
+    Arguments and errors are those of `approve`. Another candidate may be drafted and approved,
+    also one of equal content; the rejection stays in the ledger's history.
+    """
+    decided_at, on = _moment(now)
+    steward_name, reason = _text(steward_name, "name"), _text(reason, "reason")
+    steward = _steward_key(store, site, steward_signer, on)
+    with _in_words(Path(candidate)):
+        before = sha256_of(Path(candidate) / MANIFEST)
+        bundle = _verified(Path(candidate), store, study, study_hash, site, on)
+        if sha256_of(Path(candidate) / MANIFEST) != before:
+            raise _changed(Path(candidate))
+    with _in_words(Path(ledger_path)), Ledger(ledger_path) as ledger:
+        _publish(ledger, Path(exchange))
+        rejection = LedgerRejection(
+            manifest_sha256=before,
+            content_sha256=content_of(bundle.manifest),
+            decided_at=decided_at,
+            steward=steward_name,
+            steward_key=steward.public_key,
+            reason=reason,
+            statement=b"",
+        )
+        statement = sign(_rejection_statement(rejection), DECISION_TYPE, steward_signer)
+        rejection = replace(rejection, statement=statement)
+        ledger.record_rejection(rejection)
+    return rejection
+
+
+def publish_pending(ledger_path: Path | str, exchange: Path | str) -> Publication | None:
+    """Bring the exchange to what the ledger says; finish what was interrupted.
+
+    The newest release is published if it was only approved, and copied from the archive if its
+    files in the exchange are gone or differ. Doing it again changes nothing.
+
+    Parameters
+    ----------
+    ledger_path
+        The site's ledger; it is created if there is none.
+    exchange
+        Root of the exchange.
+
+    Returns
+    -------
+    Publication or None
+        None if nothing was released so far.
+
+    Raises
+    ------
+    InputError
+        If files of the archive are needed and gone or changed, if the exchange holds a newer
+        release than the ledger knows (the ledger is then an old copy), or something cannot be read
+        or written.
+    """
+    with _in_words(Path(ledger_path)), Ledger(ledger_path) as ledger:
+        return _publish(ledger, Path(exchange))
+
+
+def verify_decisions(ledger_path: Path | str, *, store: TrustStore, site: str) -> int:
+    """Verify that every decision in the ledger is the one that a steward of the site signed.
+
+    A key must have been valid on the day of the decision; that it has expired or been revoked
+    since does not matter.
+
+    Returns
+    -------
+    int
+        Number of decisions.
+
+    Raises
+    ------
+    InputError
+        At the first decision that differs from what was signed, or whose signer `store` does not
+        have as a steward of the site.
+    """
+    with Ledger(ledger_path) as ledger:
+        releases, rejections = ledger.releases(), ledger.rejections()
+    decisions = [
+        (f"release {entry.sequence}", entry, _release_statement(entry)) for entry in releases
+    ] + [
+        (f"the rejection of {entry.manifest_sha256[:12]}…", entry, _rejection_statement(entry))
+        for entry in rejections
+    ]
+    for name, entry, expected in decisions:
+        try:
+            on = datetime.fromisoformat(entry.decided_at).date()
+            verified = verify(
+                entry.statement, DECISION_TYPE, store, site, on, ledger_path, roles=("steward",)
+            )
+        except InputError as error:
+            raise _doubtful(ledger_path, name, error.problems[0].what) from None
+        except ValueError:
+            raise _doubtful(ledger_path, name, "its time is none") from None
+        if verified.payload != expected or verified.steward.public_key != entry.steward_key:
+            raise _doubtful(ledger_path, name, "the ledger tells it differently")
+    return len(decisions)
+
+
+def _release_statement(release: LedgerRelease) -> bytes:
+    """Everything of a row but its state, which changes, and the statement itself."""
+    content = asdict(release)
+    del content["state"], content["statement"]
+    return canonical_json({"format": DECISION_FORMAT, "decision": "approved", **content})
+
+
+def _rejection_statement(rejection: LedgerRejection) -> bytes:
+    content = asdict(rejection)
+    del content["statement"]
+    return canonical_json({"format": DECISION_FORMAT, "decision": "rejected", **content})
+
+
+def _doubtful(ledger_path: Path | str, name: str, what: str) -> InputError:
+    return InputError(
+        Problem(
+            f"{name} is not what a steward signed ({what})",
+            "Compare with a backup of the ledger, and with the steward.",
+            file=ledger_path,
+        )
+    )
+
+
+def _publish(ledger: Ledger, exchange: Path) -> Publication | None:
+    with ledger.transaction():
+        # Whoever was interrupted while staging holds no lock any more.
+        for path in archive_folder(ledger.path).glob(f"{_STAGING}*"):
+            shutil.rmtree(path)
+        last = ledger.last_release()
+        if last is None:
+            return None
+        folder = exchange / last.study / last.site
+        _check_known(ledger, folder, last.sequence + 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob(f"{_PARTIAL}*"):
+            path.unlink()
+        restored = []
+        archive = ledger.archive(last.sequence)
+        for name, expected in (
+            (sealed_name(last.sequence), last.bundle_sha256),
+            (SEAL, last.seal_sha256),
+        ):
+            if not _is(folder / name, expected):
+                _copy_file(archive / name, folder / name, expected)
+                restored.append(name)
+        ledger.mark_published(last.sequence)
+    return Publication(last.sequence, last.manifest_sha256, folder, tuple(restored))
+
+
+def _is(path: Path, sha256: str) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode) and sha256_of(path) == sha256
+    except FileNotFoundError:
+        return False
+
+
+def _copy_file(source: Path, target: Path, sha256: str) -> None:
+    """Copy a file of the archive, which is on disk under its name when this returns."""
+    with atomic_output(target) as temporary:
+        found = hashlib.sha256()
+        with source.open("rb") as stream, temporary.open("wb") as output:
+            while chunk := stream.read(_CHUNK):
+                found.update(chunk)
+                output.write(chunk)
+            output.flush()
+            os.fsync(output.fileno())
+        if found.hexdigest() != sha256:
+            raise InputError(
+                Problem(
+                    "the archived file is not the one that was approved",
+                    "Restore the archive from its backup.",
+                    file=source,
+                )
+            )
+    _sync(target.parent)
+
+
+def _check_known(ledger: Ledger, folder: Path, following: int) -> None:
+    """Refuse to go on from a ledger, or over an exchange, that has missed releases.
+
+    The seal in the exchange is read without its signature: it decides nothing but whether a person
+    has to look.
+    """
+    published = _claimed_sequence(folder / SEAL)
+    if published is not None and published >= following:
+        raise InputError(
+            Problem(
+                f"the exchange holds release {published}, and the ledger knows only "
+                f"{following - 1}",
+                f"Restore ledger ({ledger.path}) and archive from their newest backup.",
+                file=folder / SEAL,
+            )
+        )
+    archives = archive_folder(ledger.path)
+    kept = [int(path.name) for path in archives.glob("[0-9]*") if path.name.isdecimal()]
+    # An approval that was interrupted just before its row leaves the archive of the next number.
+    if any(number > ledger.next_sequence() for number in kept):
+        raise InputError(
+            Problem(
+                f"the archive holds release {max(kept)}, and the ledger knows only "
+                f"{ledger.next_sequence() - 1}",
+                f"Restore the ledger ({ledger.path}) from its newest backup.",
+                file=archives,
+            )
+        )
+
+
+def _claimed_sequence(path: Path) -> int | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return None
+        with path.open("rb") as stream:
+            envelope = stream.read(MAXIMUM_ENVELOPE_BYTES + 1)
+        payload = base64.b64decode(read_json(envelope, MAXIMUM_ENVELOPE_BYTES, 16)["payload"])
+        return SealDocument.model_validate(read_json(payload, MAXIMUM_ENVELOPE_BYTES, 1)).sequence
+    return None
+
+
+def _check_history(
+    ledger: Ledger, bundle: Bundle, manifest_sha256: str, content_sha256: str
+) -> None:
+    def refusal(what: str, remedy: str) -> InputError:
+        return InputError(Problem(what, remedy, file=ledger.path))
+
+    manifest, last = bundle.manifest, ledger.last_release()
+    if last is not None and (last.study, last.site) != (manifest.study, manifest.site):
+        raise refusal(
+            f"the ledger is that of study '{last.study}' at site '{last.site}', not of study "
+            f"'{manifest.study}' at site '{manifest.site}'",
+            "Every study and site has a ledger of its own; name another file.",
+        )
+    rejection = ledger.rejection(manifest_sha256)
+    if rejection is not None:
+        raise refusal(
+            f"{rejection.steward} rejected this candidate at {rejection.decided_at}: "
+            f"{rejection.reason}",
+            "Draft another.",
+        )
+    if last is not None and last.content_sha256 == content_sha256:
+        raise refusal(
+            f"nothing new: the candidate holds what release {last.sequence} holds",
+            "There is nothing to approve.",
+        )
+    if (
+        manifest.sequence != ledger.next_sequence()
+        or list(manifest.earlier_manifests) != ledger.earlier_manifests()
+    ):
+        raise refusal(
+            f"the candidate was drafted as release {manifest.sequence} after another history than "
+            f"the ledger's, whose next number is {ledger.next_sequence()}",
+            "Draft again, and look at that candidate.",
+        )
+
+
+def _membership_power(bundle: Bundle, override: str | None) -> float | None:
+    """Predicted power of the candidate, if it states one and may leave with it."""
+    membership = bundle.disclosure.get("membership") or {}
+    power, maximum = membership.get("power"), membership.get("maximum_power")
+    exceeds = power is not None and (maximum is None or power > maximum)
+    if exceeds and override is None:
+        raise InputError(
+            Problem(
+                f"the predicted power of membership inference is {power}, and the study's maximum "
+                f"is {maximum}",
+                "Release fewer frequencies, or give a reason for the exception (override).",
+            )
+        )
+    if override is not None and not exceeds:
+        raise InputError(
+            Problem(
+                "an exception (override) is given, and the candidate needs none", "Leave it out."
+            )
+        )
+    return None if power is None else float(power)
+
+
+def _copy(
+    candidate: Path,
+    staging: Path,
+    store: TrustStore,
+    study: str,
+    study_hash: str,
+    site: str,
+    on: date,
+) -> Bundle:
+    """Copy a verified candidate and verify the copy, which nobody else can change any more."""
+    target = staging / "bundle"
+    for name in sorted(RELEASE_FILES):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(candidate / name, target / name, follow_symlinks=False)
+    try:
+        return _verified(target, store, study, study_hash, site, on)
+    except InputError:
+        raise _changed(candidate) from None
+
+
+def _changed(candidate: Path) -> InputError:
+    return InputError(
+        Problem(
+            "the candidate changed while it was read",
+            "Wait until the workflow has ended, look at the new candidate, and decide again.",
+            file=candidate,
+        )
+    )
+
+
+def _verified(
+    folder: Path, store: TrustStore, study: str, study_hash: str, site: str, on: date
+) -> Bundle:
+    producers = store.sites[site].of_role("producer")
+    bundle = verify_candidate(
+        folder, study_hash=study_hash, site=site, producer_keys=producers, on=on
+    )
+    if bundle.manifest.study != study:
+        raise InputError(
+            Problem(
+                f"a candidate of study '{bundle.manifest.study}', expected '{study}'",
+                "Name the candidate of this study.",
+                file=folder / MANIFEST,
+            )
+        )
+    return bundle
+
+
+def _check_sealed(
+    staging: Path,
+    manifest_sha256: str,
+    document: SealDocument,
+    store: TrustStore,
+    site: str,
+    on: date,
+) -> None:
+    """Verify, before it counts, what the coordinator will verify, as far as it is not encrypted."""
+    envelope = staging / "bundle" / MANIFEST_ENVELOPE
+    manifest = verify(envelope.read_bytes(), MANIFEST_TYPE, store, site, on, envelope)
+    seal = verify(
+        (staging / SEAL).read_bytes(), SEAL_TYPE, store, site, on, staging / SEAL, ("steward",)
+    )
+    if (
+        hashlib.sha256(manifest.payload).hexdigest() != manifest_sha256
+        or document.manifest_sha256 != manifest_sha256
+        or seal.payload != seal_payload(document)
+        or sha256_of(staging / sealed_name(document.sequence)) != document.ciphertext_sha256
+    ):
+        raise RuntimeError("the sealed release is not the candidate that was verified")
+
+
+def _steward_key(store: TrustStore, site: str, signer: CryptoSigner, on: date) -> TrustedKey:
+    """Return the steward's entry in the trust store for a signer."""
+    if site not in store.sites:
+        raise InputError(
+            Problem(
+                f"the trust store has no site '{site}'", "Enter the site's keys in the trust store."
+            )
+        )
+    for trusted in store.sites[site].steward:
+        key = SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(trusted.raw))
+        if key.keyid == signer.public_key.keyid:
+            _refuse_stale(trusted, "steward", on)
+            return trusted
+    raise InputError(
+        Problem(
+            f"the key is not that of a data steward of site '{site}' in the trust store",
+            "Decide with the steward's key; a new one is entered in the trust store first.",
+        )
+    )
+
+
+def _check_sender(store: TrustStore, site: str, sender: TransportKey, on: date) -> None:
+    for trusted in store.sites[site].transport:
+        if trusted.raw == sender.public:
+            _refuse_stale(trusted, "transport", on)
+            return
+    raise InputError(
+        Problem(
+            f"the key is not a transport key of site '{site}' in the trust store",
+            "Seal with the site's transport key; a new one is entered in the trust store first.",
+        )
+    )
+
+
+def _refuse_stale(trusted: TrustedKey, role: str, on: date) -> None:
+    reason = trusted.refusal(on)
+    if reason:
+        raise InputError(
+            Problem(
+                f"the {role} key of '{trusted.holder}' {reason}",
+                "Use a valid key, after the trust store has it.",
+            )
+        )
+
+
+def _moment(now: datetime) -> tuple[str, date]:
+    if now.tzinfo is None:
+        raise ValueError("the time of a decision needs its zone")
+    moment = now.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.date()
+
+
+def _text(text: str, what: str) -> str:
+    text = text.strip()
+    if not text or len(text) > MAXIMUM_REASON or not text.isprintable():
+        raise InputError(
+            Problem(
+                f"the {what} of the decision must be one line of 1 to {MAXIMUM_REASON} characters",
+                f"Give the {what} in words.",
+            )
+        )
+    return text
+
+
+def _read_populations(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError):
+        raise InputError(
+            Problem(
+                "the populations of the candidate cannot be read",
+                "Run disclosure control again.",
+                file=path,
+            )
+        ) from None
+
+
+def _take_away(archive: Path) -> None:
+    """Remove what an approval left that ended before its row; never in two steps under its name."""
+    if archive.exists():
+        aside = Path(tempfile.mkdtemp(dir=archive.parent, prefix=_STAGING))
+        archive.rename(aside / archive.name)
+        shutil.rmtree(aside)
+
+
+def _make_durable(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or a folder's names, on disk when this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            Problem(
+                f"a file cannot be read or written ({error.strerror})",
+                "Correct space and access and run the command again; what was begun is finished "
+                "or undone then.",
+                file=error.filename or path,
+            )
+        ) from None

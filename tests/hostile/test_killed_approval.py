@@ -1,0 +1,180 @@
+"""An approval that is killed at any moment leaves one whole release to fetch, and loses nothing."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import interrupted_approval
+import release_candidates as candidates
+import signed_bundles as bundles
+from ihdsi.bundle.approval import publish_pending, verify_decisions
+from ihdsi.disclosure.ledger import Ledger
+from ihdsi.errors import InputError
+
+SEED = 20260601
+
+
+@pytest.fixture(scope="module")
+def killed():
+    """A function that does a job in a process of its own and returns how that ended."""
+    process = subprocess.Popen(
+        [sys.executable, interrupted_approval.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+    def run(root, decision="approve", **moment):
+        job = {"root": str(root), "decision": decision, **moment}
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    with process:
+        yield run
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A site with a candidate and nothing released."""
+    root = tmp_path_factory.mktemp("first")
+    candidates.draft(root / "candidate")
+    return root
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory, first):
+    """A site with one release and the next candidate."""
+    root = tmp_path_factory.mktemp("second")
+    found = candidates.decide(root, candidate=first / "candidate")
+    candidates.draft(root / "candidate", sequence=2, earlier=[found.manifest_sha256], mean=4.5)
+    return root
+
+
+def fetched(root, working):
+    """Number of the release that the coordinator finds, after all checks of it; 0 if none."""
+    if not (root / "exchange" / bundles.STUDY / "north" / "seal.dsse.json").exists():
+        return 0
+    working.mkdir()
+    release = candidates.fetch(root, working)
+    sequence = release.seal.sequence
+    mean = release.bundle.tables["mutation_burden"]["mean"].to_list()
+    assert mean == {1: [3.25], 2: [4.5]}[sequence]
+    shutil.rmtree(working)
+    return sequence
+
+
+def check(root, before, after):
+    """Everything that must hold for a site that was killed between releases `before`, `after`."""
+    working = root / "working"
+    found = fetched(root, working)
+    assert found in (before, after)
+    with Ledger(root / "ledger.sqlite") as ledger:
+        states = [release.state for release in ledger.releases()]
+        assert [release.sequence for release in ledger.releases()] == list(
+            range(1, len(states) + 1)
+        )
+        assert len(states) in (before, after)
+        assert states[:before] == ["published"] * before
+        if states[before:] == ["published"] or found == after:
+            assert found == after == len(states)
+        # Neither approved nor published without what the archive keeps, and whom it counted.
+        for release in ledger.releases():
+            assert ledger.released_tables(release.sequence)
+            assert ledger.populations(release.sequence).height == candidates.POPULATIONS.height
+    pending = publish_pending(root / "ledger.sqlite", root / "exchange")
+    assert (pending.sequence if pending else 0) == len(states) == fetched(root, working)
+    if len(states) == after:
+        with pytest.raises(InputError, match="nothing new"):
+            candidates.decide(root)
+        assert not publish_pending(root / "ledger.sqlite", root / "exchange").restored
+    else:
+        assert candidates.decide(root).sequence == after
+    assert fetched(root, working) == after
+    with Ledger(root / "ledger.sqlite") as ledger:
+        assert [release.state for release in ledger.releases()] == ["published"] * after
+    decisions = verify_decisions(
+        root / "ledger.sqlite", store=bundles.trust_store(), site="north"
+    )
+    assert decisions == after
+    # Nothing half-done stays behind.
+    assert {path.name for path in (root / "ledger.releases").iterdir()} == {
+        str(number) for number in range(1, after + 1)
+    }
+    assert {path.name for path in (root / "exchange" / "demo" / "north").iterdir()} == {
+        "seal.dsse.json",
+        *(f"bundle-{number}.tar.c4gh" for number in range(1, after + 1)),
+    }
+
+
+def spread(moments, number):
+    """`number` of the moments, in equal steps, with the first and the last."""
+    return sorted({1 + round(i * (moments - 1) / (number - 1)) for i in range(number)})
+
+
+@pytest.mark.parametrize(("site", "before", "kills"), [("second", 1, 34), ("first", 0, 8)])
+def test_killed_at_every_step_of_an_approval(request, tmp_path, killed, site, before, kills):
+    template = request.getfixturevalue(site)
+    whole = killed(shutil.copytree(template, tmp_path / "whole"))
+    assert whole["status"] == 0
+    outcomes = set()
+    for moment in spread(whole["moments"], kills):
+        root = Path(shutil.copytree(template, tmp_path / str(moment)))
+        assert killed(root, moment=moment) == {"status": -signal.SIGKILL}
+        with Ledger(root / "ledger.sqlite") as ledger:
+            states = tuple(release.state for release in ledger.releases())[before:]
+        outcomes.add((states, fetched(root, root / "working")))
+        check(root, before, before + 1)
+        shutil.rmtree(root)
+    # The moments lie on both sides of the decision, and between it and its publication.
+    assert outcomes >= {((), before), (("approved",), before)}
+
+
+def test_killed_at_the_steps_about_the_decision_and_the_publication(tmp_path, killed, second):
+    """The last moments, one by one: row, commit, ciphertext, seal, state."""
+    whole = killed(shutil.copytree(second, tmp_path / "whole"))
+    outcomes = set()
+    for moment in range(whole["moments"] - 13, whole["moments"] + 1):
+        root = Path(shutil.copytree(second, tmp_path / str(moment)))
+        assert killed(root, moment=moment) == {"status": -signal.SIGKILL}
+        with Ledger(root / "ledger.sqlite") as ledger:
+            states = tuple(release.state for release in ledger.releases())[1:]
+        outcomes.add((states, fetched(root, root / "working")))
+        check(root, 1, 2)
+        shutil.rmtree(root)
+    assert outcomes >= {(("approved",), 1), (("approved",), 2), (("published",), 2)}
+
+
+def test_killed_at_any_time(tmp_path, killed, second):
+    choose = random.Random(SEED)
+    killed_at_all = 0
+    for number in range(8):
+        root = Path(shutil.copytree(second, tmp_path / str(number)))
+        found = killed(root, delay=choose.uniform(0, 0.4))
+        killed_at_all += found["status"] == -signal.SIGKILL
+        check(root, 1, 2)
+        shutil.rmtree(root)
+
+
+def test_killed_while_publishing(tmp_path, killed, second):
+    """What restores the exchange can itself be killed and done again."""
+    template = Path(shutil.copytree(second, tmp_path / "template"))
+    shutil.rmtree(template / "exchange")
+    whole = killed(shutil.copytree(template, tmp_path / "whole"), "publish")
+    assert whole["status"] == 0
+    for moment in range(1, whole["moments"] + 1):
+        root = Path(shutil.copytree(template, tmp_path / str(moment)))
+        assert killed(root, "publish", moment=moment) == {"status": -signal.SIGKILL}
+        assert fetched(root, root / "working") in (0, 1)
+        assert publish_pending(root / "ledger.sqlite", root / "exchange").sequence == 1
+        assert fetched(root, root / "working") == 1
+        shutil.rmtree(root)

@@ -1,0 +1,533 @@
+"""A release leaves when a steward's key, a fresh candidate and the ledger agree; else nothing."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+import release_candidates as candidates
+import signed_bundles as bundles
+from ihdsi.bundle.approval import approve, publish_pending, reject, verify_decisions
+from ihdsi.bundle.manifest import MANIFEST
+from ihdsi.disclosure.ledger import Ledger
+from ihdsi.errors import InputError
+from ihdsi.files import sha256_of
+
+
+def history(root):
+    with Ledger(root / "ledger.sqlite") as ledger:
+        return ledger.releases(), ledger.rejections()
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def drafted(tmp_path_factory):
+    return candidates.draft(tmp_path_factory.mktemp("drafted") / "candidate")
+
+
+@pytest.fixture(scope="module")
+def approved(tmp_path_factory, drafted):
+    root = tmp_path_factory.mktemp("approved")
+    shutil.copytree(drafted, root / "candidate")
+    candidates.decide(root)
+    return root
+
+
+@pytest.fixture
+def root(tmp_path, drafted):
+    """A site with its first candidate."""
+    shutil.copytree(drafted, tmp_path / "site" / "candidate")
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def released(tmp_path, approved):
+    """A site with one release."""
+    return Path(shutil.copytree(approved, tmp_path / "released"))
+
+
+def draft_next(root, **changes):
+    with Ledger(root / "ledger.sqlite") as ledger:
+        arguments = {
+            "sequence": ledger.next_sequence(),
+            "earlier": ledger.earlier_manifests(),
+            "mean": 4.5,
+        } | changes
+    return candidates.draft(root / "candidate", **arguments)
+
+
+def refused(root, match, decision=approve, **changes):
+    """Nothing of a site changes when a decision is refused, but that a ledger may appear."""
+    before = contents(root)
+    with pytest.raises(InputError, match=match) as error:
+        candidates.decide(root, decision, **changes)
+    assert error.value.problems[0].remedy
+    after = contents(root)
+    if "ledger.sqlite" not in before:
+        after.pop("ledger.sqlite", None)
+    assert after == before
+
+
+def test_an_approved_candidate_reaches_the_coordinator(root, tmp_path):
+    candidate = contents(root / "candidate")
+    found = candidates.decide(root)
+    assert found.sequence == 1
+    assert found.decided_at == "2026-06-01T12:00:00Z"
+    assert found.manifest_sha256 == sha256_of(root / "candidate" / MANIFEST)
+    assert contents(root / "candidate") == candidate
+    fetched = candidates.fetch(root, tmp_path)
+    assert fetched.seal.sequence == 1
+    assert fetched.bundle.tables["mutation_burden"]["mean"].to_list() == [3.25]
+    assert sorted(path.name for path in found.published.iterdir()) == [
+        "bundle-1.tar.c4gh",
+        "seal.dsse.json",
+    ]
+
+
+def test_the_ledger_keeps_who_when_and_why(released):
+    (release,), rejections = history(released)
+    assert rejections == []
+    assert (release.sequence, release.study, release.site) == (1, "demo", "north")
+    assert release.state == "published"
+    assert release.decided_at == "2026-06-01T12:00:00Z"
+    assert release.steward == "Dr Marie Weber"
+    assert release.steward_key == bundles.entry(bundles.NORTH.steward)["public_key"]
+    assert release.reason == "looked at every table"
+    assert release.study_hash == candidates.STUDY_HASH
+    assert release.override is release.membership_power is None
+    with Ledger(released / "ledger.sqlite") as ledger:
+        found = ledger.populations(1)
+        expected = ledger.hash_patients(candidates.POPULATIONS)
+    assert found.equals(expected.sort(expected.columns))
+
+
+def test_the_archive_keeps_the_whole_release(released):
+    archive = released / "ledger.releases" / "1"
+    candidate = contents(released / "candidate")
+    bundle = contents(archive / "bundle")
+    one, two = (json.loads(files.pop("manifest.dsse.json")) for files in (candidate, bundle))
+    assert bundle == candidate
+    assert (len(one["signatures"]), len(two["signatures"])) == (1, 2)
+    exchange = contents(released / "exchange" / "demo" / "north")
+    del (rest := contents(archive))["bundle/manifest.dsse.json"]
+    assert {name: rest[name] for name in exchange} == exchange
+    assert {path.name for path in archive.iterdir()} == {"bundle", *exchange}
+    assert archive.parent.stat().st_mode & 0o077 == 0
+    with Ledger(released / "ledger.sqlite") as ledger:
+        assert ledger.released_tables(1)["mutation_burden"]["mean"].to_list() == [3.25]
+
+
+def test_the_next_release_follows(released, tmp_path):
+    draft_next(released)
+    assert candidates.decide(released, epsilon=0.5).sequence == 2
+    fetched = candidates.fetch(released, tmp_path)
+    assert fetched.seal.sequence == 2
+    assert fetched.bundle.tables["mutation_burden"]["mean"].to_list() == [4.5]
+    releases, _ = history(released)
+    assert fetched.bundle.manifest.earlier_manifests == [releases[0].manifest_sha256]
+    assert [release.epsilon for release in releases] == [0.0, 0.5]
+
+
+def test_populations_may_be_a_file(root):
+    candidates.POPULATIONS.write_parquet(root / "populations.parquet")
+    candidates.decide(root, populations=root / "populations.parquet")
+    with Ledger(root / "ledger.sqlite") as ledger:
+        assert ledger.populations(1).height == candidates.POPULATIONS.height
+
+
+@pytest.mark.parametrize("content", [None, b"no parquet"])
+def test_populations_that_cannot_be_read_stop_an_approval(root, content):
+    if content:
+        (root / "populations.parquet").write_bytes(content)
+    refused(root, "populations", populations=root / "populations.parquet")
+    assert not (root / "ledger.sqlite").exists()
+
+
+def test_populations_that_say_too_little_stop_an_approval_and_the_next_one_succeeds(root):
+    frame = candidates.POPULATIONS.drop("stratum")
+    with pytest.raises(InputError, match="populations"):
+        candidates.decide(root, populations=frame)
+    assert history(root) == ([], [])
+    assert not (root / "exchange").exists()
+    assert candidates.decide(root).sequence == 1
+
+
+@pytest.mark.parametrize("decision", [approve, reject])
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"store": bundles.trust_store(steward={"valid_until": date(2026, 5, 31)})}, "expired"),
+        ({"store": bundles.trust_store(steward={"revoked": date(2026, 6, 1)})}, "was revoked on"),
+        ({"store": bundles.trust_store(steward={"valid_from": date(2026, 6, 2)})}, "only from"),
+        ({"steward_signer": bundles.STRANGER.steward}, "not that of a data steward"),
+        ({"steward_signer": bundles.NORTH.producer}, "not that of a data steward"),
+        ({"steward_signer": bundles.SOUTH.steward}, "not that of a data steward"),
+        ({"site": "west"}, "no site 'west'"),
+        ({"reason": ""}, "reason"),
+        ({"reason": " \t"}, "reason"),
+        ({"reason": "x" * 2001}, "reason"),
+        ({"reason": "red \x1b[31m"}, "reason"),
+        ({"steward_name": " "}, "name"),
+    ],
+)
+def test_without_a_valid_steward_and_a_reason_nothing_is_written(root, decision, changes, match):
+    refused(root, match, decision, **changes)
+    assert [path.name for path in root.iterdir()] == ["candidate"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"sender": bundles.SOUTH.transport}, "not a transport key"),
+        ({"store": bundles.trust_store(transport={"revoked": date(2026, 5, 1)})}, "was revoked on"),
+        ({"override": "  "}, "override"),
+    ],
+)
+def test_without_a_valid_transport_key_nothing_is_written(root, changes, match):
+    refused(root, match, **changes)
+    assert [path.name for path in root.iterdir()] == ["candidate"]
+
+
+def test_the_day_of_the_decision_is_that_of_utc(root):
+    late = datetime(2026, 6, 1, 1, 0, tzinfo=timezone(timedelta(hours=2)))
+    store = bundles.trust_store(steward={"valid_from": date(2026, 6, 1)})
+    refused(root, "only from 2026-06-01", now=late, store=store)
+    assert candidates.decide(root, now=late).decided_at == "2026-05-31T23:00:00Z"
+    with pytest.raises(ValueError, match="zone"):
+        candidates.decide(root, now=datetime(2026, 6, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"study_hash": "cd" * 32}, "another protocol"),
+        ({"study": "other"}, "expected 'other'"),
+        ({"store": bundles.trust_store(producer={"revoked": date(2026, 5, 1)})}, "revoked"),
+    ],
+)
+@pytest.mark.parametrize("decision", [approve, reject])
+def test_a_candidate_of_something_else_is_refused(root, decision, changes, match):
+    refused(root, match, decision, **changes)
+    assert not (root / "ledger.sqlite").exists()
+
+
+@pytest.mark.parametrize("decision", [approve, reject])
+def test_a_candidate_that_nobody_or_another_signed_is_refused(root, decision):
+    candidates.draft(root / "candidate", producer=bundles.STRANGER.producer)
+    refused(root, "key", decision)
+    candidates.draft(root / "candidate", producer=bundles.NORTH.steward)
+    refused(root, "key", decision)
+    (root / "candidate" / "manifest.dsse.json").unlink()
+    refused(root, "manifest", decision)
+    shutil.rmtree(root / "candidate")
+    refused(root, "candidate", decision)
+
+
+def test_a_candidate_that_was_changed_is_refused(root):
+    table = next((root / "candidate" / "tables").iterdir())
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    refused(root, "SHA-256")
+
+
+def test_a_candidate_that_changes_while_it_is_read_is_refused(root, monkeypatch):
+    copied = shutil.copyfile
+
+    def change_and_copy(source, target, **options):
+        if Path(source).name == "manifest.json":
+            candidates.draft(root / "candidate", mean=9.75)
+        return copied(source, target, **options)
+
+    monkeypatch.setattr(shutil, "copyfile", change_and_copy)
+    with pytest.raises(InputError, match="changed while it was read"):
+        candidates.decide(root)
+    assert history(root) == ([], [])
+    assert not list((root / "ledger.releases").iterdir())
+
+
+def test_the_same_content_is_nothing_new(released):
+    refused(released, "nothing new")
+    draft_next(released, mean=3.25, created="2026-06-02T09:00:00Z")
+    refused(released, "nothing new")
+
+
+def test_a_return_to_earlier_content_is_new(released):
+    draft_next(released)
+    candidates.decide(released)
+    draft_next(released, mean=3.25, created="2026-06-02T09:00:00Z")
+    assert candidates.decide(released).sequence == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sequence": 1, "earlier": []},
+        {"sequence": 2, "earlier": ["11" * 32]},
+        {"sequence": 3, "earlier": ["11" * 32, "22" * 32]},
+    ],
+)
+def test_a_candidate_of_another_history_is_drafted_again(released, changes):
+    draft_next(released, **changes)
+    refused(released, "Draft again")
+    draft_next(released)
+    candidates.decide(released)
+
+
+def test_a_ledger_serves_one_study_and_site(released):
+    draft_next(released, site="south", producer=bundles.SOUTH.producer)
+    refused(
+        released,
+        "ledger of its own",
+        site="south",
+        steward_signer=bundles.SOUTH.steward,
+        sender=bundles.SOUTH.transport,
+    )
+
+
+def test_a_rejected_candidate_is_never_released_but_a_later_one_is(root):
+    rejection = candidates.decide(root, reject, reason="a rare subtype is recognisable")
+    assert history(root) == ([], [rejection])
+    assert rejection.steward_key == bundles.entry(bundles.NORTH.steward)["public_key"]
+    assert not (root / "exchange").exists()
+    refused(root, "a rare subtype is recognisable")
+    refused(root, "rejected already", reject)
+    candidates.draft(root / "candidate", mean=4.5)
+    assert candidates.decide(root).sequence == 1
+    refused(root, "released already", reject)
+
+
+def with_membership(monkeypatch, power, maximum):
+    """Whatever else a disclosure statement says of membership, these two decide."""
+    from dataclasses import replace
+
+    from ihdsi.bundle import approval
+
+    opened = approval.verify_candidate
+
+    def verify_candidate(folder, **options):
+        bundle = opened(folder, **options)
+        membership = {"power": power, "maximum_power": maximum}
+        return replace(bundle, disclosure=bundle.disclosure | {"membership": membership})
+
+    monkeypatch.setattr(approval, "verify_candidate", verify_candidate)
+
+
+def test_a_power_above_the_maximum_needs_a_signed_exception(root, monkeypatch):
+    with_membership(monkeypatch, 0.3, 0.1)
+    refused(root, r"power of membership inference is 0.3.*maximum is 0.1")
+    candidates.decide(root, override="agreed with the board on 29 May")
+    (release,), _ = history(root)
+    assert release.membership_power == 0.3
+    assert release.override == "agreed with the board on 29 May"
+    assert b"agreed with the board" not in (root / "candidate" / "disclosure.json").read_bytes()
+    assert verify_decisions(root / "ledger.sqlite", store=bundles.trust_store(), site="north") == 1
+
+
+def test_a_power_without_a_maximum_needs_an_exception(root, monkeypatch):
+    with_membership(monkeypatch, 0.01, None)
+    refused(root, "maximum is None")
+
+
+def test_a_power_up_to_the_maximum_needs_none(root, monkeypatch):
+    with_membership(monkeypatch, 0.1, 0.1)
+    refused(root, "needs none", override="just in case")
+    candidates.decide(root)
+    assert history(root)[0][0].membership_power == 0.1
+
+
+def test_without_a_stated_power_there_is_nothing_to_except(root, monkeypatch):
+    with_membership(monkeypatch, None, 0.1)
+    refused(root, "needs none", override="just in case")
+    candidates.decide(root)
+
+
+def test_publishing_again_changes_nothing(released):
+    before = contents(released)
+    found = publish_pending(released / "ledger.sqlite", released / "exchange")
+    assert (found.sequence, found.restored) == (1, ())
+    assert contents(released) == before
+
+
+def test_nothing_is_pending_before_the_first_release(tmp_path):
+    assert publish_pending(tmp_path / "ledger.sqlite", tmp_path / "exchange") is None
+    assert not (tmp_path / "exchange").exists()
+
+
+def test_what_is_gone_from_the_exchange_or_differs_comes_back(released, tmp_path):
+    folder = released / "exchange" / "demo" / "north"
+    before = contents(released)
+    seal, bundle = folder / "seal.dsse.json", folder / "bundle-1.tar.c4gh"
+
+    def link():
+        seal.rename(tmp_path / "elsewhere")
+        seal.symlink_to(tmp_path / "elsewhere")
+
+    for damage, restored in [
+        (seal.unlink, (seal.name,)),
+        (bundle.unlink, (bundle.name,)),
+        (lambda: bundle.write_bytes(b"x"), (bundle.name,)),
+        (lambda: seal.write_text("{}"), (seal.name,)),
+        (lambda: seal.write_text("[" * 1000), (seal.name,)),
+        (lambda: seal.write_bytes(b"\xff"), (seal.name,)),
+        (link, (seal.name,)),
+        (lambda: shutil.rmtree(released / "exchange"), (bundle.name, seal.name)),
+    ]:
+        damage()
+        found = publish_pending(released / "ledger.sqlite", released / "exchange")
+        assert found.restored == restored
+        assert not seal.is_symlink()
+        assert contents(released) == before
+
+
+def test_a_changed_archive_is_never_published(released):
+    shutil.rmtree(released / "exchange")
+    archived = released / "ledger.releases" / "1" / "bundle-1.tar.c4gh"
+    archived.write_bytes(archived.read_bytes()[:-1] + b"?")
+    with pytest.raises(InputError, match="not the one that was approved"):
+        publish_pending(released / "ledger.sqlite", released / "exchange")
+    assert contents(released / "exchange") == {}
+    archived.unlink()
+    with pytest.raises(InputError, match="No such file"):
+        publish_pending(released / "ledger.sqlite", released / "exchange")
+
+
+def test_an_old_copy_of_the_ledger_publishes_and_approves_nothing(released, tmp_path):
+    old = Path(shutil.copytree(released, tmp_path / "old"))
+    draft_next(released)
+    candidates.decide(released)
+    draft_next(old, mean=7.5)
+    # The exchange has gone on …
+    shutil.rmtree(old / "exchange")
+    shutil.copytree(released / "exchange", old / "exchange")
+    refused(old, "exchange holds release 2, and the ledger knows only 1")
+    with pytest.raises(InputError, match="exchange holds release 2"):
+        publish_pending(old / "ledger.sqlite", old / "exchange")
+    # … or the archive has, by more than the one release that an interruption explains.
+    shutil.rmtree(old / "exchange")
+    (old / "ledger.releases" / "3").mkdir()
+    refused(old, "archive holds release 3, and the ledger knows only 1")
+
+
+def test_a_lost_ledger_does_not_begin_anew_over_what_was_published(released):
+    (released / "ledger.sqlite").unlink()
+    refused(released, "archive 'ledger.releases' holds releases")
+    shutil.rmtree(released / "ledger.releases")
+    with pytest.raises(InputError, match="exchange holds release 1, and the ledger knows only 0"):
+        candidates.decide(released)
+    assert history(released) == ([], [])
+
+
+def test_an_archive_left_by_an_interruption_is_replaced(root):
+    with Ledger(root / "ledger.sqlite"):
+        pass
+    left = root / "ledger.releases" / "1"
+    (left / "bundle").mkdir(parents=True)
+    (left / "bundle" / "half").write_text("")
+    (root / "ledger.releases" / ".staging-x").mkdir()
+    assert candidates.decide(root).sequence == 1
+    assert not (left / "bundle" / "half").exists()
+    assert [path.name for path in left.parent.iterdir()] == ["1"]
+
+
+def test_a_site_without_room_says_so(root):
+    (root / "exchange").write_text("a file, not a folder")
+    with pytest.raises(InputError, match="cannot be read or written"):
+        candidates.decide(root)
+    # It was decided before it could not be published.
+    assert history(root)[0][0].state == "approved"
+    (root / "exchange").unlink()
+    assert publish_pending(root / "ledger.sqlite", root / "exchange").restored
+    assert history(root)[0][0].state == "published"
+
+
+def test_decisions_are_those_that_were_signed(released):
+    path, store = released / "ledger.sqlite", bundles.trust_store()
+    draft_next(released)
+    candidates.decide(released, reject, reason="too few patients")
+    assert verify_decisions(path, store=store, site="north") == 2
+    # The key may be revoked later, but not have been invalid then or be unknown.
+    later = bundles.trust_store(steward={"revoked": date(2026, 6, 2)})
+    assert verify_decisions(path, store=later, site="north") == 2
+    for store_then, match in [
+        (bundles.trust_store(steward={"revoked": date(2026, 6, 1)}), "was revoked"),
+        (bundles.trust_store(steward=bundles.entry(bundles.STRANGER.steward)), "does not know"),
+    ]:
+        with pytest.raises(InputError, match=match):
+            verify_decisions(path, store=store_then, site="north")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE releases SET reason = 'another'",
+        "UPDATE releases SET steward = 'another'",
+        "UPDATE releases SET override = 'another'",
+        "UPDATE releases SET epsilon = 0.25",
+        "UPDATE releases SET decided_at = '2026-06-02T12:00:00Z'",
+        "UPDATE releases SET decided_at = 'yesterday'",
+        "UPDATE releases SET statement = x'7b7d'",
+        "UPDATE releases SET steward_key = 'ed25519:'",
+        "UPDATE rejections SET reason = 'another'",
+    ],
+)
+def test_a_changed_decision_is_recognised(released, change):
+    path = released / "ledger.sqlite"
+    draft_next(released)
+    candidates.decide(released, reject)
+    connection = sqlite3.connect(path)
+    for (name,) in connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
+    ).fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+    connection.execute(change)
+    connection.commit()
+    connection.close()
+    with pytest.raises(InputError, match="not what a steward signed"):
+        verify_decisions(path, store=bundles.trust_store(), site="north")
+
+
+def test_two_approvals_at_once_make_one_release(root, tmp_path):
+    script = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+import release_candidates as candidates
+from ihdsi.errors import InputError
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    print(candidates.decide({str(root)!r}).sequence)
+except InputError as error:
+    print(error)
+"""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert sorted(answer == "1" for answer in answers) == [False, True]
+    assert sum("nothing new" in answer for answer in answers) == 1
+    (release,), _ = history(root)
+    assert release.state == "published"
+    assert candidates.fetch(root, tmp_path).seal.manifest_sha256 == release.manifest_sha256
+    assert [path.name for path in (root / "ledger.releases").iterdir()] == ["1"]
