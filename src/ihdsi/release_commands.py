@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ihdsi.cli_errors import errors_in_words
+from ihdsi.errors import InputError, Problem
 
 __all__ = ["audit", "keys", "release", "trust"]
 
@@ -22,6 +23,7 @@ SiteId = Annotated[str, typer.Argument(help="Id of the site, for example lih.")]
 StewardKey = Annotated[Path, typer.Option("--key", help="The steward's private key.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, in words; kept in the ledger.")]
 DEFAULT = Path("config/config.yaml")
+EXCHANGE = Path("exchange")
 
 
 @keys.command("new")
@@ -67,7 +69,17 @@ def check_trust_store(
 
 @release.command("approve")
 def approve_release(
-    site: SiteId, key: StewardKey, reason: Reason, configfile: Config = DEFAULT
+    site: SiteId,
+    key: StewardKey,
+    reason: Reason,
+    override: Annotated[
+        str | None,
+        typer.Option(
+            "--override",
+            help="Why a power of membership inference above the study's maximum is acceptable.",
+        ),
+    ] = None,
+    configfile: Config = DEFAULT,
 ) -> None:
     """Sign, seal and publish the release candidate of a site, after its review."""
     from ihdsi.bundle.approval import approve
@@ -81,7 +93,7 @@ def approve_release(
         approval = approve(
             places.candidate,
             places.release.ledger,
-            places.exchange,
+            EXCHANGE,
             populations=places.populations,
             store=load_trust_store(places.trust_store),
             study=places.study.study,
@@ -91,6 +103,7 @@ def approve_release(
             reason=reason,
             sender=load_transport_key(places.release.transport_key),
             now=datetime.now(UTC),
+            override=override,
         )
         print(f"Released: number {approval.sequence} of {site}, in {places.exchange}")
 
@@ -111,7 +124,9 @@ def reject_release(
         reject(
             places.candidate,
             places.release.ledger,
+            EXCHANGE,
             store=load_trust_store(places.trust_store),
+            study=places.study.study,
             study_hash=study_hash(places.study),
             site=site,
             steward_signer=load_signing_key(key),
@@ -129,8 +144,27 @@ def resume_release(site: SiteId, configfile: Config = DEFAULT) -> None:
 
     with errors_in_words():
         places = places_of_site(configfile, site)
-        published = publish_pending(places.release.ledger, places.exchange)
-        print(f"Release {published} is in {places.exchange}" if published else "Nothing is pending")
+        found = publish_pending(places.release.ledger, EXCHANGE)
+        if found is None:
+            print("Nothing has been approved yet")
+        elif found.restored:
+            print(f"Release {found.sequence}: put into {found.folder}: {', '.join(found.restored)}")
+        else:
+            print(f"Release {found.sequence} is whole in {found.folder}")
+
+
+@release.command("verify")
+def verify_ledger(site: SiteId, configfile: Config = DEFAULT) -> None:
+    """Check the ledger of a site: every decision is signed by a steward, nothing is missing."""
+    from ihdsi.bundle.approval import verify_decisions
+    from ihdsi.bundle.places import places_of_site
+    from ihdsi.bundle.trust import load_trust_store
+
+    with errors_in_words():
+        places = places_of_site(configfile, site)
+        store = load_trust_store(places.trust_store)
+        number = verify_decisions(places.release.ledger, store=store, site=site)
+        print(f"Intact: {number} decisions, all signed by a steward of {site}")
 
 
 @release.command("history")
@@ -161,9 +195,19 @@ def verify_audit(
 
     with errors_in_words():
         report = verify_audit_log(path, expected_head=head)
-        print(report)
         if not report.intact:
-            raise typer.Exit(1)
+            raise InputError(
+                Problem(
+                    report.what or "the log is broken",
+                    "Compare the log with its backup, and find out who could write to it; nothing "
+                    "from this line on can be believed.",
+                    file=path,
+                    row=report.line,
+                )
+            )
+        print(f"Intact: {report.entries} entries; note the head elsewhere: {report.head}")
+        if report.torn:
+            print("The last line was torn by a crash; the next entry will say so")
 
 
 @audit.command("show")
