@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
 
 import polars as pl
 
+from ihdsi.disclosure.differencing import EarlierRelease, mark_differences
 from ihdsi.disclosure.identifiers import refuse_identifiers
 from ihdsi.disclosure.tables import REASONS, RULES, Context
 from ihdsi.study import DisclosureSettings
@@ -29,6 +30,9 @@ def apply_disclosure_control(
     settings: DisclosureSettings,
     identifiers: Collection[str],
     parameters: Mapping[str, int],
+    *,
+    earlier: Sequence[EarlierRelease] = (),
+    populations: pl.DataFrame | None = None,
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Clear a site's summary tables for release.
 
@@ -42,6 +46,8 @@ def apply_disclosure_control(
         Every name of a patient, sample or file of the site.
     parameters
         Number of model parameters of each contrast and endpoint (see `model_parameters`).
+    earlier, populations
+        Earlier releases of the site, and whom the tables at hand count (see `mark_differences`).
 
     Returns
     -------
@@ -53,24 +59,29 @@ def apply_disclosure_control(
     Raises
     ------
     ValueError
-        If a table has no rules, a column has no declared role, or a model no number of parameters:
-        what has no rule does not leave.
+        If a table has no rules, a column has no declared role, a model no number of parameters, or
+        (with earlier releases) a row no patients: what has no rule does not leave.
     InputError
         If a table does not fulfil its contract or holds an identifier.
     """
     for name, frame in tables.items():
         _refuse_undeclared(name, frame)
         validate_table(frame, name)
-    everything = {name: tables.get(name, empty_table(name)) for name in TABLES}
+    everything = mark_differences(
+        {name: tables.get(name, empty_table(name)) for name in TABLES},
+        settings,
+        earlier,
+        populations,
+    )
     context = Context(settings, everything, parameters)
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]
     for name, frame in everything.items():
         spec = TABLES[name]
         if frame.is_empty():
-            cleared[name] = frame
+            cleared[name] = frame.select(list(spec.schema))
             continue
-        judged = RULES[name](frame.with_columns(rule=pl.lit(None, dtype=pl.String)), context)
+        judged = RULES[name](frame, context)
         cleared[name] = (
             judged.frame.filter(pl.col("rule").is_null()).select(list(spec.schema)).sort(spec.keys)
         )
