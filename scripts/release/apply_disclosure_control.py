@@ -21,13 +21,14 @@ cohort = read_cohort(load_site(params.site_file, study), study)
 measured = ("clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts")
 frames = {name: pl.read_parquet(path) for name in measured for path in given[name]}
 populations = populations_of(study, germline=cohort.germline_assessed, **frames)
-context = {"earlier": (), "populations": None}
+context = {}
 if params.get("ledger") and Path(params.ledger).exists():
     from ihdsi.disclosure.ledger import Ledger
 
     with Ledger(params.ledger) as ledger:
         context["earlier"] = earlier_releases(ledger)
         context["populations"] = ledger.hash_patients(populations)
+        context["spent_epsilon"] = ledger.spent_epsilon()
 cleared, log = apply_disclosure_control(
     {Path(path).stem: read_table(path, Path(path).stem) for path in given.summaries},
     DisclosureSettings(**params.thresholds),
