@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.disclosure.differencing import earlier_releases, populations_of
 from ihdsi.files import write_parquet
 from ihdsi.logs import log_to
 from ihdsi.sheets import read_cohort
@@ -13,17 +14,29 @@ from ihdsi.summaries import read_table, write_table
 from ihdsi.summaries.design import model_parameters
 
 log_to(snakemake.log[0])
-study = load_study(snakemake.params.study_file)
+given, params = snakemake.input, snakemake.params
+study = load_study(params.study_file)
 # Names are read here rather than passed as parameters, which workflow records and reports show.
-identifiers = set(read_cohort(load_site(snakemake.params.site_file, study), study).identifiers)
-for clinical in snakemake.input.clinical:
-    identifiers |= set(pl.read_parquet(clinical, columns=["patient"])["patient"])
+cohort = read_cohort(load_site(params.site_file, study), study)
+measured = ("clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts")
+frames = {name: pl.read_parquet(path) for name in measured for path in given[name]}
+populations = populations_of(study, germline=cohort.germline_assessed, **frames)
+context = {}
+if params.get("ledger") and Path(params.ledger).exists():
+    from ihdsi.disclosure.ledger import Ledger
+
+    with Ledger(params.ledger) as ledger:
+        context["earlier"] = earlier_releases(ledger)
+        context["populations"] = ledger.hash_patients(populations)
+        context["spent_epsilon"] = ledger.spent_epsilon()
 cleared, log = apply_disclosure_control(
-    {Path(path).stem: read_table(path, Path(path).stem) for path in snakemake.input.summaries},
-    DisclosureSettings(**snakemake.params.thresholds),
-    identifiers,
+    {Path(path).stem: read_table(path, Path(path).stem) for path in given.summaries},
+    DisclosureSettings(**params.thresholds),
+    set(cohort.identifiers) | set(frames["clinical"]["patient"] if given.clinical else ()),
     model_parameters(study),
+    **context,
 )
 for path in snakemake.output.tables:
     write_table(cleared[Path(path).stem], Path(path).stem, path)
 write_parquet(log, snakemake.output.disclosure_log)
+write_parquet(populations, snakemake.output.populations)

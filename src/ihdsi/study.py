@@ -181,6 +181,26 @@ class Endpoint(_Document):
     label: str = ""
 
 
+class DifferentialPrivacy(_Document):
+    """Random noise on the counts of some tables, and how much of it suffices."""
+
+    epsilon: float = Field(gt=0, description="Privacy loss of one release, over all its tables.")
+    budget: float = Field(
+        gt=0, description="Privacy loss of all releases of a site together; they add up."
+    )
+    tables: tuple[Literal["gene_alterations", "variant_frequencies"], ...] = Field(
+        min_length=1, description="Tables whose counts get noise."
+    )
+
+    @model_validator(mode="after")
+    def _affordable(self) -> DifferentialPrivacy:
+        if self.epsilon > self.budget:
+            raise ValueError("epsilon exceeds the budget, so that nothing could be released")
+        if len(set(self.tables)) != len(self.tables):
+            raise ValueError("a table occurs twice in 'tables'")
+        return self
+
+
 class DisclosureSettings(_Document):
     """Thresholds below which nothing leaves a site."""
 
@@ -196,6 +216,10 @@ class DisclosureSettings(_Document):
         0.5, description="Most that one patient may contribute to a mean of burdens or shares."
     )
 
+    differential_privacy: DifferentialPrivacy | None = Field(
+        None, description="Random noise on counts; without it there is none."
+    )
+
 
 class DisclosureOverrides(_Document):
     """A site's own thresholds; each may only be stricter than the study's."""
@@ -205,6 +229,8 @@ class DisclosureOverrides(_Document):
     zero_cells_allowed: bool | None = None
     maximum_parameter_share: Share | None = None
     maximum_contribution: Share | None = None
+
+    differential_privacy: DifferentialPrivacy | None = None
 
 
 class QualityMetric(_Document):

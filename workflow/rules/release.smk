@@ -19,10 +19,42 @@ rule apply_disclosure_control:
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
         sheet=lambda wildcards: sites[wildcards.site].samples,
+        # Whom the tables count: patients with measurements, without those whose sample failed.
+        decisions=lambda wildcards: (
+            [f"{SITE}/quality_control/sample_decisions.parquet"]
+            if cohorts[wildcards.site].is_measured
+            else []
+        ),
+        metrics=lambda wildcards: (
+            [f"{SITE}/quality_control/qc_metrics.parquet"]
+            if cohorts[wildcards.site].is_measured
+            else []
+        ),
+        assessed=lambda wildcards: (
+            [f"{SITE}/variants/somatic_assessed.parquet"]
+            if cohorts[wildcards.site].has_somatic
+            else []
+        ),
+        exposures=lambda wildcards: (
+            [f"{SITE}/variants/signature_exposures.parquet"]
+            if cohorts[wildcards.site].has_somatic
+            else []
+        ),
+        copy_number=lambda wildcards: (
+            [f"{SITE}/variants/copy_number_genes.parquet"]
+            if cohorts[wildcards.site].has_copy_number
+            else []
+        ),
+        counts=lambda wildcards: (
+            [f"{SITE}/expression/gene_counts.parquet"]
+            if cohorts[wildcards.site].has_expression
+            else []
+        ),
     output:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",
         disclosure=f"{SITE}/cleared/disclosure.json",
+        # For the ledger of releases; it stays at the site.
         populations=f"{SITE}/cleared/populations.parquet",
     log:
         f"{SITE}/logs/apply_disclosure_control.log",

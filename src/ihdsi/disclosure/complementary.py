@@ -36,7 +36,8 @@ def protect_strata(
     Parameters
     ----------
     frame
-        Rows with stratum_variable and stratum; (all, all) is the whole cohort.
+        Rows with stratum_variable and stratum; (all, all) is the whole cohort. In the column
+        ``known`` the rows that an earlier release told: they hide nothing, released or not.
     line
         Columns that, with the stratum variable, name the rows that add up to the whole.
     additive
@@ -51,7 +52,8 @@ def protect_strata(
     polars.DataFrame
         `frame` with the column ``status`` (RELEASED, PRIMARY, SECONDARY). Where the whole is not
         released its strata are judged on their own: they are safe or zero then, and add up to
-        a safe whole or to less than the whole.
+        a safe whole or to less than the whole. The whole is withheld only where strata that are
+        known leave too little of it and no other stratum can hide that.
 
     References
     ----------
@@ -63,7 +65,8 @@ def protect_strata(
         status=pl.when(withheld).then(PRIMARY).otherwise(RELEASED).cast(pl.Int8)
     ).with_row_index("_row")
     is_whole = pl.col("stratum_variable") == ALL
-    whole = judged.filter(is_whole & (pl.col("status") == RELEASED)).select(
+    seen = (pl.col("status") == RELEASED) | pl.col("known")
+    whole = judged.filter(is_whole & seen).select(
         *line, *(pl.col(name).alias(f"_whole_{name}") for name in additive)
     )
     strata = judged.filter(~is_whole)
@@ -77,14 +80,13 @@ def protect_strata(
         )
     open_rows = pl.col("status") == RELEASED
     sums = {
-        name: pl.col(f"_whole_{name}")
-        - pl.when(open_rows).then(name).otherwise(0).sum().over(group)
+        name: pl.col(f"_whole_{name}") - pl.when(seen).then(name).otherwise(0).sum().over(group)
         for name in additive
     }
-    unsafe_sum = (sums[size] > 0) & ~safe(*sums.values())
+    unsafe_sum = ((sums[size] > 0) & ~safe(*sums.values())).fill_null(value=False)
     while True:
-        candidates = strata.with_columns(_unsafe=unsafe_sum.fill_null(value=False)).filter(
-            pl.col("_unsafe") & open_rows
+        candidates = strata.with_columns(_unsafe=unsafe_sum).filter(
+            pl.col("_unsafe") & open_rows & ~pl.col("known")
         )
         if candidates.is_empty():
             break
@@ -94,8 +96,19 @@ def protect_strata(
             .then(pl.lit(SECONDARY, dtype=pl.Int8))
             .otherwise("status")
         )
+    exposed = strata.filter(unsafe_sum).select(*line, _exposed=pl.lit(value=True)).unique()
+    wholes = judged.filter(is_whole)
+    wholes = (
+        wholes.join(exposed, on=list(line), how="left", nulls_equal=True)
+        if line
+        else wholes.with_columns(_exposed=pl.lit(value=exposed.height > 0))
+    ).with_columns(
+        status=pl.when(pl.col("_exposed").fill_null(value=False) & open_rows & ~pl.col("known"))
+        .then(pl.lit(SECONDARY, dtype=pl.Int8))
+        .otherwise("status")
+    )
     return (
-        pl.concat([judged.filter(is_whole), strata.select(judged.columns)])
+        pl.concat([wholes.select(judged.columns), strata.select(judged.columns)])
         .sort("_row")
         .drop("_row")
     )
@@ -140,6 +153,10 @@ def protect_grid(
     whole_total: int = 0,
     whole_released: BoolArray | None = None,
     withheld_columns: BoolArray | None = None,
+    *,
+    marked: BoolArray | None = None,
+    known: BoolArray | None = None,
+    whole_known: BoolArray | None = None,
 ) -> IntArray:
     """Choose the cells of one two-way table that are withheld.
 
@@ -164,6 +181,11 @@ def protect_grid(
         which of them are released. Without `whole` the columns stand alone.
     withheld_columns
         Strata that are withheld altogether.
+    marked, known
+        Cells (levels x strata) that an earlier rule withholds, and that have to be protected
+        whatever their count; and cells that an earlier release told, which hide nothing.
+    whole_known
+        Levels of the whole cohort that an earlier release told.
 
     Returns
     -------
@@ -180,17 +202,24 @@ def protect_grid(
     status[np.vectorize(unsafe, otypes=[bool])(cells) if cells.size else cells > 0] = PRIMARY
     if withheld_columns is not None:
         status[:, withheld_columns] = PRIMARY
+    told = np.zeros(cells.shape, dtype=bool) if known is None else known
+    sensitive = np.zeros(cells.shape, dtype=bool) if marked is None else marked
+    status[sensitive] = PRIMARY
     full, column_totals = _with_hidden(cells, totals, whole, whole_total)
     known_rows = np.zeros(n_levels, dtype=bool) if whole_released is None else whole_released
     if whole is not None:
         # A withheld row of the whole is smaller than the threshold, so each of its parts is.
         status[~known_rows[:, None] & (status == RELEASED)] = SECONDARY
+    if whole_known is not None:
+        known_rows = known_rows | whole_known
     while True:
-        exposed = _exposed(full, status, column_totals, whole, known_rows, threshold, unsafe)
+        exposed = _exposed(
+            full, status, column_totals, whole, known_rows, threshold, unsafe, sensitive, told
+        )
         if exposed is None:
             return status
         level, stratum = exposed
-        open_cells = np.argwhere(status == RELEASED)
+        open_cells = np.argwhere((status == RELEASED) & ~told)
         if not open_cells.size:
             return status
         near = (open_cells[:, 0] == level) | (open_cells[:, 1] == stratum)
@@ -220,11 +249,14 @@ def _exposed(
     known_rows: BoolArray,
     threshold: int,
     unsafe: Callable[[int], bool],
+    sensitive: BoolArray,
+    told: BoolArray,
 ) -> tuple[int, int] | None:
     """Find the first unsafe cell that the released ones pin down; None if there is none."""
     n_levels, n_strata = status.shape
     fixed = np.zeros(full.shape, dtype=bool)
-    fixed[:n_levels, :n_strata] = status == RELEASED
+    # Of a sensitive cell it is the difference from what was told that is hidden.
+    fixed[:n_levels, :n_strata] = (status == RELEASED) | (told & ~sensitive)
     # A column without patients, and a row that is known to be empty, hide nothing. Whoever knows
     # the study's bins knows that no value lies outside them, where none does.
     fixed[:, column_totals == 0] = True
@@ -247,7 +279,9 @@ def _exposed(
     matrix = np.vstack(equations).astype(float)
     right = np.concatenate(values).astype(float)
     for index, (row, column) in enumerate(positions):
-        if not unsafe(int(full[row, column])) or (row == n_levels and full[row, column] == 0):
+        is_sensitive = row < n_levels and column < n_strata and bool(sensitive[row, column])
+        harmless = not unsafe(int(full[row, column])) and not is_sensitive
+        if harmless or (row == n_levels and full[row, column] == 0):
             continue
         target = np.zeros(len(positions))
         target[index] = 1.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
 
 import polars as pl
 
+from ihdsi.disclosure.differencing import EarlierRelease, mark_differences
+from ihdsi.disclosure.differential_privacy import privatise, require_budget
 from ihdsi.disclosure.identifiers import refuse_identifiers
 from ihdsi.disclosure.tables import REASONS, RULES, Context
 from ihdsi.study import DisclosureSettings
@@ -29,6 +31,10 @@ def apply_disclosure_control(
     settings: DisclosureSettings,
     identifiers: Collection[str],
     parameters: Mapping[str, int],
+    *,
+    earlier: Sequence[EarlierRelease] = (),
+    populations: pl.DataFrame | None = None,
+    spent_epsilon: float = 0.0,
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Clear a site's summary tables for release.
 
@@ -42,6 +48,10 @@ def apply_disclosure_control(
         Every name of a patient, sample or file of the site.
     parameters
         Number of model parameters of each contrast and endpoint (see `model_parameters`).
+    earlier, populations
+        Earlier releases of the site, and whom the tables at hand count (see `mark_differences`).
+    spent_epsilon
+        Privacy loss of earlier releases, where the settings ask for differential privacy.
 
     Returns
     -------
@@ -53,29 +63,41 @@ def apply_disclosure_control(
     Raises
     ------
     ValueError
-        If a table has no rules, a column has no declared role, or a model no number of parameters:
-        what has no rule does not leave.
+        If a table has no rules, a column has no declared role, a model no number of parameters, or
+        (with earlier releases) a row no patients: what has no rule does not leave.
     InputError
-        If a table does not fulfil its contract or holds an identifier.
+        If a table does not fulfil its contract or holds an identifier, or if the privacy budget
+        does not hold this release.
     """
+    noise = settings.differential_privacy
+    if noise is not None:
+        require_budget(noise, spent_epsilon)
     for name, frame in tables.items():
         _refuse_undeclared(name, frame)
         validate_table(frame, name)
-    everything = {name: tables.get(name, empty_table(name)) for name in TABLES}
+    everything = mark_differences(
+        {name: tables.get(name, empty_table(name)) for name in TABLES},
+        settings,
+        earlier,
+        populations,
+        noisy=() if noise is None else noise.tables,
+    )
     context = Context(settings, everything, parameters)
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]
     for name, frame in everything.items():
         spec = TABLES[name]
         if frame.is_empty():
-            cleared[name] = frame
+            cleared[name] = frame.select(list(spec.schema))
             continue
-        judged = RULES[name](frame.with_columns(rule=pl.lit(None, dtype=pl.String)), context)
+        judged = RULES[name](frame, context)
         cleared[name] = (
             judged.frame.filter(pl.col("rule").is_null()).select(list(spec.schema)).sort(spec.keys)
         )
         withheld = judged.frame.filter(pl.col("rule").is_not_null())
         logs += [_log(name, part) for part in (withheld, judged.nulled)]
+    if noise is not None:
+        cleared = privatise(cleared, noise)
     refuse_identifiers(cleared, identifiers)
     for name, frame in cleared.items():
         validate_table(frame, name)
@@ -123,4 +145,17 @@ def disclosure_summary(log: pl.DataFrame, settings: DisclosureSettings) -> dict[
     withheld: dict[str, dict[str, int]] = {}
     for table, rule, n in counts.iter_rows():
         withheld.setdefault(table, {})[rule] = n
-    return {"settings": settings.model_dump(mode="json"), "withheld": withheld}
+    return {"settings": _flat(settings), "withheld": withheld}
+
+
+def _flat(settings: DisclosureSettings) -> dict[str, bool | int | float]:
+    """Lay the settings out as one number or truth value a key."""
+    numbers = settings.model_dump(mode="json", exclude={"differential_privacy"})
+    noise = settings.differential_privacy
+    if noise is not None:
+        numbers |= {
+            "differential_privacy_epsilon": noise.epsilon,
+            "differential_privacy_budget": noise.budget,
+            **{f"differential_privacy_of_{table}": True for table in noise.tables},
+        }
+    return numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ihdsi.study import DisclosureOverrides, DisclosureSettings
+from ihdsi.study import DifferentialPrivacy, DisclosureOverrides, DisclosureSettings
 
 __all__ = ["stricter_of"]
 
@@ -11,7 +11,8 @@ def stricter_of(study: DisclosureSettings, site: DisclosureOverrides) -> Disclos
     """Combine the study's thresholds with a site's own; of each, the stricter is in force.
 
     A site's looser value has no effect, so that a study that tightens a threshold does not have to
-    wait for the sites' files. Zero cells leave only if neither forbids them.
+    wait for the sites' files. Zero cells leave only if neither forbids them. Of differential
+    privacy, the smaller epsilon and budget and the tables of both are in force.
     """
 
     def larger(ours: int, theirs: int | None) -> int:
@@ -28,4 +29,19 @@ def stricter_of(study: DisclosureSettings, site: DisclosureOverrides) -> Disclos
             study.maximum_parameter_share, site.maximum_parameter_share
         ),
         maximum_contribution=smaller(study.maximum_contribution, site.maximum_contribution),
+        differential_privacy=_more_private(study.differential_privacy, site.differential_privacy),
+    )
+
+
+def _more_private(
+    study: DifferentialPrivacy | None, site: DifferentialPrivacy | None
+) -> DifferentialPrivacy | None:
+    if study is None or site is None:
+        return study or site
+    budget = min(study.budget, site.budget)
+    return DifferentialPrivacy(
+        # More noise for a smaller budget.
+        epsilon=min(study.epsilon, site.epsilon, budget),
+        budget=budget,
+        tables=tuple(dict.fromkeys((*study.tables, *site.tables))),
     )

@@ -1,7 +1,9 @@
 """Disclosure control of each summary table.
 
-Every function takes the table with a text column ``rule`` (null) and returns it with the rule that
-withholds a row, and, where cells rather than rows are withheld, with these set to null.
+Every function takes the table with two more columns (see `ihdsi.disclosure.differencing`):
+``rule``, the rule that withholds a row already or null, and ``known``, whether the row left before.
+It returns the table with the rule that withholds a row, and, where cells rather than rows are
+withheld, with these set to null.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ PARAMETERS = "maximum_parameter_share"
 DESIGN = "design_withheld"
 ESTIMATED = "patients_without_estimate"
 DOMINANCE = "dominance"
+DIFFERENCING = "differencing"
 
 #: Columns that count samples by what was decided on them.
 DECIDED = ("n_passed", "n_warned", "n_failed")
@@ -63,12 +66,13 @@ REASONS: Mapping[str, str] = {
     DESIGN: "the design of this contrast is withheld",
     ESTIMATED: "the patients without an estimate are too small a number",
     DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
+    DIFFERENCING: "together with an earlier release it would tell of too few patients",
 }
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the rules need besides the table itself."""
+    """What the rules need besides the table itself; `tables` have ``rule`` and ``known``, too."""
 
     settings: DisclosureSettings
     tables: Mapping[str, pl.DataFrame]
@@ -136,6 +140,8 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
         settings.minimum_cell_count,
         unsafe,
         withheld_columns=small,
+        marked=_marked([whole]),
+        known=_known([whole]),
     )
     parts = [_with_status(whole, status[:, 0], small[0])]
     released = status[:, 0] == RELEASED
@@ -153,6 +159,9 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
             total,
             released,
             small,
+            marked=_marked(strata),
+            known=_known(strata),
+            whole_known=_known([whole])[:, 0],
         )
         parts += [
             _with_status(stratum, status[:, index], bool(small[index]))
@@ -172,7 +181,17 @@ def _with_status(rows: pl.DataFrame, status: NDArray[np.int64], small: bool) -> 
         None if value == RELEASED else primary if value == PRIMARY else COMPLEMENTARY
         for value in status
     ]
-    return rows.with_columns(rule=pl.Series("rule", names, dtype=pl.String))
+    return rows.with_columns(rule=pl.coalesce("rule", pl.Series(names, dtype=pl.String)))
+
+
+def _marked(columns: Sequence[pl.DataFrame]) -> NDArray[np.bool_]:
+    """Which cells an earlier rule withholds: rows of each frame as a column."""
+    return np.stack([rows["rule"].is_not_null().to_numpy() for rows in columns], axis=1)
+
+
+def _known(columns: Sequence[pl.DataFrame]) -> NDArray[np.bool_]:
+    """Which cells are known of an earlier release: rows of each frame as a column."""
+    return np.stack([rows["known"].to_numpy() for rows in columns], axis=1)
 
 
 def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
@@ -189,6 +208,8 @@ def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
             settings.minimum_cell_count,
             _unsafe(settings),
             withheld_columns=small,
+            marked=_marked([bins]),
+            known=_known([bins]),
         )[:, 0]
         judged = _with_status(bins, status, bool(small[0]))
         parts = [None if (n := bins[name][0]) is None else int(n) for name in DECIDED]
@@ -639,8 +660,7 @@ def _groups_safe(design: pl.DataFrame, settings: DisclosureSettings) -> bool:
 
 def control_expression_moments(frame: pl.DataFrame, context: Context) -> Judged:
     """Moments leave with their design or not at all."""
-    design = context.tables["expression_design"].with_columns(rule=pl.lit(None, dtype=pl.String))
-    judged_design = control_expression_design(design, context).frame
+    judged_design = control_expression_design(context.tables["expression_design"], context).frame
     released = (
         judged_design.group_by("contrast")
         .agg(

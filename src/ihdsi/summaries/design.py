@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ihdsi.summaries.table import ENSEMBL_GENE
 
 if TYPE_CHECKING:
-    from ihdsi.study import ClinicalVariable, Contrast, Study
+    from ihdsi.study import ClinicalVariable, Contrast, Endpoint, Study
 
 __all__ = [
     "CASE",
@@ -22,6 +22,7 @@ __all__ = [
     "Design",
     "contrast_design",
     "covariate_terms",
+    "endpoint_cases",
     "gene_matrix",
     "model_parameters",
     "refusal",
@@ -155,6 +156,28 @@ def refusal(design: Design, minimum_n: int) -> str | None:
     if np.linalg.matrix_rank(design.matrix) < k:
         return f"the design is rank deficient (terms {', '.join(design.terms)})"
     return None
+
+
+def endpoint_cases(
+    clinical: pl.DataFrame, measured: Sequence[str], endpoint: Endpoint
+) -> pl.DataFrame:
+    """Complete cases of an endpoint: patient, time, event and covariates.
+
+    Parameters
+    ----------
+    clinical
+        patient and clinical variables.
+    measured
+        Patients with measurements; the rows keep their order.
+    endpoint
+        Patients without its time, event or a covariate are left out.
+    """
+    wanted = dict.fromkeys((endpoint.time, endpoint.event, *endpoint.covariates))
+    return (
+        pl.DataFrame({"patient": list(measured)}, schema={"patient": pl.String})
+        .join(clinical.select("patient", *wanted), on="patient", maintain_order="left")
+        .drop_nulls()
+    )
 
 
 def gene_matrix(counts: pl.DataFrame) -> tuple[pl.DataFrame, FloatArray, list[str]]:

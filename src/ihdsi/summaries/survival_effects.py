@@ -126,19 +126,14 @@ def estimate_survival_effects(
     from scipy.special import erfc
 
     from ihdsi.expression.normalisation import expressed_genes, log2_cpm
-    from ihdsi.summaries.design import covariate_terms, gene_matrix
+    from ihdsi.summaries.design import covariate_terms, endpoint_cases, gene_matrix
     from ihdsi.survival.cox import fit_cox
 
     labels, matrix, measured = gene_matrix(counts)
     expression = log2_cpm(matrix)
     parts = [pl.DataFrame(schema=SPEC.schema)]
     for name, endpoint in endpoints.items():
-        wanted = dict.fromkeys((endpoint.time, endpoint.event, *endpoint.covariates))
-        frame = (
-            pl.DataFrame({"patient": measured}, schema={"patient": pl.String})
-            .join(clinical.select("patient", *wanted), on="patient", maintain_order="left")
-            .drop_nulls()
-        )
+        frame = endpoint_cases(clinical, measured, endpoint)
         if frame.height < minimum_n:
             logger.warning(
                 "endpoint %s is skipped: %d patients, fewer than %d", name, frame.height, minimum_n

@@ -1,0 +1,657 @@
+"""Differences between releases: what an earlier release and this one tell together.
+
+Whoever has two releases can subtract them. If the patients of a table differ by one, the
+difference is that patient's value. Here every table of the release at hand is therefore compared
+with every earlier one: first the patients behind it (by stratum, contrast and endpoint), then the
+counts of each row.
+
+What is compared are pairs of releases. Three or more that are safe in pairs, and rows of different
+stratum variables that overlap within one release, are not looked at. A statistic that changes
+while patients and counts stay the same (a corrected value) is not withheld.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import Any, Protocol
+
+import polars as pl
+
+from ihdsi.disclosure.rules import group_size, small_contributions
+from ihdsi.disclosure.tables import DIFFERENCING, _groups_safe
+from ihdsi.quality_control import excluded_patients
+from ihdsi.study import DisclosureSettings, Study
+from ihdsi.summaries.design import contrast_design, endpoint_cases
+from ihdsi.summaries.gene_alterations import COPY_NUMBER
+from ihdsi.summaries.mutation_burden import SHARE_PREFIX
+from ihdsi.summaries.qc_profile import FAILED_LIMITS
+from ihdsi.summaries.registry import TABLES
+from ihdsi.summaries.strata import ALL, stratify
+
+__all__ = [
+    "POPULATIONS_SCHEMA",
+    "EarlierRelease",
+    "changed_strata",
+    "earlier_releases",
+    "mark_differences",
+    "populations_of",
+]
+
+POPULATIONS_SCHEMA: dict[str, Any] = {
+    "population": pl.String,
+    "stratum_variable": pl.String,
+    "stratum": pl.String,
+    "patient": pl.String,
+}
+
+_WHOLE = (ALL, ALL)
+_GROUP = ("population", "stratum_variable", "stratum")
+#: The same of a row, under names that no table has.
+_PLACE = ("_population", "_variable", "_stratum")
+#: Populations of a model, whose groups are known together or not at all.
+_MODELS = ("contrast:", "design:", "endpoint:")
+#: Populations whose strata are metrics, not parts of a whole.
+_QUALITY = "quality:"
+#: More levels than these are withheld together, because their subsets are too many to compare.
+_MOST_LEVELS = 8
+
+Stratum = tuple[str, str]
+Members = Mapping[Stratum, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class EarlierRelease:
+    """What left the site before.
+
+    Parameters
+    ----------
+    sequence
+        Number of the release.
+    tables
+        Its summary tables as they left.
+    populations
+        population, stratum_variable, stratum, patient_hash: whom it counted.
+    """
+
+    sequence: int
+    tables: Mapping[str, pl.DataFrame]
+    populations: pl.DataFrame
+
+
+class _Release(Protocol):
+    @property
+    def sequence(self) -> int: ...
+
+
+class _Ledger(Protocol):
+    def releases(self) -> Sequence[_Release]: ...
+    def released_tables(self, sequence: int) -> dict[str, pl.DataFrame]: ...
+    def populations(self, sequence: int) -> pl.DataFrame: ...
+
+
+def earlier_releases(ledger: _Ledger) -> list[EarlierRelease]:
+    """Read every release that a site's ledger records (see `ihdsi.disclosure.ledger`)."""
+    return [
+        EarlierRelease(
+            release.sequence,
+            ledger.released_tables(release.sequence),
+            ledger.populations(release.sequence),
+        )
+        for release in ledger.releases()
+    ]
+
+
+def populations_of(
+    study: Study,
+    *,
+    clinical: pl.DataFrame | None = None,
+    decisions: pl.DataFrame | None = None,
+    metrics: pl.DataFrame | None = None,
+    germline: Collection[str] = (),
+    assessed: pl.DataFrame | None = None,
+    exposures: pl.DataFrame | None = None,
+    copy_number: pl.DataFrame | None = None,
+    counts: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """List who is behind each summary table, by stratum.
+
+    Parameters
+    ----------
+    study
+        Its variables, strata, contrasts and endpoints.
+    clinical
+        ``patient`` and the clinical variables.
+    decisions, metrics
+        Decisions on samples (patient, kind, decision) and quality metrics (patient, assay,
+        metric, value). Patients whose sample failed are left out as the summaries leave them out.
+    germline
+        Patients with germline genotypes.
+    counts
+        Gene counts: gene_id, gene_name and one column a patient.
+    assessed, exposures, copy_number
+        patient and callable_megabases of the somatic call sets; patients with signature shares;
+        patients with copy numbers.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `POPULATIONS_SCHEMA`, sorted, each row once. Populations are
+        ``clinical:<variable>`` (patients whose value is known), ``germline``, ``somatic``,
+        ``burden`` (somatic with known callable territory), ``signatures`` and ``copy_number``, each
+        with its strata;
+        ``contrast:<name>`` with case and control as strata, and ``design:<name>`` with the levels
+        of categorical covariates as well; ``endpoint:<name>`` with event and none; and
+        ``quality:<assay>`` with metrics as strata.
+    """
+    strata = list(study.strata)
+
+    def kept(patients: Iterable[str], *kinds: str) -> pl.Series:
+        out = () if decisions is None else excluded_patients(decisions, kinds)
+        return pl.Series("patient", sorted(set(patients) - set(out)), dtype=pl.String)
+
+    dna = ("tumour_dna", "normal_dna")
+    measured = {"germline": kept(germline, "normal_dna")}
+    if assessed is not None:
+        measured["somatic"] = kept(assessed["patient"], *dna)
+        measured["burden"] = kept(
+            assessed.filter(pl.col("callable_megabases") > 0)["patient"], *dna
+        )
+        if exposures is not None:
+            shares = exposures.join(assessed, on="patient", how="semi")
+            measured["signatures"] = kept(shares["patient"], *dna)
+    if copy_number is not None:
+        measured["copy_number"] = kept(copy_number["patient"], *dna)
+    parts = [pl.DataFrame(schema=POPULATIONS_SCHEMA)]
+    if clinical is not None:
+        measured |= {
+            f"clinical:{name}": clinical.drop_nulls(name)["patient"]
+            for name in study.clinical.variables
+            if name in clinical.columns
+        }
+        if counts is not None:
+            expressed = set(counts.columns) - {"gene_id", "gene_name"}
+            parts += _models(study, clinical, kept(expressed, "tumour_rna").to_list())
+    parts += [
+        _population(name, stratify(patients, clinical, strata))
+        for name, patients in measured.items()
+    ]
+    if metrics is not None:
+        known = metrics.filter(
+            pl.col("value").is_finite(), pl.col("metric").is_in(list(study.quality_control))
+        )
+        parts.append(_quality(known.select("assay", "metric", "patient")))
+    if decisions is not None:
+        assay = pl.when(pl.col("kind").str.ends_with("_rna")).then(pl.lit("rna"))
+        parts.append(
+            _quality(
+                decisions.select(
+                    assay.otherwise(pl.lit("dna")).alias("assay"),
+                    pl.lit(FAILED_LIMITS).alias("metric"),
+                    "patient",
+                )
+            )
+        )
+    return pl.concat(parts).unique().sort(pl.all())
+
+
+def _population(name: str, strata: pl.DataFrame) -> pl.DataFrame:
+    return strata.select(pl.lit(name).alias("population"), *list(POPULATIONS_SCHEMA)[1:])
+
+
+def _quality(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(
+        (pl.lit(_QUALITY) + pl.col("assay")).alias("population"),
+        pl.lit("metric").alias("stratum_variable"),
+        pl.col("metric").alias("stratum"),
+        "patient",
+    )
+
+
+def _models(study: Study, clinical: pl.DataFrame, measured: Sequence[str]) -> list[pl.DataFrame]:
+    """Patients of each contrast and endpoint, and the groups that the models' sums are over."""
+    variables = study.clinical.variables
+    parts = []
+
+    def add(name: str, patients: Sequence[str], groups: Iterable[str]) -> None:
+        chosen = pl.Series("patient", list(patients), dtype=pl.String)
+        categorical = [g for g in dict.fromkeys(groups) if variables[g].type == "categorical"]
+        parts.append(_population(name, stratify(chosen, clinical, categorical)))
+
+    for name, contrast in study.contrasts.items():
+        if {contrast.variable, *contrast.covariates} <= set(clinical.columns):
+            design = contrast_design(clinical, measured, contrast, variables, full_rank=False)
+            add(f"contrast:{name}", design.patients, [contrast.variable])
+            groups = [contrast.variable, *contrast.covariates]
+            add(f"design:{name}", design.patients, groups)
+    for name, endpoint in study.endpoints.items():
+        if {endpoint.time, endpoint.event, *endpoint.covariates} <= set(clinical.columns):
+            cases = endpoint_cases(clinical, measured, endpoint)
+            add(f"endpoint:{name}", cases["patient"].to_list(), [endpoint.event])
+    return parts
+
+
+def _of_row(table: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Name the population, stratum variable and stratum that a row of the table counts."""
+    variable, stratum = pl.col("stratum_variable"), pl.col("stratum")
+    whole = (pl.lit(ALL), pl.lit(ALL))
+    if table == "cohort_profile":
+        return pl.lit("clinical:") + pl.col("variable"), variable, stratum
+    if table == "qc_profile":
+        return pl.lit(_QUALITY) + pl.col("assay"), pl.lit("metric"), pl.col("metric")
+    if table == "variant_frequencies":
+        return pl.lit("germline"), variable, stratum
+    if table == "gene_alterations":
+        copied = pl.col("alteration_class").is_in(COPY_NUMBER)
+        name = pl.when(copied).then(pl.lit("copy_number")).otherwise(pl.lit("somatic"))
+        return name, variable, stratum
+    if table == "mutation_burden":
+        is_share = pl.col("measure").str.starts_with(SHARE_PREFIX)
+        name = pl.when(is_share).then(pl.lit("signatures")).otherwise(pl.lit("burden"))
+        return name, variable, stratum
+    if table == "expression_effects":
+        return pl.lit("contrast:") + pl.col("contrast"), *whole
+    if table in ("expression_design", "expression_moments"):
+        return pl.lit("design:") + pl.col("contrast"), *whole
+    if table == "survival_effects":
+        return pl.lit("endpoint:") + pl.col("endpoint"), *whole
+    raise ValueError(f"nobody said whom the table '{table}' counts; nothing leaves without that")
+
+
+#: The number of patients of a row, and the other counts that a reader has or can compute.
+_COUNTS: Mapping[str, tuple[str, tuple[pl.Expr, ...]]] = {
+    "cohort_profile": ("n_total", (pl.col("n"), pl.col("n_total") - pl.col("n"))),
+    "qc_profile": (
+        "n_total",
+        (
+            pl.col("n"),
+            pl.col("n_total") - pl.col("n"),
+            pl.col("n_passed"),
+            pl.col("n_warned"),
+            pl.col("n_failed"),
+        ),
+    ),
+    "variant_frequencies": (
+        "n_samples_called",
+        (
+            pl.col("allele_count"),
+            pl.col("allele_number"),
+            pl.col("n_carriers"),
+            pl.col("n_samples_called") - pl.col("n_carriers"),
+            pl.col("n_homozygous"),
+            pl.col("n_carriers") - pl.col("n_homozygous"),
+        ),
+    ),
+    "gene_alterations": (
+        "n_assessed",
+        (pl.col("n_altered"), pl.col("n_assessed") - pl.col("n_altered")),
+    ),
+    "mutation_burden": ("n", ()),
+    "expression_effects": ("n_case", (pl.col("n_control"),)),
+    "expression_design": ("n", ()),
+    "expression_moments": ("n", ()),
+    "survival_effects": ("n", (pl.col("n_events"), pl.col("n") - pl.col("n_events"))),
+}
+
+
+def mark_differences(
+    tables: Mapping[str, pl.DataFrame],
+    settings: DisclosureSettings,
+    earlier: Sequence[EarlierRelease] = (),
+    populations: pl.DataFrame | None = None,
+    noisy: Collection[str] = (),
+) -> dict[str, pl.DataFrame]:
+    """Mark the rows that would tell of few patients together with an earlier release.
+
+    Parameters
+    ----------
+    tables
+        Every table of the contract, not yet cleared.
+    settings
+        Patients in whom two releases differ, and counts, have to be at least
+        `ihdsi.disclosure.rules.group_size`.
+    earlier
+        All earlier releases.
+    populations
+        population, stratum_variable, stratum, patient_hash: whom the tables at hand count (see
+        `populations_of`), hashed as those of the earlier releases. Needed if there are any.
+    noisy
+        Tables that get random noise: their counts are not compared, only their patients.
+
+    Returns
+    -------
+    dict
+        The tables with two more columns: ``rule``, which is ``differencing`` or null, and
+        ``known``: whether the row left before, of the same patients or nearly so, so that
+        withholding it now hides it from nobody. Without earlier releases nothing is marked.
+
+    Raises
+    ------
+    ValueError
+        If there are earlier releases and a row's patients are not known.
+    """
+    marked = {
+        name: frame.with_columns(rule=pl.lit(None, dtype=pl.String), known=pl.lit(value=False))
+        for name, frame in tables.items()
+    }
+    if not earlier:
+        return marked
+    if populations is None:
+        raise ValueError("earlier releases can only be compared if populations are given")
+    placed = {name: _placed(name, frame) for name, frame in marked.items()}
+    _require_populations(placed, populations)
+    least = group_size(settings)
+    for release in earlier:
+        before = {
+            name: _placed(name, frame)
+            for name, frame in release.tables.items()
+            if name in placed and not frame.is_empty()
+        }
+        released = pl.concat(
+            [
+                pl.DataFrame(schema=dict.fromkeys(_PLACE, pl.String)),
+                *(frame.select(_PLACE).unique() for frame in before.values()),
+            ]
+        ).rename(dict(zip(_PLACE, _GROUP, strict=True)))
+        strata = changed_strata(populations, release.populations, least, released).rename(
+            dict(zip(_GROUP, _PLACE, strict=True))
+        )
+        for name in placed:
+            frame = placed[name].join(strata, on=_PLACE, how="left", maintain_order="left")
+            placed[name] = _compared(
+                name, frame, before.get(name), settings, noisy=name in noisy
+            ).drop("withheld", "near")
+        placed |= _without_designs(placed, before, settings)
+    return {name: frame.drop(_PLACE) for name, frame in placed.items()}
+
+
+def _placed(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(
+        place.alias(column) for column, place in zip(_PLACE, _of_row(name), strict=True)
+    )
+
+
+def _require_populations(placed: Mapping[str, pl.DataFrame], populations: pl.DataFrame) -> None:
+    known = populations.select(_GROUP).unique()
+    for name, frame in placed.items():
+        lacking = (
+            frame.select(_PLACE)
+            .unique()
+            .join(known, left_on=list(_PLACE), right_on=list(_GROUP), how="anti")
+        )
+        if lacking.height:
+            raise ValueError(
+                f"nobody said whom the rows {', '.join(lacking.row(0))} of the table '{name}' "
+                "count; nothing leaves without that"
+            )
+
+
+def changed_strata(
+    now: pl.DataFrame, before: pl.DataFrame, least: int, released: pl.DataFrame
+) -> pl.DataFrame:
+    """Compare whom a release counts with whom an earlier one counted, stratum by stratum.
+
+    A stratum is withheld if it lost, or gained, at least one patient and fewer than `least`: then
+    the difference tells of them. Beyond that:
+
+    - if the whole of a population changed in that way, nothing of the population leaves: every
+      stratum that changed holds one of the patients, and the others bring nothing new;
+    - the patients in no released stratum are known by subtraction, so that their number has to be
+      the same, or to have changed by `least`, too. While it does not, or while they differ by few
+      from withheld strata of before, the smallest stratum is withheld as well;
+    - a stratum that is new or changed must not nearly be another one of before;
+    - contrasts and endpoints leave with all their groups or not at all.
+
+    Parameters
+    ----------
+    now, before
+        population, stratum_variable, stratum, patient_hash.
+    least
+        Smallest number of patients of whom a sum may be known.
+    released
+        population, stratum_variable, stratum of the rows that left before. Populations of which
+        nothing left need no comparison; those that left without a record of whom they counted are
+        withheld.
+
+    Returns
+    -------
+    polars.DataFrame
+        population, stratum_variable, stratum of `now`, ``withheld`` and ``near``: whether the
+        stratum is the same as before or changed by fewer than `least` patients.
+
+    References
+    ----------
+    Hundepool et al. 2012, Statistical Disclosure Control: disclosure by differencing. Fellegi 1972,
+    On the question of statistical confidentiality, J Am Stat Assoc 67:7.
+    """
+    ours, theirs, left = _members(now), _members(before), _members(released)
+    rows = []
+    for population, strata in ours.items():
+        earlier = theirs.get(population, {})
+        if population not in left:
+            withheld: set[Stratum] = set()
+        elif not earlier:
+            withheld = set(strata)
+        else:
+            withheld = _changed(population, strata, earlier, set(left[population]), least)
+        for stratum, patients in strata.items():
+            old = earlier.get(stratum, frozenset())
+            near = len(patients - old) < least and len(old - patients) < least
+            rows.append((population, *stratum, stratum in withheld, near and bool(old)))
+    schema = dict.fromkeys(_GROUP, pl.String) | dict.fromkeys(("withheld", "near"), pl.Boolean)
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _members(frame: pl.DataFrame) -> dict[str, dict[Stratum, frozenset[str]]]:
+    """Hashes of patients by population and stratum; empty sets where the frame has no hashes."""
+    hashes = pl.col("patient_hash") if "patient_hash" in frame.columns else pl.lit("")
+    members: dict[str, dict[Stratum, frozenset[str]]] = {}
+    groups = frame.group_by(_GROUP).agg(hashes.alias("hashes")).sort(_GROUP)
+    for population, variable, stratum, patients in groups.iter_rows():
+        members.setdefault(population, {})[variable, stratum] = frozenset(patients)
+    return members
+
+
+def _changed(
+    population: str, now: Members, before: Members, left: Collection[Stratum], least: int
+) -> set[Stratum]:
+    """Strata of one population that are withheld."""
+    nobody: frozenset[str] = frozenset()
+
+    def few(ours: frozenset[str], theirs: frozenset[str]) -> bool:
+        return 0 < len(ours - theirs) < least or 0 < len(theirs - ours) < least
+
+    changed = {
+        stratum
+        for stratum in {*now, *before}
+        if few(now.get(stratum, nobody), before.get(stratum, nobody))
+    }
+    if population.startswith(_QUALITY):
+        return changed & set(left)
+    if population.startswith(_MODELS):
+        return set(now) if changed else set()
+    for stratum, patients in now.items():
+        if stratum in left and patients == before.get(stratum):
+            continue
+        if any(0 < len(patients ^ before.get(other, nobody)) < least for other in left):
+            changed.add(stratum)
+    if _WHOLE in changed:
+        return set(now)
+    withheld = set()
+    for variable in sorted({name for name, _ in {*now, *before}} - {ALL}):
+        levels = sorted(s for s in {*now, *before} if s[0] == variable)
+        withheld |= _with_remainder(now, before, levels, changed, least)
+    return withheld
+
+
+def _with_remainder(
+    now: Members, before: Members, levels: Sequence[Stratum], changed: set[Stratum], least: int
+) -> set[Stratum]:
+    """Withheld strata of one variable: those that changed, and others to hide them among."""
+    nobody: frozenset[str] = frozenset()
+    parts_now = {level: now.get(level, nobody) for level in levels}
+    parts_before = {level: before.get(level, nobody) for level in levels}
+    # Patients whose stratum is unknown are never released and always left over.
+    unknown = now.get(_WHOLE, nobody) - frozenset(chain(*parts_now.values()))
+    unknown_before = before.get(_WHOLE, nobody) - frozenset(chain(*parts_before.values()))
+
+    def exposed(hidden: set[Stratum]) -> bool:
+        rest = unknown.union(*(parts_now[level] for level in hidden))
+        atoms = [unknown_before, *(parts_before[level] for level in sorted(hidden))]
+        old = nobody.union(*atoms)
+        if 0 < len(rest - old) < least or 0 < len(old - rest) < least:
+            return True
+        subsets = chain.from_iterable(combinations(atoms, n) for n in range(1, len(atoms)))
+        return bool(hidden) and any(
+            0 < len(rest ^ nobody.union(*subset)) < least for subset in subsets
+        )
+
+    hidden = changed & set(levels)
+    if hidden and len(levels) > _MOST_LEVELS:
+        return set(levels)
+    others = sorted(set(levels) - hidden, key=lambda level: (len(parts_now[level]), level))
+    while others and exposed(hidden):
+        hidden.add(others.pop(0))
+        if len(levels) > _MOST_LEVELS:
+            return set(levels)
+    return hidden
+
+
+def _compared(
+    name: str,
+    frame: pl.DataFrame,
+    before: pl.DataFrame | None,
+    settings: DisclosureSettings,
+    *,
+    noisy: bool,
+) -> pl.DataFrame:
+    """Mark the rows of a table that differ from an earlier release by few, and those known of it.
+
+    `frame` has the columns ``withheld`` and ``near`` of its strata.
+    """
+    frame = frame.with_columns(_mark(pl.col("withheld").fill_null(value=False)))
+    if before is None:
+        return frame
+    spec, least = TABLES[name], group_size(settings)
+    keys = [key for key in spec.keys if spec.schema[key] != pl.List(pl.String)]
+    size, parts = _COUNTS[name]
+    counts = [pl.col(size), *parts]
+    names = [f"_count_{index}" for index in range(len(counts))]
+    differences = [f"_difference_{index}" for index in range(len(counts))]
+    moments = ["n", "mean", "variance"] if name == "mutation_burden" else []
+    earlier = before.select(
+        *keys,
+        *(count.alias(column) for count, column in zip(counts, names, strict=True)),
+        *(pl.col(column).alias(f"_before_{column}") for column in moments),
+        _left=pl.lit(value=True),
+    )
+    # Of keys that a row lacks (level, bin) null equals null.
+    joined = frame.join(earlier, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    joined = joined.with_columns(
+        known=pl.col("known") | (pl.col("_left") & pl.col("near")).fill_null(value=False)
+    )
+    if not noisy:
+        joined = joined.with_columns(
+            (count - pl.col(column)).alias(difference)
+            for count, column, difference in zip(counts, names, differences, strict=True)
+        )
+        few = [_few(pl.col(difference), least) for difference in differences]
+        if not settings.zero_cells_allowed:
+            grown = pl.col(differences[0]) != 0
+            few += [grown & (pl.col(difference) == 0) for difference in differences[1:]]
+        if moments:
+            few.append(~_safe_moments(settings))
+        joined = joined.with_columns(_mark(pl.any_horizontal(few).fill_null(value=False)))
+        if "stratum" in spec.keys:
+            joined = _with_other_strata(joined, keys, differences, least)
+    return joined.drop(
+        "_left", *names, *differences, *(f"_before_{column}" for column in moments), strict=False
+    )
+
+
+def _mark(condition: pl.Expr) -> pl.Expr:
+    return (
+        pl.when(condition | pl.col("rule").is_not_null())
+        .then(pl.lit(DIFFERENCING))
+        .otherwise(None)
+        .alias("rule")
+    )
+
+
+def _few(difference: pl.Expr, least: int) -> pl.Expr:
+    return (difference != 0) & (difference.abs() < least)
+
+
+def _safe_moments(settings: DisclosureSettings) -> pl.Expr:
+    """Whether the patients whom two releases differ in have safe sums; true if there are none.
+
+    Mean and variance give sum and sum of squares, and the differences of these are as good as
+    released.
+    """
+    now = [pl.col(name) for name in ("n", "mean", "variance")]
+    before = [pl.col(f"_before_{name}") for name in ("n", "mean", "variance")]
+
+    def sums(n: pl.Expr, mean: pl.Expr, variance: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+        return n * mean, (n - 1) * variance + n * mean**2
+
+    sign = (now[0] - before[0]).sign()
+    n = (now[0] - before[0]).abs()
+    total, squares = (
+        sign * (ours - theirs) for ours, theirs in zip(sums(*now), sums(*before), strict=True)
+    )
+    varies = squares - total**2 / n > 1e-9 * squares
+    return (n == 0) | (varies & small_contributions(total, squares, settings))
+
+
+def _with_other_strata(
+    frame: pl.DataFrame, keys: Sequence[str], differences: Sequence[str], least: int
+) -> pl.DataFrame:
+    """Withhold the strata of a line if what they leave of the whole changed by few.
+
+    The whole minus the strata that are not withheld is known, now as before: a stratum that is
+    withheld because it changed by one patient must not be had in this way.
+    """
+    is_whole = pl.col("stratum_variable") == ALL
+    line = [key for key in keys if key not in ("stratum_variable", "stratum")]
+    group = [*line, "stratum_variable"]
+    rests = [
+        pl.col(difference).filter(is_whole).first().over(line)
+        - pl.when(pl.col("rule").is_null()).then(difference).otherwise(0).sum().over(group)
+        for difference in differences
+    ]
+    exposed = pl.any_horizontal(_few(rest, least) for rest in rests).fill_null(value=False)
+    return (
+        frame.with_columns(_exposed=exposed & ~is_whole)
+        .with_columns(_mark(pl.col("_exposed")))
+        .drop("_exposed")
+    )
+
+
+def _without_designs(
+    placed: Mapping[str, pl.DataFrame],
+    before: Mapping[str, pl.DataFrame],
+    settings: DisclosureSettings,
+) -> dict[str, pl.DataFrame]:
+    """Mark the contrasts whose X'X changed by an unsafe one: its groups and cells are counts."""
+    name = "expression_design"
+    if name not in before or name not in placed:
+        return {}
+    keys = list(TABLES[name].keys)
+    both = placed[name].join(before[name], on=keys, suffix="_before", maintain_order="left")
+    unsafe = [
+        contrast
+        for (contrast,), part in both.filter(pl.col("n") != pl.col("n_before")).group_by("contrast")
+        if not _groups_safe(
+            part.with_columns(
+                value=(pl.col("value") - pl.col("value_before"))
+                * (pl.col("n") - pl.col("n_before")).sign()
+            ),
+            settings,
+        )
+    ]
+    return {
+        table: placed[table].with_columns(_mark(pl.col("contrast").is_in(unsafe)))
+        for table in ("expression_effects", name, "expression_moments")
+        if table in placed
+    }

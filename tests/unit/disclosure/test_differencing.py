@@ -1,0 +1,720 @@
+"""Subtract one release from another: what few patients have must not follow from the difference.
+
+The attackers have both releases. They succeed where the second is cleared as if it were the first.
+"""
+
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.disclosure.differencing import (
+    EarlierRelease,
+    changed_strata,
+    earlier_releases,
+    mark_differences,
+    populations_of,
+)
+from ihdsi.study import (
+    ClinicalVariable,
+    Contrast,
+    DisclosureSettings,
+    Endpoint,
+    GermlineFilters,
+    QualityMetric,
+    Study,
+)
+from ihdsi.summaries import TABLES
+from ihdsi.summaries.cohort_profile import build_cohort_profile
+from ihdsi.summaries.design import endpoint_cases, model_parameters
+from ihdsi.summaries.expression_moments import build_expression_moments
+from ihdsi.summaries.gene_alterations import build_gene_alterations
+from ihdsi.summaries.mutation_burden import build_mutation_burden
+from ihdsi.summaries.parquet import empty_table
+from ihdsi.summaries.qc_profile import build_qc_profile
+from ihdsi.summaries.variant_frequencies import count_alleles
+from ihdsi.variants.genotypes import GenotypeBlock
+
+SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
+K = 10
+STAGES, GRADES, SMOKING = ("low", "high", "third"), ("g1", "g2"), ("never", "former", "current")
+VARIABLES = {
+    "stage": ClinicalVariable(type="categorical", levels=STAGES),
+    "grade": ClinicalVariable(type="categorical", levels=GRADES),
+    "smoking": ClinicalVariable(type="categorical", levels=SMOKING),
+    "age": ClinicalVariable(type="number", unit="a", bins=(18, 55, 65, 75, 111)),
+    "time": ClinicalVariable(type="number", unit="d"),
+    "event": ClinicalVariable(type="categorical", levels=("no", "yes")),
+}
+METRICS = {"mapped": QualityMetric(assay="dna", unit="%", minimum=90, bins=(80, 90, 95, 98, 100))}
+STUDY = Study.model_construct(
+    clinical=type("Clinical", (), {"variables": VARIABLES})(),
+    strata=("stage", "grade"),
+    contrasts={
+        "grade": Contrast(variable="grade", case="g2", control="g1", covariates=("smoking", "age"))
+    },
+    endpoints={"death": Endpoint(time="time", event="event", covariates=("age",))},
+    quality_control=METRICS,
+)
+N_GENES, N_VARIANTS = 12, 30
+
+
+def gene(number):
+    return f"ENSG{number:011d}"
+
+
+class People:
+    """Simulated patients, of whom any subset makes a release."""
+
+    def __init__(self, n, seed=0):
+        rng = np.random.default_rng(seed)
+        self.names = [f"p{i}" for i in range(n)]
+        self.clinical = pl.DataFrame(
+            {
+                "patient": self.names,
+                "stage": rng.choice(STAGES, n, p=[0.4, 0.35, 0.25]).tolist(),
+                "grade": rng.choice(GRADES, n).tolist(),
+                "smoking": rng.choice(SMOKING, n).tolist(),
+                "age": rng.normal(66, 9, n).round(1).clip(20, 100),
+                "time": rng.integers(10, 3000, n).astype(float),
+                "event": rng.choice(["no", "yes"], n).tolist(),
+            }
+        )
+        self.dosage = rng.binomial(2, rng.uniform(0.3, 0.7, (N_VARIANTS, 1)), (N_VARIANTS, n))
+        self.altered = rng.random((N_GENES, n)) < rng.uniform(0.35, 0.65, (N_GENES, 1))
+        self.burden = rng.integers(20, 60, n)
+        self.mapped = rng.uniform(85, 99.9, n)
+        self.reads = rng.negative_binomial(5, 0.02, (8, n))
+
+    def index(self, patients):
+        return [self.names.index(patient) for patient in patients]
+
+    def tables(self, patients):
+        """Summary tables of these patients, before disclosure control."""
+        clinical = self.clinical.filter(pl.col("patient").is_in(patients))
+        columns = self.index(patients)
+        mutations = [
+            (patient, g, 1000 * g + m)
+            for patient, column in zip(patients, columns, strict=True)
+            for g in range(N_GENES)
+            if self.altered[g, column]
+            for m in range(1 + int(self.burden[column]) // N_GENES)
+        ]
+        variants = pl.DataFrame(
+            mutations, schema=["patient", "gene", "position"], orient="row"
+        ).select(
+            "patient",
+            pl.lit("ENSG") + pl.col("gene").cast(pl.String).str.zfill(11).alias("gene_id"),
+            "position",
+            chromosome=pl.lit("1"),
+            reference_allele=pl.lit("A"),
+            alternate_allele=pl.lit("T"),
+            alteration_class=pl.lit("missense"),
+        )
+        variants = variants.rename({variants.columns[1]: "gene_id"})
+        catalogue = pl.DataFrame({"gene_id": [gene(g) for g in range(N_GENES)], "gene_name": "g"})
+        assessed = self.assessed(patients)
+        dosage = self.dosage[:, columns].astype(np.int8)
+        block = GenotypeBlock(
+            patients=tuple(patients),
+            chromosome="1",
+            position=np.arange(1, N_VARIANTS + 1),
+            reference_alleles=["A"] * N_VARIANTS,
+            alternate_alleles=["T"] * N_VARIANTS,
+            consequences=[None] * N_VARIANTS,
+            population_frequency=np.full(N_VARIANTS, np.nan),
+            clinical_significance=[None] * N_VARIANTS,
+            dosage=dosage,
+            ploidy=np.full_like(dosage, 2),
+            absent=np.zeros(dosage.shape, dtype=bool),
+        )
+        strata = list(STUDY.strata)
+        filters = GermlineFilters(minimum_hardy_weinberg_p_value=0)
+        design, moments = build_expression_moments(
+            self.counts(patients), clinical, STUDY.contrasts, VARIABLES, K
+        )
+        cases = endpoint_cases(clinical, patients, STUDY.endpoints["death"])
+        survival = (
+            empty_table("survival_effects")
+            .clear(1)
+            .with_columns(
+                pl.lit("death").alias("endpoint"),
+                pl.lit("expression").alias("feature_type"),
+                pl.lit(gene(1)).alias("gene_id"),
+                pl.lit("g").alias("gene_name"),
+                pl.lit(cases.height, dtype=pl.Int64).alias("n"),
+                pl.lit((cases["event"] == "yes").sum(), dtype=pl.Int64).alias("n_events"),
+            )
+        )
+        return {
+            "cohort_profile": build_cohort_profile(clinical, VARIABLES, strata),
+            "qc_profile": build_qc_profile(
+                self.metrics(patients), METRICS, self.decisions(patients)
+            ),
+            "variant_frequencies": count_alleles([block], patients, filters, clinical, strata),
+            "gene_alterations": build_gene_alterations(
+                variants, assessed, catalogue, clinical, strata
+            ),
+            "mutation_burden": build_mutation_burden(variants, assessed, clinical, strata),
+            "expression_design": design,
+            "expression_moments": moments,
+            "survival_effects": survival,
+        }
+
+    def assessed(self, patients):
+        return pl.DataFrame({"patient": patients, "callable_megabases": 1.0})
+
+    def counts(self, patients):
+        reads = self.reads[:, self.index(patients)]
+        labels = {"gene_id": [gene(g) for g in range(8)], "gene_name": ["g"] * 8}
+        return pl.DataFrame(labels | dict(zip(patients, reads.T, strict=True)))
+
+    def metrics(self, patients):
+        value = self.mapped[self.index(patients)]
+        return pl.DataFrame(
+            {
+                "patient": patients,
+                "sample": patients,
+                "assay": "dna",
+                "metric": "mapped",
+                "value": value,
+                "unit": "%",
+                "status": np.where(value < 90, "fail", "pass").tolist(),
+            }
+        )
+
+    def decisions(self, patients):
+        rows = {"patient": patients, "sample": patients, "kind": "normal_dna", "decision": "pass"}
+        return pl.DataFrame(rows)
+
+    def populations(self, patients):
+        """Whom the tables count; names serve as hashes."""
+        return populations_of(
+            STUDY,
+            clinical=self.clinical.filter(pl.col("patient").is_in(patients)),
+            decisions=self.decisions(patients),
+            metrics=self.metrics(patients),
+            germline=patients,
+            assessed=self.assessed(patients),
+            counts=self.counts(patients),
+        ).rename({"patient": "patient_hash"})
+
+    def release(self, patients, earlier=(), sequence=1, settings=SETTINGS):
+        """Clear, compared with `earlier` releases."""
+        populations = self.populations(patients)
+        cleared, log = apply_disclosure_control(
+            self.tables(patients),
+            settings,
+            [],
+            model_parameters(STUDY),
+            earlier=earlier,
+            populations=populations,
+        )
+        return EarlierRelease(sequence, cleared, populations), log
+
+
+def differences(first, second, table, columns):
+    """What an attacker computes: rows of the whole cohort, second minus first."""
+    keys = [key for key in TABLES[table].keys if key != "terms"]
+    rows = first.tables[table].join(
+        second.tables[table], on=keys, suffix="_now", nulls_equal=True, maintain_order="left"
+    )
+    if "stratum" in keys:
+        rows = rows.filter(stratum="all")
+    return rows.select(*keys, *((pl.col(f"{c}_now") - pl.col(c)).alias(c) for c in columns))
+
+
+def recovered_values(people, patient, first, second):
+    """True values of a patient that follow exactly from two releases, by kind."""
+    column = people.names.index(patient)
+    alleles = differences(first, second, "variant_frequencies", ["allele_count"])
+    genes = differences(first, second, "gene_alterations", ["n_altered"]).filter(
+        alteration_class="any"
+    )
+    levels = differences(first, second, "cohort_profile", ["n"]).filter(
+        pl.col("n") == 1, kind="count", variable="smoking"
+    )
+    burden = differences(first, second, "mutation_burden", ["n"])
+    found = {
+        "genotypes": [
+            n == people.dosage[position - 1, column]
+            for position, n in alleles.select("position", "allele_count").iter_rows()
+        ],
+        "alterations": [
+            n == people.altered[int(name[4:]), column]
+            for name, n in genes.select("gene_id", "n_altered").iter_rows()
+        ],
+        "smoking": [
+            level == people.clinical["smoking"][column] for level in levels["level"].to_list()
+        ],
+    }
+    if burden.height:
+        total = [
+            release.tables["mutation_burden"]
+            .filter(measure="all_mutations", stratum="all")
+            .select(pl.col("n") * pl.col("mean"))
+            .item()
+            for release in (first, second)
+        ]
+        n_mutations = people.altered[:, column].sum() * (1 + people.burden[column] // N_GENES)
+        found["burden"] = [abs(total[1] - total[0] - n_mutations) < 1e-6]
+    moments = differences(first, second, "expression_moments", ["yty"])
+    found["expression"] = [True] * moments.height
+    return found
+
+
+@pytest.fixture(scope="module")
+def people():
+    return People(300)
+
+
+@pytest.fixture(scope="module")
+def first(people):
+    return people.release(people.names[:150])[0]
+
+
+def test_one_new_patient_is_told_by_subtraction_without_the_rule_and_not_with_it(people, first):
+    patients = people.names[:151]
+    found = recovered_values(people, "p150", first, people.release(patients)[0])
+    assert len(found["genotypes"]) >= 25
+    assert len(found["alterations"]) == N_GENES
+    assert len(found["smoking"]) == len(found["burden"]) == 1
+    assert len(found["expression"]) == 8
+    assert all(all(values) for values in found.values())
+    second, log = people.release(patients, [first])
+    assert not any(recovered_values(people, "p150", first, second).values())
+    assert all(table.is_empty() for table in second.tables.values())
+    assert set(log["rule"]) >= {"differencing"}
+
+
+def test_a_leaver_and_a_newcomer_are_not_told_apart_by_subtraction(people, first):
+    swapped = [*people.names[1:150], "p150"]
+    off = people.release(swapped)[0]
+    expected = people.dosage[:, 150] - people.dosage[:, 0]
+    told = differences(first, off, "variant_frequencies", ["allele_count", "n_samples_called"])
+    assert told.height >= 25
+    assert (told["n_samples_called"] == 0).all()
+    assert (told["allele_count"] == expected[told["position"] - 1]).all()
+    on = people.release(swapped, [first])[0]
+    assert all(table.is_empty() for table in on.tables.values())
+
+
+def test_one_new_patient_in_a_contrast_would_tell_the_sum_of_expression(people, first):
+    off = people.release(people.names[:151])[0]
+    rows = first.tables["expression_moments"].join(
+        off.tables["expression_moments"], on=["contrast", "gene_id"], suffix="_now"
+    )
+    single = people.counts(["p150"])["p150"].to_numpy()
+    exact = np.log2((single + 0.5) / (single.sum() + 1) * 1e6)
+    told = rows.select("gene_id", y=pl.col("xty_now").list.get(0) - pl.col("xty").list.get(0)).sort(
+        "gene_id"
+    )
+    assert told.height == 8
+    assert np.allclose(told["y"], exact, atol=1e-6) or np.ptp(told["y"] - exact) < 0.1
+
+
+def test_equal_patients_lose_nothing(people, first):
+    again, log = people.release(people.names[:150], [first])
+    for name, table in first.tables.items():
+        assert again.tables[name].equals(table), name
+    assert "differencing" not in set(log["rule"])
+    assert sum(table.height for table in first.tables.values()) > 200
+
+
+def test_many_new_patients_leave_with_what_differs_by_many(people, first):
+    everyone = people.names
+    off, on = people.release(everyone)[0], people.release(everyone, [first])[0]
+    for name, table in off.tables.items():
+        # 150 newcomers: nearly all counts differ by ten or more.
+        assert on.tables[name].height >= 0.5 * table.height > 0, name
+    for name, (size, *_) in {
+        "gene_alterations": ("n_assessed", "n_altered"),
+        "variant_frequencies": ("n_samples_called", "n_carriers"),
+    }.items():
+        assert (differences(first, on, name, [size])[size].abs() >= K).all()
+
+
+def test_counts_that_differ_by_few_are_withheld_though_many_patients_are_new(people, first):
+    altered = people.altered.copy()
+    try:
+        people.altered[0, 150:] = False
+        people.altered[0, 150:154] = True  # four altered newcomers of 150
+        people.altered[1, 150:] = False  # none
+        off, on = people.release(people.names)[0], people.release(people.names, [first])[0]
+        strict = SETTINGS.model_copy(update={"zero_cells_allowed": False})
+        strictly = people.release(people.names, [first], settings=strict)[0]
+    finally:
+        people.altered[:] = altered
+    whole = pl.col("stratum") == "all"
+    told = {
+        kind: set(release.tables["gene_alterations"].filter(whole)["gene_id"])
+        for kind, release in {"off": off, "on": on, "strictly": strictly}.items()
+    }
+    assert {gene(0), gene(1)} <= told["off"]
+    assert gene(0) not in told["on"]
+    assert gene(1) in told["on"]
+    assert gene(1) not in told["strictly"]
+    # A stratum of a gene must not be had from the whole and the others either.
+    strata = on.tables["gene_alterations"].filter(~whole, gene_id=gene(0))
+    assert strata.is_empty()
+
+
+def test_a_corrected_call_of_one_patient_withholds_its_rows_only(people, first):
+    row = people.altered[3].copy()
+    try:
+        people.altered[3, 0] = not people.altered[3, 0]
+        on = people.release(people.names[:150], [first])[0]
+    finally:
+        people.altered[3] = row
+    before = first.tables["gene_alterations"]
+    after = on.tables["gene_alterations"]
+    assert after.filter(gene_id=gene(3), alteration_class="any").is_empty()
+    assert after.filter(pl.col("gene_id") != gene(3)).equals(
+        before.filter(pl.col("gene_id") != gene(3))
+    )
+    assert on.tables["variant_frequencies"].equals(first.tables["variant_frequencies"])
+
+
+# --- Strata --------------------------------------------------------------------------------------
+
+
+def counted(patients):
+    """Alterations of twelve genes, everybody altered at random, with populations."""
+    rng = np.random.default_rng(1)
+    altered = rng.random((N_GENES, 1000)) < 0.5
+    variants = pl.DataFrame(
+        [
+            (name, gene(g), "missense")
+            for name in patients["patient"]
+            for g in range(N_GENES)
+            if altered[g, int(name[1:])]
+        ],
+        schema=["patient", "gene_id", "alteration_class"],
+        orient="row",
+    )
+    catalogue = pl.DataFrame({"gene_id": [gene(g) for g in range(N_GENES)], "gene_name": "g"})
+    assessed = patients.select("patient", callable_megabases=pl.lit(1.0))
+    table = build_gene_alterations(variants, assessed, catalogue, patients, ["stage"])
+    study = STUDY.model_copy(update={"strata": ("stage",)})
+    populations = populations_of(study, assessed=assessed, clinical=patients)
+    return table, populations.rename({"patient": "patient_hash"})
+
+
+def release_of(patients, earlier=()):
+    table, populations = counted(patients)
+    cleared = apply_disclosure_control(
+        {"gene_alterations": table}, SETTINGS, [], {}, earlier=earlier, populations=populations
+    )[0]
+    return EarlierRelease(1 + len(earlier), cleared, populations)
+
+
+def told_of_few(*releases):
+    """Genes whose released rows have a combination that is about fewer than K patients.
+
+    Columns of a matrix are groups of patients who were in the same strata of every release, its
+    rows the released ones. A combination of rows that vanishes outside some small groups exists if
+    leaving these groups out lowers the rank.
+    """
+    hits = []
+    for number in range(N_GENES):
+        rows = []
+        for release in releases:
+            strata = (
+                release.tables["gene_alterations"]
+                .filter(gene_id=gene(number), alteration_class="any")
+                .select("stratum_variable", "stratum")
+            )
+            somatic = release.populations.filter(population="somatic")
+            rows += [
+                set(somatic.filter(stratum_variable=v, stratum=s)["patient_hash"])
+                for v, s in strata.iter_rows()
+            ]
+        if not rows:
+            continue
+        groups = {}
+        for patient in set().union(*rows):
+            groups.setdefault(tuple(patient in row for row in rows), set()).add(patient)
+        matrix = np.array(list(groups), dtype=float).T
+        sizes = [len(members) for members in groups.values()]
+        few = [index for index, size in enumerate(sizes) if size < K]
+        rank = np.linalg.matrix_rank(matrix)
+        for n in range(1, len(few) + 1):
+            for chosen in combinations(few, n):
+                if sum(sizes[index] for index in chosen) < K:
+                    rest = np.delete(matrix, chosen, axis=1)
+                    left = np.linalg.matrix_rank(rest) if rest.size else 0
+                    hits += [number] * int(left < rank)
+    return set(hits)
+
+
+def staged(n, sizes=(0.45, 0.35, 0.2), unknown=0, seed=0):
+    rng = np.random.default_rng(seed)
+    stage = rng.choice(STAGES, n, p=sizes).astype(object)
+    stage[:unknown] = None
+    return pl.DataFrame(
+        {
+            "patient": [f"p{i}" for i in range(n)],
+            "stage": pl.Series(stage.tolist(), dtype=pl.String),
+        }
+    )
+
+
+def change(patients, seed):
+    """Newcomers, leavers, and patients whose stratum changes or becomes known."""
+    rng = np.random.default_rng(seed)
+    n = patients.height
+    leavers = rng.choice(n, rng.choice([0, 0, 1, 12]), replace=False)
+    stage = patients["stage"].to_list()
+    for index in rng.choice(n, rng.choice([0, 1, 3, 12]), replace=False):
+        stage[index] = rng.choice([*STAGES, None])
+    new = staged(int(rng.choice([0, 1, 15, 60])), unknown=int(rng.choice([0, 1])), seed=seed)
+    new = new.with_columns(patient=pl.format("p{}", pl.int_range(n, n + new.height)))
+    kept = patients.with_columns(stage=pl.Series(stage, dtype=pl.String)).filter(
+        ~pl.int_range(n).is_in(leavers.tolist())
+    )
+    return pl.concat([kept, new])
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_combination_of_released_strata_is_about_few_patients(seed):
+    before = staged(110, unknown=(0, 1, 12)[seed % 3], seed=seed)
+    after = change(before, seed)
+    earlier = release_of(before)
+    assert not told_of_few(earlier, release_of(after, [earlier]))
+
+
+def test_the_attack_on_strata_works_without_the_rule():
+    hits = 0
+    for seed in range(6):
+        before = staged(110, unknown=(0, 1, 12)[seed % 3], seed=seed)
+        hits += bool(told_of_few(release_of(before), release_of(change(before, seed))))
+    assert hits >= 3
+
+
+def test_a_stratum_that_becomes_known_of_the_last_patient_is_not_had_from_the_whole():
+    before = staged(120, unknown=1)
+    after = before.with_columns(
+        stage=pl.when(pl.col("patient") == "p0").then(pl.lit("low")).otherwise("stage")
+    )
+    earlier = release_of(before)
+    assert told_of_few(earlier, release_of(after))
+    assert not told_of_few(earlier, release_of(after, [earlier]))
+
+
+def test_another_choice_of_hidden_strata_does_not_uncover_those_of_before():
+    """The stratum that hides the small one is known of an earlier release, in which it left."""
+    before = staged(100, (0.4, 0.5, 0.1), seed=2)
+    sizes = dict(before["stage"].value_counts().iter_rows())
+    assert sizes["third"] < K <= sizes["low"] < sizes["high"]
+    # Earlier "low" hides "third"; forty newcomers of stage low make "high" the smaller one.
+    newcomers = staged(40, (1.0, 0.0, 0.0)).with_columns(
+        patient=pl.format("p{}", pl.int_range(100, 140))
+    )
+    after = pl.concat([before, newcomers])
+    earlier = release_of(before)
+    assert set(earlier.tables["gene_alterations"]["stratum"]) == {"all", "high"}
+    assert told_of_few(earlier, release_of(after))
+    assert not told_of_few(earlier, release_of(after, [earlier]))
+
+
+def test_three_releases_are_compared_with_each_other():
+    everyone = staged(160, seed=4)
+    one = release_of(everyone.head(120))
+    two = release_of(everyone.head(121), [one])
+    assert two.tables["gene_alterations"].is_empty()
+    # Nothing left of the second, so that only the first is to be subtracted.
+    three = release_of(everyone, [one, two])
+    assert three.tables["gene_alterations"].height
+    assert not told_of_few(one, two, three)
+    four = release_of(everyone.head(159), [one, two, three])
+    assert four.tables["gene_alterations"].is_empty()
+
+
+# --- Sets ----------------------------------------------------------------------------------------
+
+
+def population(name, **strata):
+    return pl.DataFrame(
+        [
+            (name, "all" if stratum == "all" else "v", stratum, patient)
+            for stratum, patients in strata.items()
+            for patient in patients
+        ],
+        schema=["population", "stratum_variable", "stratum", "patient_hash"],
+        orient="row",
+    )
+
+
+def names(*numbers):
+    return [f"h{number}" for number in numbers]
+
+
+def withheld(now, before, released=None):
+    released = before if released is None else released
+    rows = changed_strata(now, before, K, released.drop("patient_hash").unique())
+    return set(rows.filter("withheld")["stratum"])
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "few"),
+    [
+        *[(0, 0, False), (1, 0, True), (9, 0, True), (10, 0, False), (0, 9, True), (0, 10, False)],
+        *[(1, 1, True), (10, 1, True), (1, 10, True), (10, 10, False)],
+    ],
+)
+def test_gains_and_losses_of_few_are_withheld(gained, lost, few):
+    before = population("somatic", all=names(*range(100)))
+    now = population("somatic", all=names(*range(lost, 100 + gained)))
+    assert withheld(now, before) == ({"all"} if few else set())
+
+
+def test_what_never_left_cannot_be_subtracted():
+    before = population("somatic", all=names(*range(100)))
+    now = population("somatic", all=names(*range(101)))
+    assert withheld(now, before, before.clear()) == set()
+
+
+def test_rows_that_left_without_a_record_of_their_patients_close_the_population():
+    before = population("somatic", all=names(*range(100)))
+    assert withheld(before, before.clear(), before) == {"all"}
+
+
+def test_a_whole_that_is_nearly_a_stratum_of_before_is_withheld():
+    people = range(100)
+    before = population("somatic", all=names(*people, *range(200, 240)), a=names(*people))
+    now = population("somatic", all=names(*people, 100))
+    assert withheld(now, before) == {"all"}
+
+
+@pytest.mark.parametrize("name", ["contrast:x", "design:x", "endpoint:x"])
+def test_groups_of_a_model_leave_together(name):
+    before = population(name, all=names(*range(100)), case=names(*range(50)))
+    now = population(name, all=names(*range(100)), case=names(*range(51)))
+    assert withheld(now, before) == {"all", "case"}
+
+
+def test_metrics_are_compared_one_by_one():
+    before = population("quality:dna", a=names(*range(50)), b=names(*range(50)))
+    now = population("quality:dna", a=names(*range(50)), b=names(*range(49)))
+    assert withheld(now, before) == {"b"}
+
+
+def test_rows_need_a_population_if_there_are_earlier_releases(people, first):
+    tables = {name: empty_table(name) for name in TABLES} | people.tables(people.names[:150])
+    with pytest.raises(ValueError, match="populations are given"):
+        mark_differences(tables, SETTINGS, [first])
+    lacking = first.populations.filter(pl.col("population") != "germline")
+    with pytest.raises(
+        ValueError, match=r"whom the rows germline, .* of the table 'variant_frequencies'"
+    ):
+        mark_differences(tables, SETTINGS, [first], lacking)
+
+
+def test_noise_is_not_compared_but_patients_are(people, first):
+    patients = people.names[:150]
+    tables = {name: empty_table(name) for name in TABLES} | people.tables(patients)
+    table = tables["gene_alterations"]
+    tables["gene_alterations"] = table.with_columns(pl.col("n_altered") + 1)
+    marks = [
+        mark_differences(tables, SETTINGS, [first], first.populations, noisy=noisy)[
+            "gene_alterations"
+        ]
+        for noisy in ((), ("gene_alterations",))
+    ]
+    assert marks[0]["rule"].null_count() < marks[1]["rule"].null_count() == table.height
+    more = people.populations(people.names[:151])
+    marked = mark_differences(tables, SETTINGS, [first], more, noisy=("gene_alterations",))
+    assert marked["gene_alterations"]["rule"].null_count() == 0
+
+
+# --- Populations ---------------------------------------------------------------------------------
+
+
+def test_populations_are_those_whom_the_builders_count(people):
+    patients = people.names[:150]
+    tables = people.tables(patients)
+    sizes = {
+        row[:3]: row[3]
+        for row in people.populations(patients)
+        .group_by("population", "stratum_variable", "stratum")
+        .len()
+        .iter_rows()
+    }
+    for variable, v, s, n in (
+        tables["cohort_profile"].select("variable", "stratum_variable", "stratum", "n_total").rows()
+    ):
+        assert sizes[f"clinical:{variable}", v, s] == n
+    for name, table, size in (
+        ("germline", "variant_frequencies", "n_samples_called"),
+        ("somatic", "gene_alterations", "n_assessed"),
+        ("burden", "mutation_burden", "n"),
+    ):
+        for v, s, n in tables[table].select("stratum_variable", "stratum", size).iter_rows():
+            assert sizes[name, v, s] == n
+    assert sizes["design:grade", "all", "all"] == tables["expression_moments"]["n"][0]
+    assert {"smoking", "grade"} == {v for p, v, _ in sizes if p == "design:grade" and v != "all"}
+    xtx = tables["expression_design"].filter(row_term="case", column_term="case")["value"].item()
+    assert sizes["contrast:grade", "grade", "g2"] == xtx
+    assert sizes["endpoint:death", "all", "all"] == tables["survival_effects"]["n"].item()
+    assert sizes["endpoint:death", "event", "yes"] == tables["survival_effects"]["n_events"].item()
+    mapped = tables["qc_profile"].filter(metric="mapped")["n_total"][0]
+    assert sizes["quality:dna", "metric", "mapped"] == mapped
+
+
+def test_patients_whose_sample_failed_are_in_no_population_of_that_sample(people):
+    patients = people.names[:40]
+    decisions = pl.DataFrame(
+        {
+            "patient": ["p0", "p1", "p2"],
+            "sample": ["a", "b", "c"],
+            "kind": ["normal_dna", "tumour_dna", "tumour_rna"],
+            "decision": "fail",
+        }
+    )
+    found = populations_of(
+        STUDY,
+        clinical=people.clinical.head(40),
+        decisions=decisions,
+        germline=patients,
+        assessed=people.assessed(patients).with_columns(
+            callable_megabases=pl.when(pl.col("patient") == "p3").then(0.0).otherwise(1.0)
+        ),
+        exposures=pl.DataFrame({"patient": ["p0", "p4", "p4", "p99"]}),
+        copy_number=pl.DataFrame({"patient": ["p1", "p5"]}),
+        counts=people.counts(patients),
+    )
+
+    def members(name):
+        return set(found.filter(population=name, stratum="all")["patient"])
+
+    assert set(patients) - members("germline") == {"p0"}
+    assert set(patients) - members("somatic") == {"p0", "p1"}
+    assert set(patients) - members("burden") == {"p0", "p1", "p3"}
+    assert members("signatures") == {"p4"}
+    assert members("copy_number") == {"p5"}
+    assert set(patients) - members("contrast:grade") == {"p2"}
+    assert found.is_duplicated().sum() == 0
+
+
+def test_a_site_without_measurements_has_no_populations():
+    assert populations_of(STUDY).filter(pl.col("population") != "germline").is_empty()
+    assert populations_of(STUDY).is_empty()
+
+
+def test_every_release_of_a_ledger_is_read(first):
+    class Ledger:
+        def releases(self):
+            return [type("Release", (), {"sequence": n})() for n in (1, 2)]
+
+        def released_tables(self, sequence):
+            return {"qc_profile": first.tables["qc_profile"].head(sequence)}
+
+        def populations(self, sequence):
+            return first.populations.head(sequence)
+
+    found = earlier_releases(Ledger())
+    assert [release.sequence for release in found] == [1, 2]
+    assert [release.tables["qc_profile"].height for release in found] == [1, 2]
+    assert [release.populations.height for release in found] == [1, 2]
