@@ -15,6 +15,7 @@ draft_release(
     Path(snakemake.output.manifest).parent,
     {Path(path).stem: read_table(path, Path(path).stem) for path in snakemake.input.tables},
     json.loads(Path(snakemake.input.disclosure).read_text(encoding="utf-8")),
+    json.loads(Path(snakemake.input.earlier).read_text(encoding="utf-8")),
     study,
     load_site(snakemake.params.site_file, study),
     project=Path(snakemake.scriptdir).parents[1],

@@ -102,9 +102,7 @@ def check(root, before, after):
     assert fetched(root, working) == after
     with Ledger(root / "ledger.sqlite") as ledger:
         assert [release.state for release in ledger.releases()] == ["published"] * after
-    decisions = verify_decisions(
-        root / "ledger.sqlite", store=bundles.trust_store(), site="north"
-    )
+    decisions = verify_decisions(root / "ledger.sqlite", store=bundles.trust_store(), site="north")
     assert decisions == after
     # Nothing half-done stays behind.
     assert {path.name for path in (root / "ledger.releases").iterdir()} == {

@@ -54,8 +54,9 @@ rule apply_disclosure_control:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",
         disclosure=f"{SITE}/cleared/disclosure.json",
-        # For the ledger of releases; it stays at the site.
+        # For the ledger of releases; they stay at the site.
         populations=f"{SITE}/cleared/populations.parquet",
+        earlier=f"{SITE}/cleared/earlier_releases.json",
     log:
         f"{SITE}/logs/apply_disclosure_control.log",
     benchmark:
@@ -72,6 +73,8 @@ rule apply_disclosure_control:
         study_file=plan.run.study,
         site_file=lambda wildcards: SITE_FILES[wildcards.site],
         thresholds=lambda wildcards: plan.thresholds[wildcards.site].model_dump(),
+        ledger=lambda wildcards: sites[wildcards.site].release
+        and sites[wildcards.site].release.ledger,
     message:
         "Clear the summaries of {wildcards.site} for release"
     script:
@@ -82,6 +85,7 @@ rule draft_release:
     input:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure=f"{SITE}/cleared/disclosure.json",
+        earlier=f"{SITE}/cleared/earlier_releases.json",
         # Keys and trust store of a real study are no inputs: no job may be rerun for their dates.
         practice_keys=PRACTICE_KEYS if study.simulated else [],
     output:

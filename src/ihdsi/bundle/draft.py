@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ def draft_release(
     folder: Path | str,
     tables: Mapping[str, pl.DataFrame],
     disclosure: Mapping[str, Any],
+    compared_with: Sequence[str],
     study: Study,
     site: Site,
     *,
@@ -43,6 +44,8 @@ def draft_release(
         Target; an earlier candidate in it is replaced.
     tables, disclosure
         Cleared tables and the disclosure statement.
+    compared_with
+        SHA-256 of the manifests of the earlier releases with which the tables were compared.
     study, site
         The protocol and the site, whose key and ledger are used.
     project
@@ -53,7 +56,8 @@ def draft_release(
     Raises
     ------
     InputError
-        If the site names no keys or ledger, or they cannot be used.
+        If the site names no keys or ledger, they cannot be used, or the ledger holds other
+        releases than those with which the tables were compared.
     """
     if site.release is None:
         raise InputError(
@@ -69,6 +73,15 @@ def draft_release(
     if Path(site.release.ledger).exists():
         with Ledger(site.release.ledger) as ledger:
             sequence, earlier = ledger.next_sequence(), ledger.earlier_manifests()
+    if list(compared_with) != earlier:
+        raise InputError(
+            Problem(
+                f"the tables were compared with {len(compared_with)} earlier releases, but the "
+                f"ledger holds {len(earlier)}",
+                "Clear them again: snakemake --forcerun apply_disclosure_control site",
+                file=site.release.ledger,
+            )
+        )
     manifest = write_bundle(
         folder,
         tables,
