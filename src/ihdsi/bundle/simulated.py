@@ -23,7 +23,7 @@ _REASON = "simulated patients, approved without review"
 def approve_simulated_release(
     places: SitePlaces, steward_key: Path | str, exchange: Path | str, now: datetime
 ) -> None:
-    """Release a site's candidate with a practice key, or leave the last release if it says the same.
+    """Release a candidate with a practice key, or leave the last release if it says the same.
 
     Parameters
     ----------
