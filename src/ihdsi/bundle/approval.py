@@ -60,6 +60,8 @@ __all__ = [
 DECISION_FORMAT = "ihdsi-decision-1"
 DECISION_TYPE = "application/vnd.ihdsi.decision+json"
 MAXIMUM_REASON = 2000
+#: Setting of the disclosure statement: what a release spends of the privacy budget.
+EPSILON = "differential_privacy_epsilon"
 _STAGING = ".staging-"
 _PARTIAL = ".partial-"
 _CHUNK = 2**20
@@ -106,7 +108,6 @@ def approve(
     sender: TransportKey,
     now: datetime,
     override: str | None = None,
-    epsilon: float = 0.0,
 ) -> Approval:
     """Approve a candidate: sign, seal for the coordinator, record, and publish.
 
@@ -135,10 +136,8 @@ def approve(
     now
         Time of the decision, with its zone.
     override
-        Why a predicted power of membership inference above the study's maximum is acceptable; only
-        for a candidate with such a power, and then needed.
-    epsilon
-        What the release spends of a privacy budget.
+        Why a limit above the study's for the power of membership inference is acceptable; only for
+        a candidate that was cleared under such a limit, and then needed.
 
     Raises
     ------
@@ -195,7 +194,7 @@ def approve(
                     reason=reason,
                     override=override,
                     membership_power=power,
-                    epsilon=float(epsilon),
+                    epsilon=float(bundle.disclosure["settings"].get(EPSILON, 0.0)),
                     statement=b"",
                 )
                 statement = sign(_release_statement(release), DECISION_TYPE, steward_signer)
@@ -481,16 +480,19 @@ def _check_history(
 
 
 def _membership_power(bundle: Bundle, override: str | None) -> float | None:
-    """Predicted power of the candidate, if it states one and may leave with it."""
-    membership = bundle.disclosure.get("membership") or {}
-    power, maximum = membership.get("power"), membership.get("maximum_power")
-    exceeds = power is not None and (maximum is None or power > maximum)
+    """Return the predicted power that the candidate states, if it may leave with it."""
+    membership = bundle.disclosure.get("membership")
+    if membership is None:
+        exceeds, power, maximum = False, None, None
+    else:
+        power, maximum = float(membership["power_after"]), float(membership["maximum_power"])
+        exceeds = bool(membership["override"]) or power > maximum
     if exceeds and override is None:
         raise InputError(
             Problem(
-                f"the predicted power of membership inference is {power}, and the study's maximum "
-                f"is {maximum}",
-                "Release fewer frequencies, or give a reason for the exception (override).",
+                f"the predicted power of membership inference is {power}, under a limit of "
+                f"{maximum} that is not the study's or is exceeded",
+                "Say why that is acceptable (override), or draft under the study's limit.",
             )
         )
     if override is not None and not exceeds:
@@ -499,7 +501,7 @@ def _membership_power(bundle: Bundle, override: str | None) -> float | None:
                 "an exception (override) is given, and the candidate needs none", "Leave it out."
             )
         )
-    return None if power is None else float(power)
+    return power
 
 
 def _copy(

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import release_candidates as candidates
 import signed_bundles as bundles
+from ihdsi.bundle import approval
 from ihdsi.bundle.approval import approve, publish_pending, reject, verify_decisions
 from ihdsi.bundle.manifest import MANIFEST
 from ihdsi.disclosure.ledger import Ledger
@@ -130,8 +132,9 @@ def test_the_archive_keeps_the_whole_release(released):
 
 
 def test_the_next_release_follows(released, tmp_path):
-    draft_next(released)
-    assert candidates.decide(released, epsilon=0.5).sequence == 2
+    settings = candidates.DISCLOSURE["settings"] | {"differential_privacy_epsilon": 0.5}
+    draft_next(released, disclosure={"settings": settings, "withheld": {}})
+    assert candidates.decide(released).sequence == 2
     fetched = candidates.fetch(released, tmp_path)
     assert fetched.seal.sequence == 2
     assert fetched.bundle.tables["mutation_burden"]["mean"].to_list() == [4.5]
@@ -307,49 +310,45 @@ def test_a_rejected_candidate_is_never_released_but_a_later_one_is(root):
     refused(root, "released already", reject)
 
 
-def with_membership(monkeypatch, power, maximum):
-    """Whatever else a disclosure statement says of membership, these two decide."""
-    from dataclasses import replace
-
-    from ihdsi.bundle import approval
-
+def with_membership(monkeypatch, **statement):
+    """Candidates that state something of membership inference."""
     opened = approval.verify_candidate
 
     def verify_candidate(folder, **options):
         bundle = opened(folder, **options)
-        membership = {"power": power, "maximum_power": maximum}
-        return replace(bundle, disclosure=bundle.disclosure | {"membership": membership})
+        return replace(bundle, disclosure=bundle.disclosure | {"membership": statement})
 
     monkeypatch.setattr(approval, "verify_candidate", verify_candidate)
 
 
-def test_a_power_above_the_maximum_needs_a_signed_exception(root, monkeypatch):
-    with_membership(monkeypatch, 0.3, 0.1)
-    refused(root, r"power of membership inference is 0.3.*maximum is 0.1")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"power_after": 0.25, "maximum_power": 0.3, "override": True},
+        {"power_after": 0.25, "maximum_power": 0.1, "override": False},
+    ],
+)
+def test_a_limit_above_the_studys_needs_a_signed_exception(root, monkeypatch, statement):
+    with_membership(monkeypatch, **statement)
+    refused(root, r"power of membership inference is 0.25, under a limit of 0\.")
     candidates.decide(root, override="agreed with the board on 29 May")
     (release,), _ = history(root)
-    assert release.membership_power == 0.3
+    assert release.membership_power == 0.25
     assert release.override == "agreed with the board on 29 May"
-    assert b"agreed with the board" not in (root / "candidate" / "disclosure.json").read_bytes()
     assert verify_decisions(root / "ledger.sqlite", store=bundles.trust_store(), site="north") == 1
 
 
-def test_a_power_without_a_maximum_needs_an_exception(root, monkeypatch):
-    with_membership(monkeypatch, 0.01, None)
-    refused(root, "maximum is None")
-
-
-def test_a_power_up_to_the_maximum_needs_none(root, monkeypatch):
-    with_membership(monkeypatch, 0.1, 0.1)
+def test_a_power_up_to_the_studys_maximum_needs_none(root, monkeypatch):
+    with_membership(monkeypatch, power_after=0.1, maximum_power=0.1, override=False)
     refused(root, "needs none", override="just in case")
     candidates.decide(root)
     assert history(root)[0][0].membership_power == 0.1
 
 
-def test_without_a_stated_power_there_is_nothing_to_except(root, monkeypatch):
-    with_membership(monkeypatch, None, 0.1)
+def test_without_a_stated_power_there_is_nothing_to_except(root):
     refused(root, "needs none", override="just in case")
     candidates.decide(root)
+    assert history(root)[0][0].membership_power is None
 
 
 def test_publishing_again_changes_nothing(released):
@@ -497,7 +496,9 @@ def test_a_changed_decision_is_recognised(released, change):
         verify_decisions(path, store=bundles.trust_store(), site="north")
 
 
-def test_two_approvals_at_once_make_one_release(root, tmp_path):
+@pytest.mark.parametrize(("mean", "match"), [(3.25, "nothing new"), (4.5, "Draft again")])
+def test_two_approvals_at_once_make_one_release(root, tmp_path, mean, match):
+    candidates.draft(root / "other", mean=mean)
     script = f"""
 import sys
 sys.path[:0] = {sys.path!r}
@@ -506,18 +507,18 @@ from ihdsi.errors import InputError
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    print(candidates.decide({str(root)!r}).sequence)
+    print(candidates.decide({str(root)!r}, candidate=sys.argv[1]).sequence)
 except InputError as error:
     print(error)
 """
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", script],
+            [sys.executable, "-c", script, root / candidate],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(2)
+        for candidate in ("candidate", "other")
     ]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
@@ -526,7 +527,7 @@ except InputError as error:
         process.stdin.flush()
     answers = [process.communicate(timeout=60)[0].strip() for process in processes]
     assert sorted(answer == "1" for answer in answers) == [False, True]
-    assert sum("nothing new" in answer for answer in answers) == 1
+    assert sum(match in answer for answer in answers) == 1
     (release,), _ = history(root)
     assert release.state == "published"
     assert candidates.fetch(root, tmp_path).seal.manifest_sha256 == release.manifest_sha256
