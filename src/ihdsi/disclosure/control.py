@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import polars as pl
 
-from ihdsi.disclosure.differencing import EarlierRelease, mark_differences
+from ihdsi.disclosure.differencing import Comparison, EarlierRelease
 from ihdsi.disclosure.differential_privacy import privatise, require_budget
 from ihdsi.disclosure.identifiers import refuse_identifiers
 from ihdsi.disclosure.tables import REASONS, RULES, Context
@@ -49,7 +49,8 @@ def apply_disclosure_control(
     parameters
         Number of model parameters of each contrast and endpoint (see `model_parameters`).
     earlier, populations
-        Earlier releases of the site, and whom the tables at hand count (see `mark_differences`).
+        Earlier releases of the site, and whom the tables at hand count (see
+        `ihdsi.disclosure.differencing.Comparison`).
     spent_epsilon
         Privacy loss of earlier releases, where the settings ask for differential privacy.
 
@@ -75,14 +76,17 @@ def apply_disclosure_control(
     for name, frame in tables.items():
         _refuse_undeclared(name, frame)
         validate_table(frame, name)
-    everything = mark_differences(
-        {name: tables.get(name, empty_table(name)) for name in TABLES},
+    comparison = Comparison(
         settings,
         earlier,
         populations,
+        tables.get("expression_design"),
         noisy=() if noise is None else noise.tables,
     )
-    context = Context(settings, everything, parameters)
+    everything = {
+        name: comparison.mark(name, tables.get(name, empty_table(name))) for name in TABLES
+    }
+    context = Context(settings, everything, parameters, comparison.mark)
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]
     for name, frame in everything.items():

@@ -32,10 +32,10 @@ from ihdsi.summaries.strata import ALL, stratify
 
 __all__ = [
     "POPULATIONS_SCHEMA",
+    "Comparison",
     "EarlierRelease",
     "changed_strata",
     "earlier_releases",
-    "mark_differences",
     "populations_of",
 ]
 
@@ -240,7 +240,7 @@ def _of_row(table: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
         return pl.lit("clinical:") + pl.col("variable"), variable, stratum
     if table == "qc_profile":
         return pl.lit(_QUALITY) + pl.col("assay"), pl.lit("metric"), pl.col("metric")
-    if table == "variant_frequencies":
+    if table in ("variant_frequencies", "germline_gene_carriers"):
         return pl.lit("germline"), variable, stratum
     if table == "gene_alterations":
         copied = pl.col("alteration_class").is_in(COPY_NUMBER)
@@ -259,55 +259,53 @@ def _of_row(table: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
     raise ValueError(f"nobody said whom the table '{table}' counts; nothing leaves without that")
 
 
-#: The number of patients of a row, and the other counts that a reader has or can compute.
-_COUNTS: Mapping[str, tuple[str, tuple[pl.Expr, ...]]] = {
-    "cohort_profile": ("n_total", (pl.col("n"), pl.col("n_total") - pl.col("n"))),
-    "qc_profile": (
+@dataclass(frozen=True)
+class _Counts:
+    """Counts of a row: its patients, other counts, and counts that can be set to null instead."""
+
+    size: str
+    parts: tuple[pl.Expr, ...] = ()
+    genotypes: tuple[pl.Expr, ...] = ()
+
+
+def _and_rest(part: str, size: str) -> tuple[pl.Expr, pl.Expr]:
+    """Return a part of `size` patients, and the others."""
+    return pl.col(part), pl.col(size) - pl.col(part)
+
+
+#: What a reader has or can compute, by table.
+_COUNTS: Mapping[str, _Counts] = {
+    "cohort_profile": _Counts("n_total", _and_rest("n", "n_total")),
+    "qc_profile": _Counts(
         "n_total",
         (
-            pl.col("n"),
-            pl.col("n_total") - pl.col("n"),
-            pl.col("n_passed"),
-            pl.col("n_warned"),
-            pl.col("n_failed"),
+            *_and_rest("n", "n_total"),
+            *(pl.col(name) for name in ("n_passed", "n_warned", "n_failed")),
         ),
     ),
-    "variant_frequencies": (
+    "variant_frequencies": _Counts(
         "n_samples_called",
+        (pl.col("allele_count"), pl.col("allele_number")),
         (
-            pl.col("allele_count"),
-            pl.col("allele_number"),
-            pl.col("n_carriers"),
-            pl.col("n_samples_called") - pl.col("n_carriers"),
-            pl.col("n_homozygous"),
-            pl.col("n_carriers") - pl.col("n_homozygous"),
+            *_and_rest("n_carriers", "n_samples_called"),
+            *_and_rest("n_homozygous", "n_carriers"),
         ),
     ),
-    "gene_alterations": (
-        "n_assessed",
-        (pl.col("n_altered"), pl.col("n_assessed") - pl.col("n_altered")),
-    ),
-    "mutation_burden": ("n", ()),
-    "expression_effects": ("n_case", (pl.col("n_control"),)),
-    "expression_design": ("n", ()),
-    "expression_moments": ("n", ()),
-    "survival_effects": ("n", (pl.col("n_events"), pl.col("n") - pl.col("n_events"))),
+    "germline_gene_carriers": _Counts("n_assessed", _and_rest("n_carriers", "n_assessed")),
+    "gene_alterations": _Counts("n_assessed", _and_rest("n_altered", "n_assessed")),
+    "mutation_burden": _Counts("n"),
+    "expression_effects": _Counts("n_case", (pl.col("n_control"),)),
+    "expression_design": _Counts("n"),
+    "expression_moments": _Counts("n"),
+    "survival_effects": _Counts("n", _and_rest("n_events", "n")),
 }
 
 
-def mark_differences(
-    tables: Mapping[str, pl.DataFrame],
-    settings: DisclosureSettings,
-    earlier: Sequence[EarlierRelease] = (),
-    populations: pl.DataFrame | None = None,
-    noisy: Collection[str] = (),
-) -> dict[str, pl.DataFrame]:
-    """Mark the rows that would tell of few patients together with an earlier release.
+class Comparison:
+    """A release at hand compared with all earlier ones.
 
     Parameters
     ----------
-    tables
-        Every table of the contract, not yet cleared.
     settings
         Patients in whom two releases differ, and counts, have to be at least
         `ihdsi.disclosure.rules.group_size`.
@@ -316,75 +314,110 @@ def mark_differences(
     populations
         population, stratum_variable, stratum, patient_hash: whom the tables at hand count (see
         `populations_of`), hashed as those of the earlier releases. Needed if there are any.
+    design
+        Table `expression_design` of the release at hand, before disclosure control.
     noisy
         Tables that get random noise: their counts are not compared, only their patients.
-
-    Returns
-    -------
-    dict
-        The tables with two more columns: ``rule``, which is ``differencing`` or null, and
-        ``known``: whether the row left before, of the same patients or nearly so, so that
-        withholding it now hides it from nobody. Without earlier releases nothing is marked.
 
     Raises
     ------
     ValueError
-        If there are earlier releases and a row's patients are not known.
+        If there are earlier releases and no populations.
     """
-    marked = {
-        name: frame.with_columns(rule=pl.lit(None, dtype=pl.String), known=pl.lit(value=False))
-        for name, frame in tables.items()
-    }
-    if not earlier:
-        return marked
-    if populations is None:
-        raise ValueError("earlier releases can only be compared if populations are given")
-    placed = {name: _placed(name, frame) for name, frame in marked.items()}
-    _require_populations(placed, populations)
-    least = group_size(settings)
-    for release in earlier:
-        before = {
-            name: _placed(name, frame)
-            for name, frame in release.tables.items()
-            if name in placed and not frame.is_empty()
-        }
-        released = pl.concat(
-            [
-                pl.DataFrame(schema=dict.fromkeys(_PLACE, pl.String)),
-                *(frame.select(_PLACE).unique() for frame in before.values()),
-            ]
-        ).rename(dict(zip(_PLACE, _GROUP, strict=True)))
-        strata = changed_strata(populations, release.populations, least, released).rename(
-            dict(zip(_GROUP, _PLACE, strict=True))
+
+    def __init__(
+        self,
+        settings: DisclosureSettings,
+        earlier: Sequence[EarlierRelease] = (),
+        populations: pl.DataFrame | None = None,
+        design: pl.DataFrame | None = None,
+        noisy: Collection[str] = (),
+    ) -> None:
+        if earlier and populations is None:
+            raise ValueError("earlier releases can only be compared if populations are given")
+        self._settings, self._noisy = settings, noisy
+        self._populations = pl.DataFrame() if populations is None else populations.select(_GROUP)
+        self._tables: list[dict[str, pl.DataFrame]] = []
+        self._strata: list[pl.DataFrame] = []
+        self._designs: set[str] = set()
+        for release in earlier:
+            before = {
+                name: _placed(name, frame)
+                for name, frame in release.tables.items()
+                if name in TABLES and not frame.is_empty()
+            }
+            released = pl.concat(
+                [
+                    pl.DataFrame(schema=dict.fromkeys(_PLACE, pl.String)),
+                    *(frame.select(_PLACE).unique() for frame in before.values()),
+                ]
+            ).rename(dict(zip(_PLACE, _GROUP, strict=True)))
+            assert populations is not None
+            strata = changed_strata(
+                populations, release.populations, group_size(settings), released
+            )
+            self._tables.append(before)
+            self._strata.append(strata.rename(dict(zip(_GROUP, _PLACE, strict=True))))
+            if design is not None and "expression_design" in before:
+                self._designs |= _unsafe_designs(design, before["expression_design"], settings)
+
+    def mark(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """Mark the rows of a table that tell of few patients together with an earlier release.
+
+        Parameters
+        ----------
+        name, frame
+            The table, not yet cleared; further columns stay as they are.
+
+        Returns
+        -------
+        polars.DataFrame
+            With three more columns: ``rule``, which is ``differencing`` or null; ``known``: whether
+            the row left before, of the same patients or nearly so, so that withholding it now hides
+            it from nobody; ``few_genotypes``: whether n_carriers and n_homozygous (of
+            variant_frequencies) differ by few, while the row's other counts do not. Without earlier
+            releases nothing is marked.
+
+        Raises
+        ------
+        ValueError
+            If there are earlier releases and nobody said whom a row counts.
+        """
+        marked = frame.with_columns(
+            rule=pl.lit(None, dtype=pl.String),
+            known=pl.lit(value=False),
+            few_genotypes=pl.lit(value=False),
         )
-        for name in placed:
-            frame = placed[name].join(strata, on=_PLACE, how="left", maintain_order="left")
-            placed[name] = _compared(
-                name, frame, before.get(name), settings, noisy=name in noisy
+        if not self._tables or frame.is_empty():
+            return marked
+        marked = _placed(name, marked)
+        self._require_populations(name, marked)
+        for tables, strata in zip(self._tables, self._strata, strict=True):
+            placed = marked.join(strata, on=_PLACE, how="left", maintain_order="left")
+            marked = _compared(
+                name, placed, tables.get(name), self._settings, noisy=name in self._noisy
             ).drop("withheld", "near")
-        placed |= _without_designs(placed, before, settings)
-    return {name: frame.drop(_PLACE) for name, frame in placed.items()}
+        if "contrast" in frame.columns:
+            marked = marked.with_columns(_mark(pl.col("contrast").is_in(list(self._designs))))
+        return marked.drop(_PLACE)
 
-
-def _placed(name: str, frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(
-        place.alias(column) for column, place in zip(_PLACE, _of_row(name), strict=True)
-    )
-
-
-def _require_populations(placed: Mapping[str, pl.DataFrame], populations: pl.DataFrame) -> None:
-    known = populations.select(_GROUP).unique()
-    for name, frame in placed.items():
+    def _require_populations(self, name: str, placed: pl.DataFrame) -> None:
         lacking = (
-            frame.select(_PLACE)
+            placed.select(_PLACE)
             .unique()
-            .join(known, left_on=list(_PLACE), right_on=list(_GROUP), how="anti")
+            .join(self._populations, left_on=list(_PLACE), right_on=list(_GROUP), how="anti")
         )
         if lacking.height:
             raise ValueError(
                 f"nobody said whom the rows {', '.join(lacking.row(0))} of the table '{name}' "
                 "count; nothing leaves without that"
             )
+
+
+def _placed(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(
+        place.alias(column) for column, place in zip(_PLACE, _of_row(name), strict=True)
+    )
 
 
 def changed_strata(
@@ -535,10 +568,11 @@ def _compared(
         return frame
     spec, least = TABLES[name], group_size(settings)
     keys = [key for key in spec.keys if spec.schema[key] != pl.List(pl.String)]
-    size, parts = _COUNTS[name]
-    counts = [pl.col(size), *parts]
+    known = _COUNTS[name]
+    counts = [pl.col(known.size), *known.parts, *known.genotypes]
     names = [f"_count_{index}" for index in range(len(counts))]
     differences = [f"_difference_{index}" for index in range(len(counts))]
+    n_rows = 1 + len(known.parts)
     moments = ["n", "mean", "variance"] if name == "mutation_burden" else []
     earlier = before.select(
         *keys,
@@ -559,15 +593,41 @@ def _compared(
         few = [_few(pl.col(difference), least) for difference in differences]
         if not settings.zero_cells_allowed:
             grown = pl.col(differences[0]) != 0
-            few += [grown & (pl.col(difference) == 0) for difference in differences[1:]]
-        if moments:
-            few.append(~_safe_moments(settings))
-        joined = joined.with_columns(_mark(pl.any_horizontal(few).fill_null(value=False)))
+            few = [
+                few[0],
+                *(
+                    rule | (grown & (pl.col(difference) == 0))
+                    for rule, difference in zip(few[1:], differences[1:], strict=True)
+                ),
+            ]
+        of_row = [*few[:n_rows], *([~_safe_moments(settings)] if moments else [])]
+        joined = joined.with_columns(_mark(_any(of_row)))
+        if known.genotypes:
+            joined = joined.with_columns(few_genotypes=pl.col("few_genotypes") | _any(few[n_rows:]))
         if "stratum" in spec.keys:
-            joined = _with_other_strata(joined, keys, differences, least)
+            line = [key for key in keys if key not in ("stratum_variable", "stratum")]
+            rests = [_few(_rest(line, name), least) for name in differences]
+            joined = joined.with_columns(
+                _row=_any(rests[:n_rows]), _genotypes=_any(rests[n_rows:])
+            ).with_columns(
+                _mark(pl.col("_row")),
+                few_genotypes=pl.col("few_genotypes") | pl.col("_genotypes"),
+            )
     return joined.drop(
-        "_left", *names, *differences, *(f"_before_{column}" for column in moments), strict=False
+        "_left",
+        "_row",
+        "_genotypes",
+        *names,
+        *differences,
+        *(f"_before_{column}" for column in moments),
+        strict=False,
     )
+
+
+def _any(conditions: Sequence[pl.Expr]) -> pl.Expr:
+    if not conditions:
+        return pl.lit(value=False)
+    return pl.any_horizontal(conditions).fill_null(value=False)
 
 
 def _mark(condition: pl.Expr) -> pl.Expr:
@@ -604,54 +664,32 @@ def _safe_moments(settings: DisclosureSettings) -> pl.Expr:
     return (n == 0) | (varies & small_contributions(total, squares, settings))
 
 
-def _with_other_strata(
-    frame: pl.DataFrame, keys: Sequence[str], differences: Sequence[str], least: int
-) -> pl.DataFrame:
-    """Withhold the strata of a line if what they leave of the whole changed by few.
+def _rest(line: Sequence[str], difference: str) -> pl.Expr:
+    """Compute by how much a line's whole changed without the strata that are not withheld.
 
-    The whole minus the strata that are not withheld is known, now as before: a stratum that is
-    withheld because it changed by one patient must not be had in this way.
+    The whole minus these strata is known, now as before: a stratum that is withheld because it
+    changed by one patient must not be had in this way. Null for the whole itself.
     """
     is_whole = pl.col("stratum_variable") == ALL
-    line = [key for key in keys if key not in ("stratum_variable", "stratum")]
-    group = [*line, "stratum_variable"]
-    rests = [
-        pl.col(difference).filter(is_whole).first().over(line)
-        - pl.when(pl.col("rule").is_null()).then(difference).otherwise(0).sum().over(group)
-        for difference in differences
-    ]
-    exposed = pl.any_horizontal(_few(rest, least) for rest in rests).fill_null(value=False)
-    return (
-        frame.with_columns(_exposed=exposed & ~is_whole)
-        .with_columns(_mark(pl.col("_exposed")))
-        .drop("_exposed")
+    whole = pl.col(difference).filter(is_whole).first().over(line)
+    shown = pl.when(pl.col("rule").is_null()).then(difference).otherwise(0)
+    return pl.when(~is_whole).then(whole - shown.sum().over([*line, "stratum_variable"]))
+
+
+def _unsafe_designs(
+    now: pl.DataFrame, before: pl.DataFrame, settings: DisclosureSettings
+) -> set[str]:
+    """Contrasts whose X'X changed by an unsafe one: its groups and cells are counts."""
+    keys = list(TABLES["expression_design"].keys)
+    both = now.join(before, on=keys, suffix="_before", maintain_order="left").filter(
+        pl.col("n") != pl.col("n_before")
     )
-
-
-def _without_designs(
-    placed: Mapping[str, pl.DataFrame],
-    before: Mapping[str, pl.DataFrame],
-    settings: DisclosureSettings,
-) -> dict[str, pl.DataFrame]:
-    """Mark the contrasts whose X'X changed by an unsafe one: its groups and cells are counts."""
-    name = "expression_design"
-    if name not in before or name not in placed:
-        return {}
-    keys = list(TABLES[name].keys)
-    both = placed[name].join(before[name], on=keys, suffix="_before", maintain_order="left")
-    unsafe = [
-        contrast
-        for (contrast,), part in both.filter(pl.col("n") != pl.col("n_before")).group_by("contrast")
-        if not _groups_safe(
-            part.with_columns(
-                value=(pl.col("value") - pl.col("value_before"))
-                * (pl.col("n") - pl.col("n_before")).sign()
-            ),
-            settings,
-        )
-    ]
+    # X'X of the patients in whom both differ, if none left or none came.
+    change = both.with_columns(
+        value=(pl.col("value") - pl.col("value_before")) * (pl.col("n") - pl.col("n_before")).sign()
+    )
     return {
-        table: placed[table].with_columns(_mark(pl.col("contrast").is_in(unsafe)))
-        for table in ("expression_effects", name, "expression_moments")
-        if table in placed
+        str(contrast)
+        for (contrast,), part in change.group_by("contrast")
+        if not _groups_safe(part, settings)
     }

@@ -1,9 +1,9 @@
 """Disclosure control of each summary table.
 
-Every function takes the table with two more columns (see `ihdsi.disclosure.differencing`):
-``rule``, the rule that withholds a row already or null, and ``known``, whether the row left before.
-It returns the table with the rule that withholds a row, and, where cells rather than rows are
-withheld, with these set to null.
+Every function takes the table with columns that say how it compares with earlier releases (see
+`ihdsi.disclosure.differencing.Comparison.mark`): ``rule``, the rule that withholds a row already or
+null, ``known``, whether the row left before, and ``few_genotypes``. It returns the table with the
+rule that withholds a row, and, where cells rather than rows are withheld, with these set to null.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ REASONS: Mapping[str, str] = {
     MINIMUM_N: "fewer patients than minimum_n",
     MINIMUM_CELL_COUNT: "a count, or what remains of its total, is below minimum_cell_count",
     COMPLEMENTARY: "a withheld cell could be computed from this one and released totals",
-    GENOTYPES: "n_carriers and n_homozygous would tell too small a number of homozygotes or "
-    "heterozygotes; the row stays without them",
+    GENOTYPES: "n_carriers and n_homozygous would tell (by themselves or with an earlier release) "
+    "too small a number of homozygotes or heterozygotes; the row stays without them",
     CLASSES: "a withheld count could be bounded or computed from the classes of this gene",
     PASSED: "n_passed, n_warned and n_failed would tell too small a number; the row stays without "
     "them",
@@ -72,11 +72,15 @@ REASONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Context:
-    """What the rules need besides the table itself; `tables` have ``rule`` and ``known``, too."""
+    """What the rules need besides the table itself.
+
+    `tables` are marked already, by `mark` (see `ihdsi.disclosure.differencing.Comparison.mark`).
+    """
 
     settings: DisclosureSettings
     tables: Mapping[str, pl.DataFrame]
     parameters: Mapping[str, int]
+    mark: Callable[[str, pl.DataFrame], pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -265,7 +269,8 @@ def _releasable(
 def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged:
     """Carriers and non-carriers by stratum, then the genotype counts behind them.
 
-    n_homozygous is allele_count − n_carriers, so these two are released together or not at all.
+    n_homozygous is allele_count − n_carriers, so these two are released together or not at all; not
+    where they alone differ by few from an earlier release.
     allele_number tells how many haploid genotypes there are (on X: men): where they are too few in
     any stratum, or in what the strata leave of the cohort, no row of the variant leaves.
     """
@@ -299,7 +304,7 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
             safe_count(homozygous, settings) & safe_count(carriers - homozygous, settings)
         )
 
-    own = unsafe_genotypes(*(pl.col(name) for name in detail))
+    own = unsafe_genotypes(*(pl.col(name) for name in detail)) | pl.col("few_genotypes")
     judged = (
         judged.join(whole, on=line, how="left", maintain_order="left")
         .with_columns(
