@@ -802,8 +802,8 @@ def _merged_curve(
         left.append(
             part.head(1).with_columns(
                 time_upper=part["time_upper"].tail(1),
-                n_events=pl.lit(part["n_events"].sum()),
-                n_censored=pl.lit(part["n_censored"].sum()),
+                n_events=pl.lit(part["n_events"].sum(), dtype=pl.Int64),
+                n_censored=pl.lit(part["n_censored"].sum(), dtype=pl.Int64),
             )
         )
         if stop - first > 1:
