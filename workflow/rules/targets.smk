@@ -18,6 +18,7 @@ RELEASES = [f"exchange/{STUDY}/{site}/manifest.json" for site in sites]
 COORDINATOR_RESULTS = (
     [
         f"results/{STUDY}/meta/biomarkers.tsv",
+        f"results/{STUDY}/meta/survival_curve.parquet",
         f"results/{STUDY}/report/figures/cohort.svg",
         f"results/{STUDY}/report/index.html",
     ]
