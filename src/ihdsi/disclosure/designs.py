@@ -100,6 +100,9 @@ def safe_groups(design: pl.DataFrame, minimum_n: int, unsafe: Callable[[int], bo
 class Patterns:
     """Designs that leave, of which every two differ by enough patients.
 
+    Designs of different assays (and of expression) are compared two by two; sums and differences
+    of three or more of them are not judged.
+
     Parameters
     ----------
     least

@@ -69,8 +69,8 @@ REASONS: Mapping[str, str] = {
     DESIGN: "the design of this contrast is withheld",
     ESTIMATED: "the patients without an estimate are too small a number",
     DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
-    PATTERNS: "the patients of this missingness pattern differ by too few from those of another, or "
-    "two patterns of the assay leave already",
+    PATTERNS: "the patients of this missingness pattern differ by too few from those of another "
+    "design, or two patterns of the assay leave already",
     MERGED: "a count of the bin is too small; it leaves as a part of a wider bin",
 }
 
