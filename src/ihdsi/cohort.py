@@ -394,6 +394,7 @@ class Cohort:
             "expression_design": comparable,
             "expression_moments": comparable,
             "survival_effects": comparable,
+            "survival_curve": self.clinical is not None,
         }
         return tuple(name for name, present in measured.items() if present)
 

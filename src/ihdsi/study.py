@@ -179,6 +179,17 @@ class Endpoint(_Document):
     event: str = Field(description="Categorical clinical variable with the levels yes and no.")
     covariates: tuple[str, ...] = ()
     label: str = ""
+    curve_bins: tuple[float, ...] = Field(
+        (), description="Edges in days, from 0, of the survival curve that may be released."
+    )
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Endpoint:
+        if self.curve_bins and (len(self.curve_bins) < 2 or self.curve_bins[0] != 0):
+            raise ValueError("curve_bins must begin with 0 and have at least two edges")
+        if any(left >= right for left, right in pairwise(self.curve_bins)):
+            raise ValueError("curve_bins must increase")
+        return self
 
 
 class DifferentialPrivacy(_Document):
@@ -621,6 +632,7 @@ class Study(_Document):
             if endpoint.time not in variables or variables[endpoint.time].type != "number":
                 raise ValueError(f"{where}.time must be a numeric clinical variable")
             self._known(endpoint.covariates, where)
+            self._one_set_of_times(endpoint, where)
         if (sex := self.sample_checks.sex) is not None:
             categorical(sex.variable, "sample_checks.sex", (sex.female, sex.male))
         if self.simulated and self.simulation is None:
@@ -635,6 +647,18 @@ class Study(_Document):
     def simulated_folder(self) -> str | None:
         """Folder of the files that a simulated study makes itself; None of a real study."""
         return f"results/{self.study}/simulated/" if self.simulated else None
+
+    def _one_set_of_times(self, endpoint: Endpoint, where: str) -> None:
+        """Two sets of edges over the same times would tell the patients between them."""
+        if not endpoint.curve_bins:
+            return
+        if self.clinical.variables[endpoint.time].bins:
+            raise ValueError(
+                f"{where} has curve_bins, so the variable '{endpoint.time}' must not have bins"
+            )
+        for other in self.endpoints.values():
+            if other.time == endpoint.time and other.curve_bins not in ((), endpoint.curve_bins):
+                raise ValueError(f"{where} needs the curve_bins of the endpoint of the same times")
 
     def _known(self, covariates: tuple[str, ...], where: str) -> None:
         for covariate in covariates:

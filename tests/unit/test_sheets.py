@@ -777,6 +777,7 @@ def test_identifiers_point_at_people_and_their_reads(read):
 
 
 CLINICAL = ("expression_effects", "expression_design", "expression_moments", "survival_effects")
+CURVE = "survival_curve"
 NORMAL = fastq("P1", "P1-N", "normal")
 RNA = fastq("P1", "P1-R", assay="rna")
 
@@ -794,21 +795,21 @@ RNA = fastq("P1", "P1-R", assay="rna")
         (
             [sample("P1", "P1-T", maf="a.maf")],
             True,
-            ("cohort_profile", "qc_profile", "gene_alterations", "mutation_burden"),
+            ("cohort_profile", "qc_profile", "gene_alterations", "mutation_burden", CURVE),
         ),
         (
             [sample("P1", "P1-N", "normal", vcf="a.vcf")],
             True,
-            ("cohort_profile", "qc_profile", "variant_frequencies"),
+            ("cohort_profile", "qc_profile", "variant_frequencies", CURVE),
         ),
         ([RNA], False, ("qc_profile",)),
-        ([RNA], True, ("cohort_profile", "qc_profile", *CLINICAL)),
+        ([RNA], True, ("cohort_profile", "qc_profile", *CLINICAL, CURVE)),
         (
             [sample("P1", "P1-R", assay="rna", counts="c.tsv")],
             True,
-            ("cohort_profile", "qc_profile", *CLINICAL),
+            ("cohort_profile", "qc_profile", *CLINICAL, CURVE),
         ),
-        ([fastq("P1", "P1-NR", "normal", "rna")], True, ("cohort_profile",)),
+        ([fastq("P1", "P1-NR", "normal", "rna")], True, ("cohort_profile", CURVE)),
     ],
 )
 def test_summary_tables_follow_the_data(read, rows, clinical, tables):

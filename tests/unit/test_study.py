@@ -7,6 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from ihdsi.study import (
+    Endpoint,
     LocalReference,
     QualityMetric,
     Site,
@@ -25,6 +26,7 @@ SITE = {
     "study_version": "1.0",
     "samples": "samples.tsv",
 }
+SURVIVAL = {"time": "survival_time", "event": "survival_event"}
 STUDY_TEXT = """\
 study: tiny
 version: "1.0"
@@ -94,6 +96,7 @@ def test_the_hash_changes_with_every_threshold(tiny_study):
         (("contrasts", "invasion", "covariates"), ["sex", "age"]),
         (("contrasts", "invasion", "label"), "in words"),
         (("endpoints", "survival", "covariates"), []),
+        (("endpoints", "survival", "curve_bins"), [0, 365, 730]),
         (("strata",), []),
         (("meta", "model"), "fixed"),
         (("variants", "signatures", "signatures"), ["SBS1", "SBS2", "SBS5", "SBS13"]),
@@ -216,11 +219,42 @@ def test_faults_of_a_study_have_their_line_and_key(tmp_path, refused, old, new, 
             {"e": {"time": "survival_time", "event": "sex"}},
             "endpoints.e names the level 'yes'",
         ),
+        (
+            "endpoints",
+            {
+                "e": SURVIVAL | {"curve_bins": [0, 365]},
+                "f": SURVIVAL | {"curve_bins": [0, 300]},
+            },
+            "endpoints.e needs the curve_bins of the endpoint of the same times",
+        ),
     ],
 )
 def test_parts_of_a_study_must_agree(study_document, write_yaml, refused, key, value, message):
     path = write_yaml(study_document | {"simulated": True, key: value}, "study.yaml")
     refused(lambda: load_study(path), file=path, row=1, column=None, text=message)
+
+
+def test_times_have_one_set_of_edges(study_document):
+    """A histogram with other edges than the curve would tell the patients between them."""
+    endpoint = SURVIVAL | {"curve_bins": [0, 365]}
+    document = study_document | {"endpoints": {"e": endpoint, "f": endpoint, "g": SURVIVAL}}
+    assert Study.model_validate(document).endpoints["f"].curve_bins == (0, 365)
+    document["clinical"]["variables"]["survival_time"]["bins"] = [0, 360]
+    with pytest.raises(ValidationError, match="'survival_time' must not have bins"):
+        Study.model_validate(document)
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        ([0], "at least two edges"),
+        ([30, 60], "must begin with 0"),
+        ([0, 60, 60], "curve_bins must increase"),
+    ],
+)
+def test_edges_of_a_curve(edges, message):
+    with pytest.raises(ValidationError, match=message):
+        Endpoint(time="t", event="e", curve_bins=edges)
 
 
 def test_event_levels_need_no_quotation_marks(tmp_path):

@@ -117,6 +117,27 @@ rule pool_survival_effects:
         "../../scripts/meta/pool_survival_effects.py"
 
 
+rule pool_survival_curve:
+    input:
+        survival_curve=ACCEPTED["survival_curve"],
+    output:
+        "results/{study}/meta/survival_curve.parquet",
+    log:
+        "results/{study}/logs/pool_survival_curve.log",
+    benchmark:
+        "results/{study}/benchmarks/pool_survival_curve.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    message:
+        "Add up the survival curves of the sites"
+    script:
+        "../../scripts/meta/pool_survival_curve.py"
+
+
 rule pool_gene_alterations:
     input:
         gene_alterations=ACCEPTED["gene_alterations"],

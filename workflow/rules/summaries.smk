@@ -245,3 +245,27 @@ rule estimate_survival_effects:
         "Estimate survival effects at {wildcards.site}"
     script:
         "../../scripts/summaries/estimate_survival_effects.py"
+
+
+rule build_survival_curve:
+    input:
+        clinical=f"{SITE}/clinical/clinical.parquet",
+    output:
+        f"{SITE}/summaries/survival_curve.parquet",
+    log:
+        f"{SITE}/logs/build_survival_curve.log",
+    benchmark:
+        f"{SITE}/benchmarks/build_survival_curve.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        endpoints=ENDPOINTS,
+        strata=list(study.strata),
+    message:
+        "Count who is at risk at {wildcards.site}, bin by bin"
+    script:
+        "../../scripts/summaries/build_survival_curve.py"

@@ -24,6 +24,7 @@ RELEASES = [released_seal(STUDY, site) for site in sites if study.simulated and 
 COORDINATOR_RESULTS = (
     [
         f"results/{STUDY}/meta/biomarkers.tsv",
+        f"results/{STUDY}/meta/survival_curve.parquet",
         f"results/{STUDY}/report/figures/cohort.svg",
         f"results/{STUDY}/report/index.html",
     ]

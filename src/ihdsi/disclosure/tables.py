@@ -17,6 +17,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ihdsi.disclosure.complementary import PRIMARY, RELEASED, protect_grid, protect_strata
+from ihdsi.disclosure.compositions import released_strata, withheld_parts
+from ihdsi.disclosure.curves import merge_bins
+from ihdsi.disclosure.designs import Patterns, cross_products, safe_groups, unexplained
 from ihdsi.disclosure.rules import (
     enough_patients,
     few_parameters,
@@ -27,6 +30,7 @@ from ihdsi.disclosure.rules import (
 )
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.gene_alterations import ANY, COPY_NUMBER, PROTEIN_ALTERING
+from ihdsi.summaries.matrix_moments import PATTERN
 from ihdsi.summaries.mutation_burden import SHARE_PREFIX
 from ihdsi.summaries.strata import ALL
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
@@ -46,6 +50,8 @@ DESIGN = "design_withheld"
 ESTIMATED = "patients_without_estimate"
 DOMINANCE = "dominance"
 DIFFERENCING = "differencing"
+PATTERNS = "missingness_patterns"
+MERGED = "merged_bins"
 
 #: Columns that count samples by what was decided on them.
 DECIDED = ("n_passed", "n_warned", "n_failed")
@@ -67,6 +73,9 @@ REASONS: Mapping[str, str] = {
     ESTIMATED: "the patients without an estimate are too small a number",
     DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
     DIFFERENCING: "together with an earlier release it would tell of too few patients",
+    PATTERNS: "the patients of this missingness pattern differ by too few from those of another "
+    "design, or two patterns of the assay leave already",
+    MERGED: "a count of the bin is too small; it leaves as a part of a wider bin",
 }
 
 
@@ -601,6 +610,11 @@ def control_expression_effects(frame: pl.DataFrame, context: Context) -> Judged:
 
 def control_expression_design(frame: pl.DataFrame, context: Context) -> Judged:
     """Every group that a sum is over, and every cell of two groups, is large enough."""
+    return Judged(_judge_designs(frame, ["contrast"], context), _unmarked(frame))
+
+
+def _judge_designs(frame: pl.DataFrame, keys: Sequence[str], context: Context) -> pl.DataFrame:
+    """Judge each X'X (named by `keys`) by the counts in it."""
     settings = context.settings
     judged = frame.with_columns(
         _mark(~enough_patients(pl.col("n"), settings), MINIMUM_N)
@@ -611,63 +625,85 @@ def control_expression_design(frame: pl.DataFrame, context: Context) -> Judged:
         )
     )
     crowded = [
-        contrast
-        for (contrast,), part in frame.group_by("contrast")
-        if not _groups_safe(part, settings)
+        part.select(keys).head(1)
+        for part in frame.partition_by(keys)
+        if not safe_groups(part, settings.minimum_n, _unsafe(settings))
     ]
-    return Judged(
-        judged.with_columns(_mark(pl.col("contrast").is_in(crowded), GROUPS)), _unmarked(frame)
-    )
+    return _mark_groups(judged, keys, crowded, GROUPS)
 
 
-def _groups_safe(design: pl.DataFrame, settings: DisclosureSettings) -> bool:
-    """Whether the counts that X'X holds are safe: groups, reference groups, and pairs of them.
-
-    The columns of indicators are the case group and the levels of categorical covariates
-    (``variable=level``); a reference group is what the levels of its variable leave of n.
-    """
-    terms = design["row_term"].unique(maintain_order=True).to_list()
-    place = {term: index for index, term in enumerate(terms)}
-    xtx = np.full((len(terms), len(terms)), np.nan)
-    xtx[
-        [place[term] for term in design["row_term"]],
-        [place.get(term, 0) for term in design["column_term"]],
-    ] = design["value"].to_numpy()
-    if "intercept" not in place or np.isnan(xtx).any():
-        return False
-    one = place["intercept"]
-    members: dict[str, list[int]] = {}
-    for term, index in place.items():
-        if index != one and np.isclose(xtx[index, index], xtx[one, index], rtol=0, atol=1e-6):
-            members.setdefault(term.split("=", 1)[0], []).append(index)
-    groups: list[NDArray[np.float64]] = []
-    variable: list[str] = []
-    for name, indices in members.items():
-        rows = np.eye(len(terms))[indices]
-        reference = np.eye(len(terms))[one] - rows.sum(axis=0)
-        groups += [*rows, reference]
-        variable += [name] * (len(indices) + 1)
+def _mark_groups(
+    judged: pl.DataFrame, keys: Sequence[str], groups: Sequence[pl.DataFrame], rule: str
+) -> pl.DataFrame:
+    """Name the rule for all rows of some groups, each given as one row of its keys."""
     if not groups:
-        return False
-    transform = np.stack(groups)
-    cells = np.rint(transform @ xtx @ transform.T).astype(int)
-    unsafe = _unsafe(settings)
-    sizes = np.diag(cells)
-    if any(unsafe(int(size)) or 0 < size < settings.minimum_n for size in sizes):
-        return False
-    return not any(
-        unsafe(int(cells[i, j]))
-        for i in range(len(sizes))
-        for j in range(i)
-        if variable[i] != variable[j]
+        return judged
+    marked = pl.concat(groups).with_columns(_marked=pl.lit(value=True))
+    return (
+        judged.join(marked, on=list(keys), how="left", maintain_order="left")
+        .with_columns(_mark(pl.col("_marked").fill_null(value=False), rule))
+        .drop("_marked")
     )
+
+
+def control_matrix_design(frame: pl.DataFrame, context: Context) -> Judged:
+    """Judge groups as in expression, and the differences between the designs of a contrast.
+
+    Two missingness patterns that differ by one patient give this patient's covariates away. So the
+    designs that leave (of all assays, and of expression) have to differ by as many patients as a
+    statistic needs, and by safe counts in each group. Patterns with more features come first.
+    """
+    settings = context.settings
+    judged = _judge_designs(frame, list(PATTERN), context)
+    expression = context.tables["expression_design"].with_columns(
+        rule=pl.lit(None, dtype=pl.String)
+    )
+    leaving = control_expression_design(expression, context).frame.filter(pl.col("rule").is_null())
+    sizes = context.tables["matrix_moments"].group_by(PATTERN).agg(_features=pl.len())
+    order = (
+        judged.filter(pl.col("rule").is_null())
+        .select(PATTERN)
+        .unique()
+        .join(sizes, on=list(PATTERN), how="left")
+        .with_columns(pl.col("_features").fill_null(0))
+        .sort("_features", *PATTERN, descending=[True, False, False, False])
+        .with_columns(_rank=pl.int_range(pl.len()).over("assay", "contrast"))
+        .sort("_rank", maintain_order=True)
+    )
+    patterns = Patterns(group_size(settings), _unsafe(settings))
+    for (contrast,), design in leaving.group_by("contrast"):
+        patterns.add("expression", str(contrast), cross_products(design))
+    close = []
+    for row in order.select(PATTERN).iter_slices(1):
+        assay, contrast, _ = row.row(0)
+        products = cross_products(judged.join(row, on=list(PATTERN), how="semi"))
+        if patterns.may_join(assay, contrast, products):
+            patterns.add(assay, contrast, products)
+        else:
+            close.append(row)
+    return Judged(_mark_groups(judged, PATTERN, close, PATTERNS), _unmarked(frame))
 
 
 def control_expression_moments(frame: pl.DataFrame, context: Context) -> Judged:
     """Moments leave with their design or not at all."""
-    judged_design = control_expression_design(context.tables["expression_design"], context).frame
+    design = context.tables["expression_design"]
+    judged = control_expression_design(design, context).frame
+    return Judged(_judge_moments(frame, judged, ["contrast"]), _unmarked(frame))
+
+
+def control_matrix_moments(frame: pl.DataFrame, context: Context) -> Judged:
+    """Moments leave with the design of their missingness pattern or not at all."""
+    design = context.tables["matrix_design"]
+    judged = control_matrix_design(design, context).frame
+    return Judged(_judge_moments(frame, judged, list(PATTERN)), _unmarked(frame))
+
+
+def _judge_moments(
+    frame: pl.DataFrame, judged_design: pl.DataFrame, keys: Sequence[str]
+) -> pl.DataFrame:
+    """Hold moments to their design, and to leave residuals: without, the model tells each value."""
     released = (
-        judged_design.group_by("contrast")
+        judged_design.group_by(keys)
         .agg(
             _open=pl.col("rule").is_null().all(),
             _n=pl.col("n").first(),
@@ -675,13 +711,29 @@ def control_expression_moments(frame: pl.DataFrame, context: Context) -> Judged:
         )
         .filter("_open")
     )
-    judged = frame.join(released, on="contrast", how="left", maintain_order="left").with_columns(
-        _mark(
-            ~((pl.col("n") == pl.col("_n")) & (pl.col("terms").list.sort() == pl.col("_terms"))),
-            DESIGN,
+    judged = (
+        frame.with_row_index("_row")
+        .join(released, on=list(keys), how="left", maintain_order="left")
+        .with_columns(
+            _mark(
+                ~(
+                    (pl.col("n") == pl.col("_n"))
+                    & (pl.col("terms").list.sort() == pl.col("_terms"))
+                ),
+                DESIGN,
+            )
         )
     )
-    return Judged(judged.drop("_open", "_n", "_terms"), _unmarked(frame))
+    fitted = [_unmarked(judged).select("_row", _varies=pl.lit(value=True))]
+    for part in judged.filter(pl.col("rule").is_null()).partition_by(*keys):
+        design = judged_design.join(part.head(1), on=list(keys), how="semi")
+        residual = unexplained(design, part)
+        fitted.append(part.select("_row", _varies=pl.Series(residual)))
+    return (
+        judged.join(pl.concat(fitted), on="_row", how="left", maintain_order="left")
+        .with_columns(_mark(~pl.col("_varies"), CONSTANT))
+        .drop("_row", "_open", "_n", "_terms", "_varies")
+    )
 
 
 def control_survival_effects(frame: pl.DataFrame, context: Context) -> Judged:
@@ -701,6 +753,138 @@ def control_survival_effects(frame: pl.DataFrame, context: Context) -> Judged:
     return Judged(judged, _unmarked(frame))
 
 
+def control_survival_curve(frame: pl.DataFrame, context: Context) -> Judged:
+    """Bins as wide as their counts need, first of the whole cohort, then of each stratum variable.
+
+    The strata of a variable share their edges, which are edges of the whole cohort's curve; see
+    `merge_bins` for what is required of them.
+    """
+    settings = context.settings
+    judged, merged = [_unmarked(frame)], [_unmarked(frame)]
+    for endpoint in frame.partition_by("endpoint", maintain_order=True):
+        bins = _curve_bins(endpoint)
+        whole = endpoint.filter(pl.col("stratum_variable") == ALL)
+        if whole.is_empty():
+            raise ValueError("a survival curve lacks the whole cohort, which its rules need")
+        counts = _curve_counts([whole], bins)
+        runs = merge_bins(counts, _unsafe(settings), settings.minimum_n)
+        edges = np.zeros(bins.height + 1, dtype=bool)
+        edges[[stop for _, stop in runs[0]]] = True
+        groups = [([whole], runs)]
+        for variable in endpoint.filter(pl.col("stratum_variable") != ALL).partition_by(
+            "stratum_variable", maintain_order=True
+        ):
+            strata = variable.partition_by("stratum", maintain_order=True)
+            groups.append(
+                (
+                    strata,
+                    merge_bins(
+                        _curve_counts(strata, bins),
+                        _unsafe(settings),
+                        settings.minimum_n,
+                        edges,
+                        counts[:, :, 0],
+                    )
+                    if runs[0]
+                    else [[] for _ in strata],
+                )
+            )
+        for curves, found in groups:
+            for curve, run in zip(curves, found, strict=True):
+                left, lost = _merged_curve(curve.sort("time_lower"), run, settings)
+                judged.append(left)
+                merged.append(lost)
+    return Judged(pl.concat(judged), pl.concat(merged))
+
+
+def _curve_bins(endpoint: pl.DataFrame) -> pl.DataFrame:
+    return endpoint.select("time_lower", "time_upper").unique().sort("time_lower", "time_upper")
+
+
+def _curve_counts(curves: Sequence[pl.DataFrame], bins: pl.DataFrame) -> NDArray[np.int64]:
+    """Events and censored patients (2 x bins x curves) of curves on the same bins.
+
+    Whatever does not add up, or leaves open what comes after the last bin, is refused.
+    """
+    counts = []
+    for curve in curves:
+        ordered = curve.sort("time_lower")
+        cells = ordered.select("n_events", "n_censored").to_numpy()
+        expected = cells.sum(axis=1)[::-1].cumsum()[::-1]
+        if not ordered.select(bins.columns).equals(bins, null_equal=True) or not np.array_equal(
+            ordered["n_at_risk"].to_numpy(), expected
+        ):
+            raise ValueError("the bins of a survival curve do not hold each patient once")
+        counts.append(cells.T)
+    return np.stack(counts, axis=2).astype(np.int64)
+
+
+def _merged_curve(
+    curve: pl.DataFrame, runs: Sequence[tuple[int, int]], settings: DisclosureSettings
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One curve with its bins merged, then what is withheld; and the bins that were merged."""
+    left, lost = [], []
+    for first, stop in runs:
+        part = curve[first:stop]
+        left.append(
+            part.head(1).with_columns(
+                time_upper=part["time_upper"].tail(1),
+                n_events=pl.lit(part["n_events"].sum(), dtype=pl.Int64),
+                n_censored=pl.lit(part["n_censored"].sum(), dtype=pl.Int64),
+            )
+        )
+        if stop - first > 1:
+            lost.append(part.with_columns(rule=pl.lit(MERGED)))
+    rest = curve[runs[-1][1] if runs else 0 :]
+    events, censored = rest["n_events"].sum(), rest["n_censored"].sum()
+    rest = rest.with_columns(
+        _mark(~enough_patients(pl.col("n_at_risk"), settings), MINIMUM_N)
+    ).with_columns(
+        _mark(
+            ~(safe_count(pl.lit(events), settings) & safe_count(pl.lit(censored), settings)),
+            MINIMUM_CELL_COUNT,
+        )
+    )
+    rest = rest.with_columns(_mark(pl.lit(value=True), COMPLEMENTARY))
+    return pl.concat([*left, rest]), pl.concat([_unmarked(curve), *lost])
+
+
+def control_cell_composition(frame: pl.DataFrame, context: Context) -> Judged:
+    """Means by n and by what one donor can contribute, and by what strata and types leave over.
+
+    The shares of a donor add up to one. So the types that are withheld in a stratum have a known
+    mean in sum: there are at least two of them, and no donor can make up too much of their sum.
+    All strata of a variable release the same types, and no type without the whole cohort.
+    """
+    settings = context.settings
+    n, mean = pl.col("n_donors"), pl.col("mean")
+    total, squares = pl.col("_total"), pl.col("_squares")
+    safe = (
+        enough_patients(n, settings)
+        & (squares - total**2 / n > 1e-9 * squares)
+        & small_contributions(total, squares, settings)
+    )
+    judged = frame.with_columns(
+        _total=n * mean, _squares=(n - 1) * pl.col("variance") + n * mean**2
+    )
+    for condition, rule in (
+        (~enough_patients(n, settings), MINIMUM_N),
+        (~(pl.col("variance") > 0), CONSTANT),
+        (~small_contributions(total, squares, settings), DOMINANCE),
+    ):
+        judged = judged.with_columns(_mark(condition, rule))
+    is_whole = pl.col("stratum_variable") == ALL
+    whole = judged.filter(is_whole)
+    kept = withheld_parts(whole, safe, settings, ())
+    parts = [whole.with_columns(_mark(pl.col("cell_type").is_in(kept), COMPLEMENTARY))]
+    for strata in judged.filter(~is_whole).partition_by("stratum_variable", maintain_order=True):
+        names, columns = released_strata(strata, whole, settings)
+        types = withheld_parts(columns, safe, settings, kept)
+        withheld = pl.col("cell_type").is_in(types) | ~pl.col("stratum").is_in(names)
+        parts.append(strata.with_columns(_mark(withheld, COMPLEMENTARY)))
+    return Judged(pl.concat(parts).drop("_total", "_squares"), _unmarked(frame))
+
+
 #: The rules of each table. A table without an entry cannot leave.
 RULES: Mapping[str, Callable[[pl.DataFrame, Context], Judged]] = {
     "cohort_profile": control_cohort_profile,
@@ -711,5 +895,11 @@ RULES: Mapping[str, Callable[[pl.DataFrame, Context], Judged]] = {
     "expression_effects": control_expression_effects,
     "expression_design": control_expression_design,
     "expression_moments": control_expression_moments,
+    "matrix_design": control_matrix_design,
+    "matrix_moments": control_matrix_moments,
     "survival_effects": control_survival_effects,
+    "survival_curve": control_survival_curve,
+    "cell_composition": control_cell_composition,
+    # The same columns under the same rules, in each cell type.
+    "cell_expression_effects": control_expression_effects,
 }

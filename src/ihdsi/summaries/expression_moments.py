@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ihdsi.summaries.table import ENSEMBL_GENE, UNIT_OF_TERMS, Column, Constraint, TableSpec
+from ihdsi.summaries.model_moments import (
+    DESIGN_COLUMNS,
+    MOMENT_CONSTRAINTS,
+    moment_columns,
+    moment_rows,
+)
+from ihdsi.summaries.table import ENSEMBL_GENE, Column, TableSpec
 
 if TYPE_CHECKING:
     from ihdsi.study import ClinicalVariable, Contrast
@@ -23,16 +29,7 @@ DESIGN_SPEC = TableSpec(
     description="X'X of the linear model of each contrast.",
     columns=(
         Column("contrast", pl.String, "key", description="Contrast of the study."),
-        Column("n", pl.Int64, "count", minimum=0, unit="1", description="Patients."),
-        Column("row_term", pl.String, "key", description="Term of the model."),
-        Column("column_term", pl.String, "key", description="Term of the model."),
-        Column(
-            "value",
-            pl.Float64,
-            "statistic",
-            unit=UNIT_OF_TERMS,
-            description="Sum over patients of the product of both terms.",
-        ),
+        *DESIGN_COLUMNS,
     ),
     keys=("contrast", "row_term", "column_term"),
 )
@@ -51,42 +48,10 @@ MOMENTS_SPEC = TableSpec(
             description="Ensembl gene without version.",
         ),
         Column("gene_name", pl.String, "label", description="HGNC symbol."),
-        Column("n", pl.Int64, "count", minimum=0, unit="1", description="Patients."),
-        Column(
-            "terms",
-            pl.List(pl.String),
-            "key",
-            description="Terms of the model, in the order of xty.",
-        ),
-        Column(
-            "xty",
-            pl.List(pl.Float64),
-            "statistic",
-            unit=UNIT_OF_TERMS,
-            description="X'y: sum over patients of term times log2-CPM, one value a term.",
-        ),
-        Column(
-            "yty",
-            pl.Float64,
-            "statistic",
-            minimum=0,
-            unit="1",
-            description="y'y: sum over patients of log2-CPM squared.",
-        ),
+        *moment_columns("log2-CPM"),
     ),
     keys=("contrast", "gene_id"),
-    constraints=(
-        Constraint(
-            "xty",
-            lambda: pl.col("xty").list.len() == pl.col("terms").list.len(),
-            "xty has one value a term",
-        ),
-        Constraint(
-            "terms",
-            lambda: ~pl.col("terms").list.eval(pl.element().is_null()).list.any(),
-            "no term is null",
-        ),
-    ),
+    constraints=MOMENT_CONSTRAINTS,
 )
 
 
@@ -114,7 +79,6 @@ def build_expression_moments(
         The tables `expression_design` and `expression_moments`, for the same contrasts, patients
         and genes as `expression_effects`.
     """
-    from ihdsi.expression.moments import linear_moments
     from ihdsi.expression.normalisation import expressed_genes, log2_cpm
     from ihdsi.summaries.design import contrast_design, gene_matrix, refusal
 
@@ -131,28 +95,13 @@ def build_expression_moments(
         design = contrast_design(clinical, measured, contrast, variables, full_rank=False)
         columns = [measured.index(patient) for patient in design.patients]
         kept = expressed_genes(matrix[:, columns], min(design.n_case, design.n_control))
-        xtx, xty, yty = linear_moments(design.matrix, expression[kept][:, columns])
-        n, terms = len(design.patients), list(design.terms)
-        designs.append(
-            pl.DataFrame(
-                [
-                    (name, n, row, column, float(xtx[i, j]))
-                    for i, row in enumerate(terms)
-                    for j, column in enumerate(terms)
-                ],
-                schema=DESIGN_SPEC.schema,
-                orient="row",
-            )
+        rows = moment_rows(
+            design,
+            labels.filter(pl.Series(kept)),
+            expression[kept][:, columns],
+            {"contrast": name},
+            (DESIGN_SPEC, MOMENTS_SPEC),
         )
-        moments.append(
-            labels.filter(pl.Series(kept))
-            .with_columns(
-                contrast=pl.lit(name),
-                n=pl.lit(n),
-                terms=pl.lit(terms, dtype=pl.List(pl.String)),
-                xty=pl.Series(xty, dtype=pl.Array(pl.Float64, len(terms))).arr.to_list(),
-                yty=pl.Series(yty),
-            )
-            .select(pl.col(column).cast(dtype) for column, dtype in MOMENTS_SPEC.schema.items())
-        )
+        designs.append(rows[0])
+        moments.append(rows[1])
     return pl.concat(designs), pl.concat(moments).sort(MOMENTS_SPEC.keys)

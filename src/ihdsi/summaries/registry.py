@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ihdsi.summaries import (
+    cell_composition,
+    cell_expression_effects,
     cohort_profile,
     expression_effects,
     expression_moments,
     gene_alterations,
+    matrix_moments,
     mutation_burden,
     qc_profile,
+    survival_curve,
     survival_effects,
     variant_frequencies,
 )
@@ -27,6 +31,11 @@ TABLES: dict[str, TableSpec] = {
         expression_effects.SPEC,
         expression_moments.DESIGN_SPEC,
         expression_moments.MOMENTS_SPEC,
+        matrix_moments.DESIGN_SPEC,
+        matrix_moments.MOMENTS_SPEC,
         survival_effects.SPEC,
+        survival_curve.SPEC,
+        cell_composition.SPEC,
+        cell_expression_effects.SPEC,
     )
 }

@@ -19,6 +19,7 @@ VALUES: dict[str, Any] = {
     "reference_allele": "A",
     "alternate_allele": "T",
     "allele_number": 2,
+    "n_at_risk": 2,
     "gene_id": "ENSG00000000001",
     "measure": "nonsynonymous_mutations",
     "bin_upper": 2.0,

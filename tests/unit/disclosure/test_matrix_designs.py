@@ -1,0 +1,137 @@
+"""Designs of missingness patterns: no patient follows from the difference of two."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.study import ClinicalVariable, Contrast, DisclosureSettings
+from ihdsi.summaries.expression_moments import build_expression_moments
+from ihdsi.summaries.matrix_moments import build_matrix_moments
+
+SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
+VARIABLES = {
+    "stage": ClinicalVariable(type="categorical", levels=("low", "high")),
+    "sex": ClinicalVariable(type="categorical", levels=("female", "male")),
+}
+CONTRASTS = {"c": Contrast(variable="stage", case="high", control="low", covariates=("sex",))}
+N = 120
+#: Groups of four: case and sex in every combination.
+CLINICAL = pl.DataFrame(
+    {
+        "patient": [f"p{i}" for i in range(N)],
+        "stage": ["low", "high"] * (N // 2),
+        "sex": ["female", "female", "male", "male"] * (N // 4),
+    }
+)
+
+
+def matrix(*missing, seed=0, features=1):
+    """Complete features, then one for each list of patients (numbers) who lack it."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(20, 1, (features + len(missing), N))
+    for row, patients in enumerate(missing, start=features):
+        values[row, list(patients)] = np.nan
+    names = [f"F{i}" for i in range(len(values))]
+    return (
+        pl.DataFrame({"feature": names, "feature_name": names})
+        .with_columns(gene_id=pl.lit(None, dtype=pl.String))
+        .hstack(pl.DataFrame(values, schema=CLINICAL["patient"].to_list()).fill_nan(None))
+    )
+
+
+def clear(matrices, expression=None):
+    tables = dict(
+        zip(
+            ("matrix_design", "matrix_moments"),
+            build_matrix_moments(matrices, CLINICAL, CONTRASTS, VARIABLES, 10),
+            strict=True,
+        )
+    )
+    if expression is not None:
+        built = build_expression_moments(expression, CLINICAL, CONTRASTS, VARIABLES, 10)
+        tables |= dict(zip(("expression_design", "expression_moments"), built, strict=True))
+    cleared, log = apply_disclosure_control(tables, SETTINGS, [], {"c": 3})
+    released = cleared["matrix_moments"]
+    patterns = set(released.select("assay", "pattern").iter_rows())
+    assert patterns == set(cleared["matrix_design"].select("assay", "pattern").iter_rows())
+    return released, log
+
+
+@pytest.mark.parametrize(
+    ("missing", "left"),
+    [
+        (range(40), True),
+        (range(1), False),  # one patient's covariates
+        (range(8), False),
+        (range(0, 40, 4), True),  # ten women without the case: zero cells elsewhere
+        ([*range(0, 40, 4), 1, 2], False),  # and one of two other groups
+        ([*range(20), 20, 24], True),  # seven of one group, five of the others
+        ([*range(0, 20, 4), *range(2, 42, 4)], False),  # five women: their sums would leave
+    ],
+)
+def test_a_pattern_leaves_if_it_differs_by_enough_patients(missing, left):
+    released, log = clear({"protein": matrix(missing, features=2)})
+    assert set(released["feature"]) == {"F0", "F1"} | ({"F2"} if left else set())
+    assert (set(log["rule"]) == {"missingness_patterns", "design_withheld"}) is not left
+
+
+def test_the_pattern_with_most_features_comes_first():
+    some = range(1)
+    released, _ = clear({"protein": matrix(some, some, some, features=2)})
+    assert set(released["feature"]) == {"F2", "F3", "F4"}
+
+
+def test_patterns_of_as_many_but_other_patients_do_not_leave_together():
+    """X'X of two sets that exchange one patient for another differ by these two patients."""
+    released, _ = clear({"protein": matrix(range(40), [*range(1, 40), 41], features=0)})
+    assert released.height == 1
+    # p40 is of the stage and sex of p0: the designs are equal and tell nothing.
+    released, _ = clear({"protein": matrix(range(40), range(1, 41), features=0)})
+    assert released.height == 2
+
+
+def test_two_patterns_at_most_leave_of_an_assay():
+    """All, and three parts of 40 patients: the sum of the parts' designs would be that of all."""
+    parts = [[i for i in range(N) if i // 40 != part] for part in range(3)]
+    released, _ = clear({"protein": matrix(*parts, features=2)})
+    assert released["pattern"].n_unique() <= 2
+
+
+def test_other_assays_and_expression_count_as_well():
+    rng = np.random.default_rng(1)
+    ids = [f"ENSG{i:011d}" for i in range(4)]
+    counts = pl.DataFrame({"gene_id": ids, "gene_name": ids}).hstack(
+        pl.DataFrame(rng.negative_binomial(20, 0.02, (4, N)), schema=CLINICAL["patient"].to_list())
+    )
+    all_but_one = matrix(range(1), features=0)
+    assert clear({"protein": all_but_one})[0].height == 1
+    assert clear({"protein": all_but_one}, counts)[0].is_empty()
+    assert clear({"protein": all_but_one}, counts.drop("p0"))[0].height == 1
+    two = clear({"protein": all_but_one, "methylation": matrix(features=2)})[0]
+    assert set(two["assay"]) == {"methylation"}
+    same = clear({"protein": matrix(features=1), "methylation": matrix(features=2)})[0]
+    assert set(same["assay"]) == {"protein", "methylation"}
+
+
+@pytest.mark.parametrize("flat", ["constant", "by group"])
+def test_a_feature_without_residuals_is_every_patients_value(flat):
+    table = matrix(features=3)
+    case = (CLINICAL["stage"] == "high").cast(pl.Float64).to_list()
+    values = [7.0] * N if flat == "constant" else [7.0 + 2 * c for c in case]
+    frame = table.to_dict(as_series=False)
+    for patient, value in zip(CLINICAL["patient"], values, strict=True):
+        frame[patient][1] = value
+    released, log = clear({"protein": pl.DataFrame(frame, schema=table.schema)})
+    assert set(released["feature"]) == {"F0", "F2"}
+    assert log["rule"].to_list() == ["no_variation"]
+
+
+def test_small_groups_within_a_pattern():
+    few_men = [i for i in range(N) if i % 4 >= 2 and i > 30]
+    released, log = clear({"protein": matrix(few_men, features=0)})
+    assert released.height == 1
+    fewer = [i for i in range(N) if i % 4 >= 2 and i > 14]
+    released, log = clear({"protein": matrix(fewer, features=0)})
+    assert released.is_empty()
+    assert "model_groups" in set(log["rule"])
