@@ -80,7 +80,6 @@ def decide(root, decision=approve, **changes):
         "study_hash": STUDY_HASH,
         "site": "north",
         "steward_signer": bundles.NORTH.steward,
-        "steward_name": "Dr Marie Weber",
         "reason": "looked at every table",
         "now": NOW,
     }

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 import polars as pl
 import pysam
 import pytest
-from ihdsi.bundle.release import open_release
-from ihdsi.meta.audit import verify_audit_log
 
 from ihdsi.bundle.keys import load_transport_key, public_key_text
+from ihdsi.bundle.release import open_release
 from ihdsi.bundle.trust import load_trust_store
 from ihdsi.expression.normalisation import log2_cpm
+from ihdsi.meta.audit import verify_audit_log
 from ihdsi.plan import load_plan
 from ihdsi.study import load_study, study_hash
 from ihdsi.summaries import TABLES

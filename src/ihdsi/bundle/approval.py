@@ -103,7 +103,6 @@ def approve(
     study_hash: str,
     site: str,
     steward_signer: CryptoSigner,
-    steward_name: str,
     reason: str,
     sender: TransportKey,
     now: datetime,
@@ -127,8 +126,8 @@ def approve(
         Trusted keys; the coordinator's is the one for which is sealed.
     study, study_hash, site
         What the candidate must be of.
-    steward_signer, steward_name
-        The data steward's key, which must be one of the site's in `store`, and name.
+    steward_signer
+        The data steward's key. It must be one of the site's in `store`, which says who holds it.
     reason
         Why the release is fit to leave; one line.
     sender
@@ -146,7 +145,7 @@ def approve(
         holds nothing new. Nothing is then decided; what earlier decisions had not finished is.
     """
     decided_at, on = _moment(now)
-    steward_name, reason = _text(steward_name, "name"), _text(reason, "reason")
+    reason = _text(reason, "reason")
     if override is not None:
         override = _text(override, "override")
     steward = _steward_key(store, site, steward_signer, on)
@@ -189,7 +188,7 @@ def approve(
                     seal_sha256=sha256_of(staging / SEAL),
                     state="approved",
                     decided_at=decided_at,
-                    steward=steward_name,
+                    steward=steward.holder,
                     steward_key=steward.public_key,
                     reason=reason,
                     override=override,
@@ -222,7 +221,6 @@ def reject(
     study_hash: str,
     site: str,
     steward_signer: CryptoSigner,
-    steward_name: str,
     reason: str,
     now: datetime,
 ) -> LedgerRejection:
@@ -232,7 +230,7 @@ def reject(
     also one of equal content; the rejection stays in the ledger's history.
     """
     decided_at, on = _moment(now)
-    steward_name, reason = _text(steward_name, "name"), _text(reason, "reason")
+    reason = _text(reason, "reason")
     steward = _steward_key(store, site, steward_signer, on)
     with _in_words(Path(candidate)):
         before = sha256_of(Path(candidate) / MANIFEST)
@@ -245,7 +243,7 @@ def reject(
             manifest_sha256=before,
             content_sha256=content_of(bundle.manifest),
             decided_at=decided_at,
-            steward=steward_name,
+            steward=steward.holder,
             steward_key=steward.public_key,
             reason=reason,
             statement=b"",

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from ihdsi.disclosure.designs import safe_groups
 from ihdsi.disclosure.rules import group_size, small_contributions
-from ihdsi.disclosure.tables import DIFFERENCING, _groups_safe
+from ihdsi.disclosure.tables import DIFFERENCING, unsafe_counts
 from ihdsi.quality_control import excluded_patients
 from ihdsi.study import DisclosureSettings, Study
 from ihdsi.summaries.design import contrast_design, endpoint_cases
@@ -691,5 +692,5 @@ def _unsafe_designs(
     return {
         str(contrast)
         for (contrast,), part in change.group_by("contrast")
-        if not _groups_safe(part, settings)
+        if not safe_groups(part, settings.minimum_n, unsafe_counts(settings))
     }

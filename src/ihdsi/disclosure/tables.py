@@ -35,7 +35,7 @@ from ihdsi.summaries.mutation_burden import SHARE_PREFIX
 from ihdsi.summaries.strata import ALL
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
-__all__ = ["REASONS", "RULES", "Context", "Judged"]
+__all__ = ["REASONS", "RULES", "Context", "Judged", "unsafe_counts"]
 
 MINIMUM_N = "minimum_n"
 MINIMUM_CELL_COUNT = "minimum_cell_count"
@@ -142,7 +142,7 @@ def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
 def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.DataFrame:
     """One variable's levels (or bins): first the whole cohort, then each stratum variable."""
     level = ["level", "bin_lower", "bin_upper"]
-    unsafe = _unsafe(settings)
+    unsafe = unsafe_counts(settings)
     is_whole = pl.col("stratum_variable") == ALL
     whole = table.filter(is_whole).sort(level)
     counts, total = whole["n"].to_numpy(), int(whole["n_total"].max() or 0)  # type: ignore[arg-type]
@@ -183,7 +183,8 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
     return pl.concat(parts)
 
 
-def _unsafe(settings: DisclosureSettings) -> Callable[[int], bool]:
+def unsafe_counts(settings: DisclosureSettings) -> Callable[[int], bool]:
+    """Say of a count whether it must be withheld: the opposite of `safe_count`, for numbers."""
     least, zero = settings.minimum_cell_count, settings.zero_cells_allowed
     return lambda count: not (count >= least or (count == 0 and zero))
 
@@ -219,7 +220,7 @@ def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
             counts.reshape(-1, 1),
             np.array([total]),
             settings.minimum_cell_count,
-            _unsafe(settings),
+            unsafe_counts(settings),
             withheld_columns=small,
             marked=_marked([bins]),
             known=_known([bins]),
@@ -247,7 +248,7 @@ def _releasable(
     to each other. For every such choice that fits, what is withheld within it, outside it and
     between the two has to be safe in sum. A part that the study does not have (None) is no count.
     """
-    unsafe = _unsafe(settings)
+    unsafe = unsafe_counts(settings)
     if any(part is not None and unsafe(part) for part in parts):
         return False
     hidden = status != RELEASED
@@ -627,7 +628,7 @@ def _judge_designs(frame: pl.DataFrame, keys: Sequence[str], context: Context) -
     crowded = [
         part.select(keys).head(1)
         for part in frame.partition_by(keys)
-        if not safe_groups(part, settings.minimum_n, _unsafe(settings))
+        if not safe_groups(part, settings.minimum_n, unsafe_counts(settings))
     ]
     return _mark_groups(judged, keys, crowded, GROUPS)
 
@@ -655,9 +656,7 @@ def control_matrix_design(frame: pl.DataFrame, context: Context) -> Judged:
     """
     settings = context.settings
     judged = _judge_designs(frame, list(PATTERN), context)
-    expression = context.tables["expression_design"].with_columns(
-        rule=pl.lit(None, dtype=pl.String)
-    )
+    expression = context.tables["expression_design"]
     leaving = control_expression_design(expression, context).frame.filter(pl.col("rule").is_null())
     sizes = context.tables["matrix_moments"].group_by(PATTERN).agg(_features=pl.len())
     order = (
@@ -670,7 +669,7 @@ def control_matrix_design(frame: pl.DataFrame, context: Context) -> Judged:
         .with_columns(_rank=pl.int_range(pl.len()).over("assay", "contrast"))
         .sort("_rank", maintain_order=True)
     )
-    patterns = Patterns(group_size(settings), _unsafe(settings))
+    patterns = Patterns(group_size(settings), unsafe_counts(settings))
     for (contrast,), design in leaving.group_by("contrast"):
         patterns.add("expression", str(contrast), cross_products(design))
     close = []
@@ -767,7 +766,7 @@ def control_survival_curve(frame: pl.DataFrame, context: Context) -> Judged:
         if whole.is_empty():
             raise ValueError("a survival curve lacks the whole cohort, which its rules need")
         counts = _curve_counts([whole], bins)
-        runs = merge_bins(counts, _unsafe(settings), settings.minimum_n)
+        runs = merge_bins(counts, unsafe_counts(settings), settings.minimum_n)
         edges = np.zeros(bins.height + 1, dtype=bool)
         edges[[stop for _, stop in runs[0]]] = True
         groups = [([whole], runs)]
@@ -780,7 +779,7 @@ def control_survival_curve(frame: pl.DataFrame, context: Context) -> Judged:
                     strata,
                     merge_bins(
                         _curve_counts(strata, bins),
-                        _unsafe(settings),
+                        unsafe_counts(settings),
                         settings.minimum_n,
                         edges,
                         counts[:, :, 0],
