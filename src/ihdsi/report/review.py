@@ -1,0 +1,716 @@
+"""The data steward's page: what a release would hand over, and how to approve or reject it.
+
+The page is for a person who answers for the patients and is no statistician. It stays inside the
+hospital, since it names what was withheld.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+from ihdsi.bundle import Bundle, open_bundle
+from ihdsi.bundle.manifest import MANIFEST, content_sha256
+from ihdsi.files import sha256_of, write_text
+from ihdsi.report.figures.release import OUTCOMES, rows_by_outcome, smallest_counts
+from ihdsi.report.figures.style import Drawing
+from ihdsi.report.markup import (
+    content_security_policy,
+    script_json,
+    template_environment,
+    template_text,
+    visible,
+)
+from ihdsi.report.release_changes import CHANGE_COLUMNS, TableChanges, compare_tables
+from ihdsi.report.tables import UNIT_WORDS
+from ihdsi.study import DisclosureSettings
+from ihdsi.summaries import TABLES
+from ihdsi.summaries.parquet import empty_table
+from ihdsi.summaries.table import Column, TableSpec
+
+__all__ = ["PLAIN_WORDS", "ROWS_A_PAGE", "ReviewRequest", "write_review"]
+
+#: Rows that one page embeds; a larger table has several pages, so that a browser opens each.
+ROWS_A_PAGE = 100_000
+#: Different texts of a column that are listed; of more, only the number is.
+TEXTS_LISTED = 12
+#: Changed rows of each table that stand on the first page.
+CHANGES_SHOWN = 5
+
+#: What a row of each table tells, for a reader who is no statistician.
+PLAIN_WORDS: Mapping[str, str] = {
+    "cohort_profile": "How many patients have which age, sex, stage and so on; averages and "
+    "histograms, never one patient.",
+    "qc_profile": "How many samples were measured how well, and how many failed a quality limit.",
+    "variant_frequencies": "How many patients carry each inherited variant. Many such numbers "
+    "together can show whether a known person is among the patients; see the privacy budget.",
+    "gene_alterations": "In how many patients the tumour has a changed gene.",
+    "mutation_burden": "How many mutations tumours have on average.",
+    "expression_effects": "How strongly each gene's activity differs between two groups of "
+    "patients.",
+    "expression_design": "How many patients were compared, and how their characteristics go "
+    "together.",
+    "expression_moments": "Sums over all patients of each gene's activity, from which the "
+    "coordinator computes a joint comparison.",
+    "survival_effects": "How strongly each gene's activity goes with survival.",
+}
+
+_OUTCOME = Column(
+    "outcome",
+    pl.String,
+    "label",
+    description="row withheld, or row released without some of its numbers.",
+)
+_RULE = Column("rule", pl.String, "label", description="Rule of disclosure control.")
+_REASON = Column("reason", pl.String, "label", description="The rule in words.")
+_KEY = Column("key", pl.String, "key", description="Names the row.")
+_WHOLE, _PARTLY = "row withheld", "row released without some of its numbers"
+
+#: Names of what disclosure control says of membership inference, in words; others are shown as
+#: they are.
+_MEMBERSHIP_WORDS: Mapping[str, str] = {
+    "power_before": "Power if every frequency left",
+    "power_after": "Power with the frequencies of this release",
+    "maximum_power": "Largest power that the study allows",
+    "false_positive_rate": "Share of strangers wrongly taken for patients",
+    "n_candidates": "Frequencies that could leave",
+    "n_released": "Frequencies that leave",
+}
+
+_HISTORY_WORDS: Mapping[str, str] = {
+    "sequence": "Release",
+    "decided_at": "When",
+    "steward": "By whom",
+    "reason": "Why",
+    "state": "State",
+    "membership_power": "Power of the membership test",
+    "epsilon": "ε spent",
+    "manifest_sha256": "SHA-256 of the manifest",
+}
+
+
+@dataclass(frozen=True)
+class ReviewRequest:
+    """What the review page is made of.
+
+    Parameters
+    ----------
+    study, title, study_version, study_hash, simulated
+        The protocol.
+    site, site_title
+        Name of the site in the study, and what it is called.
+    recipients
+        Who gets the release: the coordinator.
+    participants
+        The study's other sites, which see the pooled results.
+    permit
+        Ethics approval and legal basis as the study or the site states them; None if neither does.
+    candidate
+        Folder of the candidate (see `ihdsi.bundle`).
+    disclosure_log
+        What was withheld: table, rule, key and reason (see `ihdsi.disclosure.control.LOG_SCHEMA`).
+    previous
+        Tables of the last published release; None if there is none.
+    releases
+        Earlier releases, oldest first: sequence, decided_at, steward, reason, and, where known,
+        state, membership_power, epsilon, manifest_sha256; None or no rows if there is none.
+    membership
+        What disclosure control states of membership inference: power_before, power_after,
+        maximum_power, false_positive_rate, n_candidates, n_released; None if no frequency was
+        judged.
+    epsilon
+        Privacy loss of differential privacy: spent by all releases with this one, and remaining;
+        None if the study uses none.
+    study_thresholds, thresholds
+        The study's limits and those in force at the site.
+    """
+
+    study: str
+    title: str
+    study_version: str
+    study_hash: str
+    simulated: bool
+    site: str
+    site_title: str
+    recipients: tuple[str, ...]
+    candidate: Path
+    disclosure_log: pl.DataFrame
+    study_thresholds: DisclosureSettings
+    thresholds: DisclosureSettings
+    participants: tuple[str, ...] = ()
+    permit: str | None = None
+    previous: Mapping[str, pl.DataFrame] | None = None
+    releases: pl.DataFrame | None = None
+    membership: Mapping[str, Any] | None = None
+    epsilon: tuple[float, float] | None = None
+
+
+def write_review(folder: Path | str, request: ReviewRequest) -> None:
+    """Write the review of a candidate: index.html and a page for each table.
+
+    Every page is complete in itself, opens from a disk, and may by its content security policy
+    load nothing and run only the script that came with it. Texts of the tables are escaped, and
+    characters that show nothing are written as their code.
+
+    Parameters
+    ----------
+    folder
+        Target. Pages of an earlier review are removed first; index.html is written last.
+    request
+        The candidate, and what it is compared with.
+
+    Raises
+    ------
+    InputError
+        If the candidate is not a whole bundle of this study and site.
+    """
+    target = Path(folder)
+    bundle = open_bundle(request.candidate, request.study_hash, request.site)
+    for stale in (target / "index.html", *target.glob("*-*.html")):
+        stale.unlink(missing_ok=True)
+    pages = _Pages(target, request)
+    withheld = _withheld(request, bundle)
+    changes = _changes(request, bundle)
+    tables = [_table_summary(bundle, name, withheld, pages) for name in TABLES]
+    for name, frame in withheld.items():
+        pages.write(
+            f"withheld-{_file_name(name)}",
+            f"Withheld from {visible(name)}",
+            "What disclosure control kept back, row by row. These rows do not leave; this page "
+            "must not either.",
+            _withheld_columns(name, frame),
+            frame,
+        )
+    for name, difference in changes.items():
+        if difference.any:
+            pages.write(
+                f"changes-{name}",
+                f"Changes of {name}",
+                f"Rows of this release that differ from release {bundle.manifest.sequence - 1}. "
+                "Rows that are the same in both are not listed.",
+                (*(TABLES[name].column(key) for key in TABLES[name].keys), *CHANGE_COLUMNS),
+                difference.rows,
+            )
+    same_tables = bool(changes) and not any(difference.any for difference in changes.values())
+    counts = _count_columns(bundle)
+    style = template_text("report.css", "review.css")
+    text = pages.environment.get_template("review.html.j2").render(
+        request=request,
+        manifest=bundle.manifest,
+        manifest_sha256=sha256_of(Path(request.candidate) / MANIFEST),
+        policy=content_security_policy(style),
+        style=Markup(style),
+        tables=tables,
+        n_rows=sum(table["rows"] for table in tables),
+        n_filled=sum(1 for table in tables if table["rows"]),
+        n_bytes=sum(entry.size for entry in bundle.manifest.files),
+        withheld=_withheld_summary(withheld, bundle),
+        rules=_rule_summary(withheld),
+        changes=changes,
+        changed=_change_rows(changes),
+        largest=_largest_changes(changes),
+        same_tables=same_tables,
+        nothing_new=same_tables and _content_is_known(request, bundle) is not False,
+        first=bundle.manifest.sequence == 1 and request.previous is None,
+        figures=_figures(request, withheld, bundle, counts),
+        checks=_checks(request, bundle, counts, changes),
+        membership=_membership(request),
+        thresholds=_threshold_rows(request),
+        history=_history(request),
+        site=shlex.quote(request.site),
+        quoted_manifest=shlex.quote(str(Path(request.candidate) / MANIFEST)),
+    )
+    write_text(text, target / "index.html")
+
+
+class _Pages:
+    """Writes the pages of rows."""
+
+    def __init__(self, folder: Path, request: ReviewRequest) -> None:
+        self.folder, self.request = folder, request
+        self.environment = template_environment()
+        self.environment.filters |= {
+            "visible": visible,
+            "bytes": _size,
+            "count": lambda number: f"{number:,}",
+            "unit": _unit,
+            "plural": _plural,
+        }
+        self.style = template_text("report.css", "review.css")
+        self.script = template_text("review.js")
+
+    def write(
+        self,
+        stem: str,
+        title: str,
+        description: str,
+        columns: Sequence[Column],
+        frame: pl.DataFrame,
+    ) -> str:
+        """Write a table as one page, or several if it is large; return the first one's name."""
+        names = [
+            f"{stem}.html" if part == 0 else f"{stem}-{part + 1}.html"
+            for part in range(max(1, -(-frame.height // ROWS_A_PAGE)))
+        ]
+        contents = [_contents(frame[column.name], column) for column in columns]
+        for part, name in enumerate(names):
+            first = part * ROWS_A_PAGE
+            rows = frame.slice(first, ROWS_A_PAGE)
+            text = self.environment.get_template("review_rows.html.j2").render(
+                request=self.request,
+                title=title,
+                description=description,
+                columns=list(zip(columns, contents, strict=True)),
+                n_rows=frame.height,
+                first=first,
+                last=first + rows.height,
+                part=part,
+                parts=names,
+                policy=content_security_policy(self.style, self.script),
+                style=Markup(self.style),
+                script=Markup(self.script),
+                rows=script_json([_embedded(rows[c.name], c) for c in columns]),
+            )
+            write_text(text, self.folder / name)
+        return names[0]
+
+
+def _file_name(table: str) -> str:
+    """Name of a table as part of a file's name; what is no plain name is written as numbers."""
+    if re.fullmatch(r"[a-z0-9_]{1,100}", table):
+        return table
+    return "x" + table.encode().hex()[:100]
+
+
+def _embedded(values: pl.Series, column: Column) -> dict[str, Any]:
+    """One column for the page's script; texts that recur are stored once."""
+    head = {"name": column.name, "unit": _unit(column.unit), "numeric": _is_numeric(column)}
+    if values.dtype == pl.String and values.len() and values.n_unique() <= values.len() // 2:
+        levels = values.drop_nulls().unique(maintain_order=True)
+        codes = values.replace_strict(
+            levels, pl.int_range(levels.len(), eager=True), default=None, return_dtype=pl.Int64
+        )
+        return head | {"levels": levels.to_list(), "codes": codes.to_list()}
+    return head | {"values": values.to_list()}
+
+
+def _is_numeric(column: Column) -> bool:
+    return column.dtype in (pl.Int64, pl.Float64)
+
+
+def _contents(values: pl.Series, column: Column) -> str:
+    """Say what a column holds: the range of numbers, the different texts."""
+    known = values.drop_nulls()
+    missing = values.len() - known.len()
+    if known.is_empty():
+        text = "no value"
+    elif isinstance(column.dtype, pl.List):
+        lengths = known.list.len().unique().sort().to_list()
+        text = f"{lengths[0]} to {lengths[-1]} values a row"
+    elif _is_numeric(column):
+        low, high = (_short(number) for number in known.sort().gather([0, -1]).to_list())
+        text = low if low == high else f"{low} to {high}"
+    else:
+        texts = known.unique().sort()
+        text = (
+            ", ".join(visible(value) for value in texts)
+            if texts.len() <= TEXTS_LISTED
+            else f"{texts.len():,} different texts, from {visible(texts[0])} to "
+            f"{visible(texts[-1])}"
+        )
+    return f"{text}; {missing:,} without a value" if missing and known.len() else text
+
+
+def _short(number: float) -> str:
+    text = f"{number:,}" if isinstance(number, int) else f"{number:.5g}"
+    return text.replace("-", "−")
+
+
+def _size(number: int) -> str:
+    if number < 1_000:
+        return f"{number} bytes"
+    for unit in ("kB", "MB"):
+        number_ = number / (1_000 if unit == "kB" else 1_000_000)
+        if number_ < 1_000:
+            return f"{number_:.3g} {unit}"
+    return f"{number / 1e9:.3g} GB"
+
+
+def _unit(unit: str) -> str:
+    """Write a UCUM code in words; counts, ratios and logarithms have no unit."""
+    if unit in ("", "1"):
+        return ""
+    return UNIT_WORDS.get(unit, unit.strip("{}").replace("`", ""))
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _withheld(request: ReviewRequest, bundle: Bundle) -> dict[str, pl.DataFrame]:
+    """Entries of the log by table, each with what became of the row and the parts of its key."""
+    found = {}
+    for (name,), log in request.disclosure_log.partition_by(
+        "table", as_dict=True, maintain_order=True
+    ).items():
+        spec = TABLES.get(str(name))
+        released = bundle.tables.get(str(name))
+        partly = pl.lit(value=False)
+        if spec is not None and released is not None and released.height:
+            keys = released.select(pl.struct(_log_keys(spec)).struct.json_encode()).to_series()
+            partly = pl.col("key").is_in(keys.to_list())
+        judged = log.with_columns(
+            outcome=pl.when(partly).then(pl.lit(_PARTLY)).otherwise(pl.lit(_WHOLE)),
+            reason=pl.Series(
+                [_with_values(reason, request.thresholds) for reason in log["reason"]],
+                dtype=pl.String,
+            ),
+        )
+        parsed = None if spec is None else _parsed_keys(spec, log["key"])
+        if parsed is None:
+            found[str(name)] = judged.select("outcome", "rule", "reason", "key")
+        else:
+            found[str(name)] = pl.concat(
+                [parsed, judged.select("outcome", "rule", "reason")], how="horizontal"
+            )
+    order = {name: place for place, name in enumerate(TABLES)}
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def _log_keys(spec: TableSpec) -> list[str]:
+    """Columns of the key as the log writes it (see `ihdsi.disclosure.control`)."""
+    return [key for key in spec.keys if not isinstance(spec.schema[key], pl.List)]
+
+
+def _parsed_keys(spec: TableSpec, keys: pl.Series) -> pl.DataFrame | None:
+    """Split the log's keys into columns; None if they are not (all) keys of the table."""
+    dtype = pl.Struct({key: spec.schema[key] for key in _log_keys(spec)})
+    try:
+        parsed = keys.str.json_decode(dtype)
+    except pl.exceptions.PolarsError:
+        return None
+    # A key that is not reproduced held something else, which must not be lost.
+    same = (parsed.struct.json_encode() == keys).all()
+    return parsed.struct.unnest() if same else None
+
+
+def _withheld_columns(name: str, frame: pl.DataFrame) -> tuple[Column, ...]:
+    if "key" in frame.columns:
+        return (_OUTCOME, _RULE, _REASON, _KEY)
+    return (
+        *(TABLES[name].column(key) for key in _log_keys(TABLES[name])),
+        _OUTCOME,
+        _RULE,
+        _REASON,
+    )
+
+
+def _with_values(reason: str, thresholds: DisclosureSettings) -> str:
+    """Put the value behind each threshold that a reason names."""
+    for name, value in thresholds.model_dump(mode="json").items():
+        reason = re.sub(rf"\b{name}\b", f"{name} ({value})".replace("\\", ""), reason)
+    return reason
+
+
+def _table_summary(
+    bundle: Bundle, name: str, withheld: Mapping[str, pl.DataFrame], pages: _Pages
+) -> dict[str, Any]:
+    spec, frame = TABLES[name], bundle.tables[name]
+    entry = next(entry for entry in bundle.manifest.files if entry.table == name)
+    page = None
+    if frame.height:
+        page = pages.write(
+            f"table-{name}",
+            f"Table {name}",
+            f"{spec.description} In plain words: {PLAIN_WORDS[name]}",
+            spec.columns,
+            frame,
+        )
+    return {
+        "name": name,
+        "description": spec.description,
+        "plain": PLAIN_WORDS[name],
+        "rows": frame.height,
+        "size": entry.size,
+        "page": page,
+        "withheld": withheld[name].filter(outcome=_WHOLE).height if name in withheld else 0,
+    }
+
+
+def _withheld_summary(withheld: Mapping[str, pl.DataFrame], bundle: Bundle) -> list[dict[str, Any]]:
+    """By table: rows withheld, released in part, and released; the page that lists them."""
+    return [
+        {
+            "table": name,
+            "page": f"withheld-{_file_name(name)}.html",
+            "whole": frame.filter(outcome=_WHOLE).height,
+            "partly": frame.filter(outcome=_PARTLY).height,
+            "released": bundle.tables[name].height if name in bundle.tables else 0,
+        }
+        for name, frame in withheld.items()
+    ]
+
+
+def _rule_summary(withheld: Mapping[str, pl.DataFrame]) -> list[dict[str, Any]]:
+    """Entries by table, rule and reason, most first within a table."""
+    rows = []
+    for name, frame in withheld.items():
+        counted = (
+            frame.group_by("rule", "reason", "outcome")
+            .agg(n=pl.len())
+            .sort("n", "rule", descending=[True, False])
+        )
+        rows += [{"table": name, **row} for row in counted.iter_rows(named=True)]
+    return rows
+
+
+def _changes(request: ReviewRequest, bundle: Bundle) -> dict[str, TableChanges]:
+    if request.previous is None:
+        return {}
+    return {
+        name: compare_tables(spec, request.previous.get(name, empty_table(name)), frame)
+        for name, spec in TABLES.items()
+        for frame in (bundle.tables[name],)
+    }
+
+
+def _change_rows(changes: Mapping[str, TableChanges]) -> list[dict[str, Any]]:
+    return [
+        {
+            "table": name,
+            "page": f"changes-{name}.html" if difference.any else None,
+            "difference": difference,
+        }
+        for name, difference in changes.items()
+    ]
+
+
+def _largest_changes(changes: Mapping[str, TableChanges]) -> list[dict[str, Any]]:
+    rows = []
+    for name, difference in changes.items():
+        keys = list(TABLES[name].keys)
+        changed = difference.rows.filter(pl.col("change") == "changed").head(CHANGES_SHOWN)
+        rows += [
+            {
+                "table": name,
+                "row": ", ".join(visible(row[key]) for key in keys if row[key] is not None),
+                "values": row["values"],
+                "size": row["largest_relative_change"],
+            }
+            for row in changed.iter_rows(named=True)
+        ]
+    return rows
+
+
+def _content_is_known(request: ReviewRequest, bundle: Bundle) -> bool | None:
+    """Whether the last release had the candidate's content; None if its hash is not known."""
+    if request.releases is None or "content_sha256" not in request.releases.columns:
+        return None
+    last = request.releases["content_sha256"].tail(1).to_list()
+    return content_sha256(bundle.manifest) in last if any(last) else None
+
+
+def _count_columns(bundle: Bundle) -> pl.DataFrame:
+    """Smallest count above zero, counts below the threshold, and zeros, by table and column."""
+    rows = []
+    for name, spec in TABLES.items():
+        frame = bundle.tables[name]
+        for column in spec.columns:
+            if column.role != "count" or frame.is_empty():
+                continue
+            values = frame[column.name].drop_nulls()
+            rows.append(
+                {
+                    "table": name,
+                    "column": column.name,
+                    "smallest": values.filter(values > 0).min(),
+                    "zeros": (values == 0).sum(),
+                }
+            )
+    return pl.DataFrame(
+        rows,
+        schema={
+            "table": pl.String,
+            "column": pl.String,
+            "smallest": pl.Int64,
+            "zeros": pl.Int64,
+        },
+    )
+
+
+def _figures(
+    request: ReviewRequest,
+    withheld: Mapping[str, pl.DataFrame],
+    bundle: Bundle,
+    counts: pl.DataFrame,
+) -> list[dict[str, Any]]:
+    rows = []
+    for name in TABLES:
+        log = withheld.get(name)
+        partly = 0 if log is None else log.filter(outcome=_PARTLY).select("outcome").height
+        partly = min(partly, bundle.tables[name].height)
+        whole = 0 if log is None else log.filter(outcome=_WHOLE).height
+        rows.append((name, bundle.tables[name].height - partly, partly, whole))
+    outcomes = pl.DataFrame(rows, schema=["table", *OUTCOMES], orient="row")
+    limits = request.thresholds
+    first = "Rows that leave and rows that are withheld"
+    first_words = (
+        "Of each table, which share of the rows leaves; beside the bar, how many of how many. "
+        "Released in part: the row leaves without some of its numbers."
+    )
+    second = "The smallest count that leaves, by table and column"
+    zeros = " (the study lets zero leave)" if limits.zero_cells_allowed else ""
+    second_words = (
+        f"Counts of zero are left out{zeros}. "
+        f"No count may be smaller than {limits.minimum_cell_count}, and no statistic may rest on "
+        f"fewer than {limits.minimum_n} patients."
+    )
+    return [
+        {"title": title, "caption": words, "svg": _svg(chart), "alternative": f"{title}. {words}"}
+        for title, words, chart in (
+            (first, first_words, rows_by_outcome(outcomes, first)),
+            (
+                second,
+                second_words,
+                smallest_counts(counts, limits.minimum_cell_count, limits.minimum_n, second),
+            ),
+        )
+        if chart is not None
+    ]
+
+
+def _svg(chart: Drawing | None) -> Markup:
+    if chart is None:
+        return Markup("")
+    stream = io.StringIO()
+    chart.save(stream, format="svg")
+    return Markup(stream.getvalue())
+
+
+def _checks(
+    request: ReviewRequest,
+    bundle: Bundle,
+    counts: pl.DataFrame,
+    changes: Mapping[str, TableChanges],
+) -> list[dict[str, Any]]:
+    """Check what can be checked from here; what fails asks for attention."""
+    limits = request.thresholds
+    below = counts.filter(pl.col("smallest") < limits.minimum_cell_count)
+    smallest = min(counts["smallest"].drop_nulls().to_list(), default=None)
+    zeros = int(counts["zeros"].sum())
+    checks = [
+        {
+            "fine": True,
+            "text": f"The candidate is whole: {len(bundle.manifest.files)} files have the size and "
+            "SHA-256 that its manifest states, and every table keeps to its contract.",
+        },
+        {
+            "fine": below.is_empty(),
+            "text": f"The smallest count above zero that leaves is {smallest}; "
+            f"{limits.minimum_cell_count} is the least allowed."
+            if smallest is not None
+            else "No count above zero leaves.",
+        },
+    ]
+    if not limits.zero_cells_allowed:
+        checks.append(
+            {
+                "fine": zeros == 0,
+                "text": f"Zeros must not leave; {zeros:,} are in the tables.",
+            }
+        )
+    power = _number(request.membership, "power_after")
+    limit = _number(request.membership, "maximum_power")
+    if power is not None and limit is not None:
+        checks.append(
+            {
+                "fine": power <= limit,
+                "text": f"The membership test would recognise {100 * power:.3g} % of the patients; "
+                f"at most {100 * limit:.3g} % is allowed.",
+            }
+        )
+    if request.epsilon is not None:
+        checks.append(
+            {
+                "fine": request.epsilon[1] >= 0,
+                "text": f"Of the budget of differential privacy, ε = {request.epsilon[0]:.4g} is "
+                f"spent and {request.epsilon[1]:.4g} remains.",
+            }
+        )
+    steps = [d.smallest_count_change for d in changes.values()]
+    known = [step for step in steps if step is not None]
+    if known:
+        least = min(known)
+        checks.append(
+            {
+                "fine": least >= limits.minimum_cell_count,
+                "text": f"The count that changed least since the last release changed by {least}. "
+                "Who has both releases sees such a difference: it counts the patients who came or "
+                "went.",
+            }
+        )
+    return checks
+
+
+def _number(document: Mapping[str, Any] | None, name: str) -> float | None:
+    value = None if document is None else document.get(name)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _membership(request: ReviewRequest) -> list[tuple[str, str]]:
+    if request.membership is None:
+        return []
+    rows = []
+    for name, value in request.membership.items():
+        label = _MEMBERSHIP_WORDS.get(name, visible(name).replace("_", " "))
+        if value is None:
+            text = "not estimated"
+        elif isinstance(value, float) and ("power" in name or name.endswith("rate")):
+            text = f"{100 * value:.3g} %"
+        elif isinstance(value, int) and not isinstance(value, bool):
+            text = f"{value:,}"
+        else:
+            text = visible(value)
+        rows.append((label, text))
+    return rows
+
+
+def _threshold_rows(request: ReviewRequest) -> list[dict[str, Any]]:
+    ours, theirs = request.thresholds, request.study_thresholds
+    return [
+        {
+            "name": name,
+            "description": field.description or "",
+            "study": _setting(getattr(theirs, name)),
+            "in_force": _setting(getattr(ours, name)),
+            "stricter": getattr(ours, name) != getattr(theirs, name),
+        }
+        for name, field in DisclosureSettings.model_fields.items()
+    ]
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _history(request: ReviewRequest) -> dict[str, Any]:
+    if request.releases is None or request.releases.is_empty():
+        return {"heads": [], "rows": []}
+    shown = [name for name in _HISTORY_WORDS if name in request.releases.columns]
+    return {
+        "heads": [_HISTORY_WORDS[name] for name in shown],
+        "rows": [
+            ["–" if row[name] is None else visible(row[name]) for name in shown]
+            for row in request.releases.iter_rows(named=True)
+        ],
+    }
