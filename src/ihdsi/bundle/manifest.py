@@ -2,37 +2,72 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from ihdsi.study import Identifier
 
 __all__ = [
+    "CRATE",
     "DISCLOSURE",
     "FORMAT",
     "MANIFEST",
+    "MANIFEST_ENVELOPE",
+    "MANIFEST_TYPE",
+    "MAXIMUM_EARLIER_MANIFESTS",
+    "WORKFLOW",
     "DisclosureStatement",
     "FileEntry",
     "Manifest",
     "canonical_json",
+    "content_sha256",
     "table_path",
 ]
 
 #: Version of the bundle's layout and manifest.
-FORMAT = "ihdsi-bundle-1"
+FORMAT = "ihdsi-bundle-2"
 MANIFEST = "manifest.json"
 DISCLOSURE = "disclosure.json"
+CRATE = "ro-crate-metadata.json"
+#: The workflow in abstract steps, without which the crate would describe a run of nothing.
+WORKFLOW = "workflow.cwl"
+#: The signatures stand beside the manifest, over its bytes; the manifest cannot list them.
+MANIFEST_ENVELOPE = "manifest.dsse.json"
+MANIFEST_TYPE = "application/vnd.ihdsi.manifest+json"
+#: Some 700 KiB of hashes: a daily release for 27 years.
+MAXIMUM_EARLIER_MANIFESTS = 10_000
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+def _existing_second(text: str) -> str:
+    datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    return text
+
+
+Timestamp = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"),
+    AfterValidator(_existing_second),
+]
+
+
 class _Document(BaseModel):
     """Foreign documents are neither coerced nor trusted with keys nobody knows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class FileEntry(_Document):
@@ -47,17 +82,33 @@ class FileEntry(_Document):
 
 
 class Manifest(_Document):
-    """Content of ``manifest.json``; `created` is ISO 8601, and only there if it was given."""
+    """Content of ``manifest.json``.
+
+    `sequence` numbers the releases of the site from 1, and `earlier_manifests` holds the SHA-256 of
+    the manifests 1 … sequence − 1 in their order: a site that goes back to an old state, or tells
+    two histories, contradicts what was accepted. `created` is ISO 8601 in UTC, and only there if it
+    was given.
+    """
 
     format: Text
     study: Identifier
     study_version: Text
     study_hash: Sha256
     site: Identifier
-    created: Text | None = None
+    sequence: int = Field(ge=1, le=MAXIMUM_EARLIER_MANIFESTS + 1)
+    earlier_manifests: list[Sha256] = Field(max_length=MAXIMUM_EARLIER_MANIFESTS)
+    created: Timestamp | None = None
     workflow_version: Text
     workflow_commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")] | None = None
     files: list[FileEntry] = Field(max_length=1000)
+
+    @model_validator(mode="after")
+    def _is_a_chain(self) -> Manifest:
+        if len(self.earlier_manifests) != self.sequence - 1:
+            raise ValueError("earlier_manifests does not hold one hash for each earlier release")
+        if len(set(self.earlier_manifests)) != len(self.earlier_manifests):
+            raise ValueError("earlier_manifests holds a hash twice")
+        return self
 
 
 class DisclosureStatement(_Document):
@@ -70,6 +121,21 @@ class DisclosureStatement(_Document):
 def table_path(table: str) -> str:
     """Path of a table inside the bundle."""
     return f"tables/{table}.parquet"
+
+
+def content_sha256(manifest: Manifest) -> str:
+    """Hash what a release says: the study's hash, and path and hash of disclosure and tables.
+
+    Times, software, sequence and the crate do not count. Two manifests of equal content release
+    the same numbers under the same protocol, so the later one has nothing new.
+    """
+    files = sorted(
+        [entry.path, entry.sha256]
+        for entry in manifest.files
+        if entry.table is not None or entry.path == DISCLOSURE
+    )
+    content = {"study_hash": manifest.study_hash, "files": files}
+    return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 def canonical_json(document: Any) -> bytes:  # noqa: ANN401 - JSON

@@ -6,18 +6,21 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ihdsi.bundle.manifest import (
+    CRATE,
     DISCLOSURE,
     FORMAT,
     MANIFEST,
+    MANIFEST_ENVELOPE,
+    WORKFLOW,
     DisclosureStatement,
     FileEntry,
     Manifest,
@@ -26,18 +29,44 @@ from ihdsi.bundle.manifest import (
 from ihdsi.errors import InputError, Problem
 from ihdsi.summaries import TABLES, read_table_bytes
 
-__all__ = ["Bundle", "open_bundle"]
+__all__ = [
+    "BUNDLE_FILES",
+    "MAXIMUM_MANIFEST_BYTES",
+    "Bundle",
+    "check_tree",
+    "open_bundle",
+    "parse_document",
+    "read_bounded",
+]
 
 MAXIMUM_MANIFEST_BYTES = 2**20
-MAXIMUM_DISCLOSURE_BYTES = 2**20
+#: Disclosure statement, crate and description of the workflow; those of the demo have 10 KiB.
+MAXIMUM_DOCUMENT_BYTES = 2**20
 #: Larger than any table of 60,000 genes or of a million variants by a few strata.
 MAXIMUM_TABLE_BYTES = 2**30
 MAXIMUM_TABLE_ROWS = 50_000_000
 MAXIMUM_ENTRIES = 100
 
+#: The files that a manifest lists, and the tables that they hold.
+BUNDLE_FILES: dict[str, str | None] = {
+    DISCLOSURE: None,
+    CRATE: None,
+    WORKFLOW: None,
+    **{table_path(name): name for name in TABLES},
+}
+
 _AGAIN = "Ask the site to release the bundle again; nothing of it was used."
 
 Document = TypeVar("Document", bound=BaseModel)
+
+
+class CrateDocument(BaseModel):
+    """All that is asked of a foreign crate: JSON-LD of this form. Nothing of it is interpreted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    context: Any = Field(alias="@context")
+    graph: list[dict[str, Any]] = Field(alias="@graph")
 
 
 @dataclass(frozen=True)
@@ -50,14 +79,17 @@ class Bundle:
     upgraded: tuple[str, ...] = ()
 
 
-def open_bundle(folder: Path | str, study_hash: str, site: str) -> Bundle:
+def open_bundle(
+    folder: Path | str, study_hash: str, site: str, *, manifest_bytes: bytes | None = None
+) -> Bundle:
     """Verify a bundle completely and return its tables.
 
     In this order: the folder holds regular files at the expected places and nothing else; the
     manifest is small, strict JSON; study and site are the expected ones; it lists exactly the
     files of the contract; sizes; hashes; then the tables are parsed from the very bytes that were
-    hashed and validated against the contract. Bundles are not signed yet, so this shows that a
-    bundle is whole and of this study, not who made it.
+    hashed and validated against the contract. This shows that a bundle is whole and of this study;
+    who made it is said by its signatures, for which see `ihdsi.bundle.release`. The envelope
+    ``manifest.dsse.json`` may lie in the folder and is not looked at here.
 
     Parameters
     ----------
@@ -67,6 +99,8 @@ def open_bundle(folder: Path | str, study_hash: str, site: str) -> Bundle:
         Hash of the reader's protocol.
     site
         Site whose bundle this must be.
+    manifest_bytes
+        The manifest as it was signed; the folder must hold these very bytes.
 
     Raises
     ------
@@ -74,15 +108,19 @@ def open_bundle(folder: Path | str, study_hash: str, site: str) -> Bundle:
         At the first fault.
     """
     root = Path(folder)
-    expected = {DISCLOSURE: None, **{table_path(name): name for name in TABLES}}
-    _check_tree(root, {MANIFEST, *expected})
-    manifest = _parse(_read(root, MANIFEST, MAXIMUM_MANIFEST_BYTES), Manifest, root / MANIFEST)
+    expected = BUNDLE_FILES
+    check_tree(root, {MANIFEST, *expected}, {MANIFEST_ENVELOPE})
+    content = read_bounded(root, MANIFEST, MAXIMUM_MANIFEST_BYTES)
+    if manifest_bytes is not None and content != manifest_bytes:
+        raise _fault(root / MANIFEST, "the manifest is not the one that was signed")
+    manifest = parse_document(content, Manifest, root / MANIFEST)
     _check_manifest(manifest, root, study_hash, site, expected)
     contents = {
         entry.path: _verified(root, entry, expected[entry.path] is not None)
         for entry in manifest.files
     }
-    disclosure = _parse(contents[DISCLOSURE], DisclosureStatement, root / DISCLOSURE)
+    parse_document(contents[CRATE], CrateDocument, root / CRATE)
+    disclosure = parse_document(contents[DISCLOSURE], DisclosureStatement, root / DISCLOSURE)
     unknown = sorted(set(disclosure.withheld) - set(TABLES))
     if unknown:
         raise _fault(root / DISCLOSURE, f"'{unknown[0][:80]}' is not a summary table")
@@ -105,7 +143,14 @@ def _fault(path: Path, what: str, column: str | None = None) -> InputError:
     return InputError(Problem(what, _AGAIN, file=path, column=column))
 
 
-def _check_tree(root: Path, expected: set[str]) -> None:
+def check_tree(
+    root: Path, expected: Collection[str], allowed: Collection[str] = frozenset()
+) -> None:
+    """Refuse a folder that holds anything but regular files at the `expected` paths, all of them.
+
+    Files at `allowed` paths may be there. At most `MAXIMUM_ENTRIES` entries are looked at.
+    """
+    missing = set(expected)
     try:
         for count, (path, mode) in enumerate(_walk(root, root)):
             name = path.relative_to(root).as_posix()
@@ -118,14 +163,14 @@ def _check_tree(root: Path, expected: set[str]) -> None:
                     raise _fault(path, "the bundle holds a folder that is no part of it")
             elif not stat.S_ISREG(mode):
                 raise _fault(path, "only regular files are allowed in a bundle")
-            elif name not in expected:
+            elif name not in missing and name not in allowed:
                 raise _fault(path, "the bundle holds a file that is no part of it")
             else:
-                expected = expected - {name}
+                missing.discard(name)
     except OSError as error:
         raise _fault(root, f"the bundle cannot be read ({error.strerror})") from error
-    if expected:
-        raise _fault(root / min(expected), "the bundle lacks this file")
+    if missing:
+        raise _fault(root / min(missing), "the bundle lacks this file")
 
 
 def _walk(root: Path, folder: Path) -> Iterator[tuple[Path, int]]:
@@ -138,7 +183,7 @@ def _walk(root: Path, folder: Path) -> Iterator[tuple[Path, int]]:
                 yield from _walk(root, Path(entry.path))
 
 
-def _read(root: Path, path: str, limit: int) -> bytes:
+def read_bounded(root: Path, path: str, limit: int) -> bytes:
     """Read at most `limit` bytes of a regular file, without following a link."""
     try:
         handle = os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -156,7 +201,15 @@ def _read(root: Path, path: str, limit: int) -> bytes:
     return data
 
 
-def _parse(data: bytes, model: type[Document], path: Path) -> Document:
+def parse_document(data: bytes, model: type[Document], path: Path) -> Document:
+    """Parse foreign JSON strictly: UTF-8, no NaN, no key twice, and exactly the model's fields.
+
+    Raises
+    ------
+    InputError
+        At the first fault, with `path` as its file.
+    """
+
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is not JSON")
 
@@ -213,10 +266,10 @@ def _check_manifest(
 
 
 def _verified(root: Path, entry: FileEntry, is_table: bool) -> bytes:
-    limit = MAXIMUM_TABLE_BYTES if is_table else MAXIMUM_DISCLOSURE_BYTES
+    limit = MAXIMUM_TABLE_BYTES if is_table else MAXIMUM_DOCUMENT_BYTES
     if entry.size > limit:
         raise _fault(root / MANIFEST, f"{entry.path}: at most {limit} bytes are expected", "files")
-    data = _read(root, entry.path, entry.size)
+    data = read_bounded(root, entry.path, entry.size)
     if len(data) != entry.size:
         raise _fault(root / entry.path, f"{len(data)} bytes, the manifest says {entry.size}")
     if hashlib.sha256(data).hexdigest() != entry.sha256:

@@ -6,7 +6,7 @@ import os
 import polars as pl
 import pytest
 
-from ihdsi.bundle import open_bundle, workflow_commit, write_bundle
+from ihdsi.bundle import content_sha256, open_bundle, workflow_commit, write_bundle
 from ihdsi.errors import InputError
 from ihdsi.files import sha256_of
 from ihdsi.meta.intake import accept_bundle
@@ -85,7 +85,111 @@ def test_written_again_it_is_the_same_to_the_byte(bundle, tmp_path):
     assert contents(tmp_path / "elsewhere" / "lih") == before
 
 
-@pytest.mark.parametrize("name", ["tables/mutation_burden.parquet", "disclosure.json"])
+EARLIER = ["1" * 64, "2" * 64]
+
+
+def test_a_later_bundle_names_the_earlier_ones(tmp_path):
+    write(tmp_path / "lih", sequence=3, earlier_manifests=EARLIER, created="2026-11-25T09:00:00Z")
+    manifest = open_bundle(tmp_path / "lih", HASH, "lih").manifest
+    assert (manifest.sequence, manifest.earlier_manifests) == (3, EARLIER)
+    assert manifest.created == "2026-11-25T09:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"sequence": 0}, "greater than or equal to 1"),
+        ({"sequence": 2}, "one hash for each earlier"),
+        ({"sequence": 1, "earlier_manifests": EARLIER[:1]}, "one hash for each earlier"),
+        ({"sequence": 3, "earlier_manifests": EARLIER[:1] * 2}, "a hash twice"),
+        ({"sequence": 2, "earlier_manifests": ["x"]}, "pattern"),
+        ({"sequence": True}, "valid integer"),
+        ({"created": "2026-11-25"}, "pattern"),
+        ({"created": "2026-11-25T09:00:00+01:00"}, "pattern"),
+        ({"created": "2026-02-30T09:00:00Z"}, "day is out of range|day .* must be in range"),
+        ({"created": "2026-11-25T09:00:00Z\n"}, "pattern"),
+        ({"created": "२०२६-11-25T09:00:00Z"}, "pattern"),
+        ({"site": "../lih"}, "pattern"),
+        ({"study_version": "x" * 201}, "at most 200"),
+    ],
+)
+def test_a_manifest_that_no_reader_accepts_is_not_written(bundle, changes, match):
+    before = contents(bundle)
+    with pytest.raises(InputError, match=match):
+        write(bundle, **changes)
+    assert contents(bundle) == before
+    document = json.loads((bundle / "manifest.json").read_text()) | changes
+    (bundle / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=match):
+        open_bundle(bundle, HASH, "lih")
+
+
+def test_as_many_earlier_manifests_as_can_be(tmp_path):
+    hashes = [f"{number:064x}" for number in range(10_000)]
+    write(tmp_path / "lih", sequence=10_001, earlier_manifests=hashes)
+    assert open_bundle(tmp_path / "lih", HASH, "lih").manifest.earlier_manifests == hashes
+    with pytest.raises(InputError, match=r"10001|10000"):
+        write(tmp_path / "lih", sequence=10_002, earlier_manifests=[*hashes, "f" * 64])
+
+
+def test_equal_content_is_what_tables_disclosure_and_protocol_say(tmp_path):
+    first = content_sha256(write(tmp_path / "a"))
+    assert len(first) == 64
+    for number, change in enumerate(
+        (
+            {"sequence": 2, "earlier_manifests": ["1" * 64]},
+            {"created": "2026-11-25T09:00:00Z"},
+            {"workflow_commit": None, "workflow_version": "9"},
+            {"title": "Another title", "software": {"polars": "2"}},
+            {"site": "ncck"},
+        )
+    ):
+        assert content_sha256(write(tmp_path / f"same{number}", **change)) == first
+    assert content_sha256(write(tmp_path / "b", study_hash="cd" * 32)) != first
+    manifest = write(tmp_path / "c")
+    for entry in manifest.files:
+        changed = [
+            e.model_copy(update={"sha256": "0" * 64}) if e.path == entry.path else e
+            for e in manifest.files
+        ]
+        same = content_sha256(manifest.model_copy(update={"files": changed})) == first
+        assert same == (entry.path in {"ro-crate-metadata.json", "workflow.cwl"})
+
+
+def test_the_envelope_may_lie_beside_the_manifest_and_goes_with_it(bundle):
+    (bundle / "manifest.dsse.json").write_text("signatures")
+    open_bundle(bundle, HASH, "lih")
+    write(bundle)
+    assert not (bundle / "manifest.dsse.json").exists()
+
+
+def test_the_manifest_must_be_the_signed_one_if_it_is_given(bundle):
+    content = (bundle / "manifest.json").read_bytes()
+    open_bundle(bundle, HASH, "lih", manifest_bytes=content)
+    with pytest.raises(InputError, match="not the one that was signed"):
+        open_bundle(bundle, HASH, "lih", manifest_bytes=content + b" ")
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"@context": 1, "@graph": {}}', '{"@graph": []}', "[" * 100_000, "\udcff"]
+)
+def test_a_crate_that_is_none(bundle, text):
+    path = bundle / "ro-crate-metadata.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    def change(document):
+        for entry in document["files"]:
+            if entry["path"] == path.name:
+                entry["sha256"], entry["size"] = sha256_of(path), path.stat().st_size
+
+    edit_manifest(bundle, change)
+    refuse(bundle, "JSON|Field required|valid dictionary|valid list|Extra inputs")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tables/mutation_burden.parquet", "disclosure.json", "ro-crate-metadata.json", "workflow.cwl"],
+)
 def test_a_flipped_byte(bundle, name):
     data = bytearray((bundle / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -239,6 +343,7 @@ def test_more_rows_than_the_manifest_says(bundle):
         (lambda d: d.update(signature="forged"), "Extra inputs"),
         (lambda d: d.pop("study"), "Field required"),
         (lambda d: d["files"].pop(), "not those of the contract"),
+        (lambda d: d["files"].append(d["files"][0] | {"path": "manifest.dsse.json"}), "not those"),
         (lambda d: d["files"].append(d["files"][0]), "not those of the contract"),
         (lambda d: d["files"][1].update(path="../../etc/passwd"), "not those of the contract"),
         (lambda d: d["files"][1].update(size="12"), "valid integer"),
