@@ -7,6 +7,7 @@ hospital, since it names what was withheld.
 from __future__ import annotations
 
 import io
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ import polars as pl
 from markupsafe import Markup
 
 from ihdsi.bundle import Bundle, open_bundle
-from ihdsi.bundle.manifest import MANIFEST, content_sha256
+from ihdsi.bundle.manifest import CRATE, DISCLOSURE, MANIFEST, WORKFLOW, content_sha256
 from ihdsi.files import sha256_of, write_text
 from ihdsi.report.figures.release import OUTCOMES, rows_by_outcome, smallest_counts
 from ihdsi.report.figures.style import Drawing
@@ -61,28 +62,52 @@ PLAIN_WORDS: Mapping[str, str] = {
     "expression_moments": "Sums over all patients of each gene's activity, from which the "
     "coordinator computes a joint comparison.",
     "survival_effects": "How strongly each gene's activity goes with survival.",
+    "germline_gene_carriers": "How many patients carry a rare inherited variant in each gene; the "
+    "variants themselves are not named.",
+    "matrix_design": "How many patients of another kind of measurement were compared, and how "
+    "their characteristics go together.",
+    "matrix_moments": "Sums over all patients of each measured value of another kind, from which "
+    "the coordinator computes a joint comparison.",
+    "survival_curve": "How many patients were followed for how long, and how many had the event "
+    "of interest in each span of time.",
+    "cell_composition": "Which share of the cells is of which kind, on average over patients.",
+    "cell_expression_effects": "How strongly each gene's activity in one kind of cell differs "
+    "between two groups of patients.",
 }
 
 _OUTCOME = Column(
     "outcome",
     pl.String,
     "label",
-    description="row withheld, or row released without some of its numbers.",
+    description="row withheld; row released without some of its numbers; or, of an entry that "
+    "names no row, remark on the table.",
 )
 _RULE = Column("rule", pl.String, "label", description="Rule of disclosure control.")
 _REASON = Column("reason", pl.String, "label", description="The rule in words.")
-_KEY = Column("key", pl.String, "key", description="Names the row.")
+_KEY = Column("key", pl.String, "key", nullable=True, description="Of a remark, what it says.")
 _WHOLE, _PARTLY = "row withheld", "row released without some of its numbers"
+_REMARK = "remark on the table"
 
 #: Names of what disclosure control says of membership inference, in words; others are shown as
 #: they are.
 _MEMBERSHIP_WORDS: Mapping[str, str] = {
     "power_before": "Power if every frequency left",
     "power_after": "Power with the frequencies of this release",
-    "maximum_power": "Largest power that the study allows",
+    "maximum_power": "Largest power allowed",
     "false_positive_rate": "Share of strangers wrongly taken for patients",
-    "n_candidates": "Frequencies that could leave",
-    "n_released": "Frequencies that leave",
+    "area_under_curve": "Chance that the test ranks a patient above a stranger (50 % is a guess)",
+    "n_patients": "Patients whose variants were counted",
+    "n_frequencies": "Frequencies that leave",
+    "override": "A steward accepted a larger power than the study's",
+}
+
+#: What the files beside the tables are for.
+_FILE_WORDS: Mapping[str, str] = {
+    DISCLOSURE: "Thresholds in force, and how much was withheld by table and rule (not which "
+    "rows).",
+    CRATE: "Which software made the release, when, for which study.",
+    WORKFLOW: "Describes the workflow's steps.",
+    MANIFEST: "Lists the other files with their SHA-256; your signature is over this list.",
 }
 
 _HISTORY_WORDS: Mapping[str, str] = {
@@ -92,6 +117,7 @@ _HISTORY_WORDS: Mapping[str, str] = {
     "reason": "Why",
     "state": "State",
     "membership_power": "Power of the membership test",
+    "override": "Why a larger power was accepted",
     "epsilon": "ε spent",
     "manifest_sha256": "SHA-256 of the manifest",
 }
@@ -120,12 +146,12 @@ class ReviewRequest:
     previous
         Tables of the last published release; None if there is none.
     releases
-        Earlier releases, oldest first: sequence, decided_at, steward, reason, and, where known,
-        state, membership_power, epsilon, manifest_sha256; None or no rows if there is none.
+        Earlier releases, oldest first, with the columns that are known of the fields of
+        `ihdsi.disclosure.ledger.LedgerRelease`; None or no rows if there is none.
     membership
         What disclosure control states of membership inference: power_before, power_after,
-        maximum_power, false_positive_rate, n_candidates, n_released; None if no frequency was
-        judged.
+        maximum_power, false_positive_rate, area_under_curve, n_patients, n_frequencies, override;
+        None takes it from the candidate's disclosure.json, if that states it.
     epsilon
         Privacy loss of differential privacy: spent by all releases with this one, and remaining;
         None if the study uses none.
@@ -176,6 +202,7 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
     bundle = open_bundle(request.candidate, request.study_hash, request.site)
     for stale in (target / "index.html", *target.glob("*-*.html")):
         stale.unlink(missing_ok=True)
+    membership = request.membership or bundle.disclosure.get("membership")
     pages = _Pages(target, request)
     withheld = _withheld(request, bundle)
     changes = _changes(request, bundle)
@@ -209,6 +236,7 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
         policy=content_security_policy(style),
         style=Markup(style),
         tables=tables,
+        beside=_beside(request, bundle),
         n_rows=sum(table["rows"] for table in tables),
         n_filled=sum(1 for table in tables if table["rows"]),
         n_bytes=sum(entry.size for entry in bundle.manifest.files),
@@ -221,8 +249,8 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
         nothing_new=same_tables and _content_is_known(request, bundle) is not False,
         first=bundle.manifest.sequence == 1 and request.previous is None,
         figures=_figures(request, withheld, bundle, counts),
-        checks=_checks(request, bundle, counts, changes),
-        membership=_membership(request),
+        checks=_checks(request, bundle, membership, counts, changes),
+        membership=_membership_rows(membership),
         thresholds=_threshold_rows(request),
         history=_history(request),
         site=shlex.quote(request.site),
@@ -356,31 +384,40 @@ def _plural(number: int, word: str) -> str:
 
 
 def _withheld(request: ReviewRequest, bundle: Bundle) -> dict[str, pl.DataFrame]:
-    """Entries of the log by table, each with what became of the row and the parts of its key."""
+    """Entries of the log by table, each with what became of the row and the parts of its key.
+
+    An entry that names no row of the table (a remark on the table as a whole) has its key as it
+    was written, in the column ``key``, which is absent where every entry names a row.
+    """
     found = {}
-    for (name,), log in request.disclosure_log.partition_by(
+    for (given,), log in request.disclosure_log.partition_by(
         "table", as_dict=True, maintain_order=True
     ).items():
-        spec = TABLES.get(str(name))
-        released = bundle.tables.get(str(name))
+        name = str(given)
+        spec = TABLES.get(name)
+        keys = [] if spec is None else _log_keys(spec)
+        parsed = log.select("key").clear() if spec is None else _parsed_keys(spec, log["key"])
+        is_row = pl.lit(value=False) if spec is None else pl.col("is_row")
         partly = pl.lit(value=False)
-        if spec is not None and released is not None and released.height:
-            keys = released.select(pl.struct(_log_keys(spec)).struct.json_encode()).to_series()
-            partly = pl.col("key").is_in(keys.to_list())
-        judged = log.with_columns(
-            outcome=pl.when(partly).then(pl.lit(_PARTLY)).otherwise(pl.lit(_WHOLE)),
+        if spec is not None and bundle.tables[name].height:
+            released = bundle.tables[name].select(pl.struct(keys).struct.json_encode()).to_series()
+            partly = pl.col("key").is_in(released.to_list())
+        entries = log if spec is None else pl.concat([log, parsed], how="horizontal")
+        judged = entries.with_columns(
+            outcome=pl.when(~is_row)
+            .then(pl.lit(_REMARK))
+            .when(partly)
+            .then(pl.lit(_PARTLY))
+            .otherwise(pl.lit(_WHOLE)),
             reason=pl.Series(
                 [_with_values(reason, request.thresholds) for reason in log["reason"]],
                 dtype=pl.String,
             ),
+            key=pl.when(~is_row).then("key"),
         )
-        parsed = None if spec is None else _parsed_keys(spec, log["key"])
-        if parsed is None:
-            found[str(name)] = judged.select("outcome", "rule", "reason", "key")
-        else:
-            found[str(name)] = pl.concat(
-                [parsed, judged.select("outcome", "rule", "reason")], how="horizontal"
-            )
+        shown = [*keys, "outcome", "rule", "reason"]
+        has_remark = judged["key"].null_count() < judged.height
+        found[name] = judged.select([*shown, "key"] if has_remark else shown)
     order = {name: place for place, name in enumerate(TABLES)}
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
 
@@ -390,26 +427,33 @@ def _log_keys(spec: TableSpec) -> list[str]:
     return [key for key in spec.keys if not isinstance(spec.schema[key], pl.List)]
 
 
-def _parsed_keys(spec: TableSpec, keys: pl.Series) -> pl.DataFrame | None:
-    """Split the log's keys into columns; None if they are not (all) keys of the table."""
-    dtype = pl.Struct({key: spec.schema[key] for key in _log_keys(spec)})
+def _parsed_keys(spec: TableSpec, keys: pl.Series) -> pl.DataFrame:
+    """Split the log's keys into columns, with `is_row`: whether the entry is a key of the table."""
+    names = _log_keys(spec)
+    dtype = pl.Struct({name: spec.schema[name] for name in names})
+    # Entries of another form would fail the whole column.
+    alike = pl.Series([set(_members(key)) == set(names) for key in keys], dtype=pl.Boolean)
+    parsed = pl.select(pl.when(alike).then(keys)).to_series().str.json_decode(dtype)
+    columns = parsed.struct.unnest()
+    # What is not reproduced held something else, which must not be lost.
+    return columns.with_columns(
+        is_row=(columns.select(pl.struct(names).struct.json_encode()).to_series() == keys) & alike
+    )
+
+
+def _members(key: str) -> list[str]:
+    """Names of the members of a JSON object; none of what is none."""
     try:
-        parsed = keys.str.json_decode(dtype)
-    except pl.exceptions.PolarsError:
-        return None
-    # A key that is not reproduced held something else, which must not be lost.
-    same = (parsed.struct.json_encode() == keys).all()
-    return parsed.struct.unnest() if same else None
+        document = json.loads(key)
+    except ValueError:
+        return []
+    return list(document) if isinstance(document, dict) else []
 
 
 def _withheld_columns(name: str, frame: pl.DataFrame) -> tuple[Column, ...]:
-    if "key" in frame.columns:
-        return (_OUTCOME, _RULE, _REASON, _KEY)
-    return (
-        *(TABLES[name].column(key) for key in _log_keys(TABLES[name])),
-        _OUTCOME,
-        _RULE,
-        _REASON,
+    own = {column.name: column for column in (_OUTCOME, _RULE, _REASON, _KEY)}
+    return tuple(
+        own[column] if column in own else TABLES[name].column(column) for column in frame.columns
     )
 
 
@@ -430,19 +474,38 @@ def _table_summary(
         page = pages.write(
             f"table-{name}",
             f"Table {name}",
-            f"{spec.description} In plain words: {PLAIN_WORDS[name]}",
+            f"{spec.description} In plain words: {PLAIN_WORDS.get(name, spec.description)}",
             spec.columns,
             frame,
         )
     return {
         "name": name,
         "description": spec.description,
-        "plain": PLAIN_WORDS[name],
+        "plain": PLAIN_WORDS.get(name, spec.description),
         "rows": frame.height,
         "size": entry.size,
         "page": page,
         "withheld": withheld[name].filter(outcome=_WHOLE).height if name in withheld else 0,
     }
+
+
+def _beside(request: ReviewRequest, bundle: Bundle) -> list[dict[str, Any]]:
+    """List what leaves beside the tables, with its text: all of it may be read here."""
+    entries = [(entry.path, entry.size) for entry in bundle.manifest.files if entry.table is None]
+    manifest = Path(request.candidate) / MANIFEST
+    entries.append((MANIFEST, manifest.stat().st_size))
+    return [
+        {
+            "path": path,
+            "size": size,
+            "words": _FILE_WORDS.get(path, "A file of the bundle."),
+            "text": "\n".join(
+                visible(line)
+                for line in (Path(request.candidate) / path).read_text(encoding="utf-8").split("\n")
+            ),
+        }
+        for path, size in entries
+    ]
 
 
 def _withheld_summary(withheld: Mapping[str, pl.DataFrame], bundle: Bundle) -> list[dict[str, Any]]:
@@ -464,7 +527,8 @@ def _rule_summary(withheld: Mapping[str, pl.DataFrame]) -> list[dict[str, Any]]:
     rows = []
     for name, frame in withheld.items():
         counted = (
-            frame.group_by("rule", "reason", "outcome")
+            frame.filter(pl.col("outcome") != _REMARK)
+            .group_by("rule", "reason", "outcome")
             .agg(n=pl.len())
             .sort("n", "rule", descending=[True, False])
         )
@@ -598,6 +662,7 @@ def _svg(chart: Drawing | None) -> Markup:
 def _checks(
     request: ReviewRequest,
     bundle: Bundle,
+    membership: Mapping[str, Any] | None,
     counts: pl.DataFrame,
     changes: Mapping[str, TableChanges],
 ) -> list[dict[str, Any]]:
@@ -627,14 +692,33 @@ def _checks(
                 "text": f"Zeros must not leave; {zeros:,} are in the tables.",
             }
         )
-    power = _number(request.membership, "power_after")
-    limit = _number(request.membership, "maximum_power")
+    power = _number(membership, "power_after")
+    limit = _number(membership, "maximum_power")
     if power is not None and limit is not None:
         checks.append(
             {
                 "fine": power <= limit,
                 "text": f"The membership test would recognise {100 * power:.3g} % of the patients; "
                 f"at most {100 * limit:.3g} % is allowed.",
+            }
+        )
+    if membership and membership.get("override"):
+        checks.append(
+            {
+                "fine": False,
+                "text": "The power allowed is larger than the study's: a steward of this site "
+                "signed for it.",
+            }
+        )
+    if request.releases is not None and "manifest_sha256" in request.releases.columns:
+        known = request.releases["manifest_sha256"].to_list()
+        checks.append(
+            {
+                "fine": known == bundle.manifest.earlier_manifests,
+                "text": "The candidate names the same earlier releases as the ledger."
+                if known == bundle.manifest.earlier_manifests
+                else "The candidate does not name the earlier releases that the ledger has; it has "
+                "to be drafted again.",
             }
         )
     if request.epsilon is not None:
@@ -646,9 +730,9 @@ def _checks(
             }
         )
     steps = [d.smallest_count_change for d in changes.values()]
-    known = [step for step in steps if step is not None]
-    if known:
-        least = min(known)
+    sizes = [step for step in steps if step is not None]
+    if sizes:
+        least = min(sizes)
         checks.append(
             {
                 "fine": least >= limits.minimum_cell_count,
@@ -665,17 +749,17 @@ def _number(document: Mapping[str, Any] | None, name: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _membership(request: ReviewRequest) -> list[tuple[str, str]]:
-    if request.membership is None:
-        return []
+def _membership_rows(membership: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     rows = []
-    for name, value in request.membership.items():
+    for name, value in (membership or {}).items():
         label = _MEMBERSHIP_WORDS.get(name, visible(name).replace("_", " "))
         if value is None:
             text = "not estimated"
-        elif isinstance(value, float) and ("power" in name or name.endswith("rate")):
+        elif isinstance(value, float) and name in _MEMBERSHIP_WORDS:
             text = f"{100 * value:.3g} %"
-        elif isinstance(value, int) and not isinstance(value, bool):
+        elif isinstance(value, bool):
+            text = "yes" if value else "no"
+        elif isinstance(value, int):
             text = f"{value:,}"
         else:
             text = visible(value)
