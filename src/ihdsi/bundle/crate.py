@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ihdsi.bundle.manifest import WORKFLOW, FileEntry, Manifest, canonical_json
 
@@ -25,6 +26,7 @@ _PROFILES = {
     "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
 }
+_PIPELINE = "IHDSI cohort pipeline"
 _LICENCE = "#access"
 _FORMATS = {".parquet": "application/vnd.apache.parquet", ".json": "application/json"}
 _SOURCE = "https://www.apache.org/licenses/LICENSE-2.0"
@@ -83,7 +85,7 @@ def run_crate(
         name="Conditions of access",
         description=_conditions(title or study, permit),
     )
-    root["creator"] = root["publisher"] = site
+    root["author"] = root["publisher"] = site
     results = [_file(crate, entry) for entry in manifest.files]
     workflow = _workflow(crate, manifest, software or {})
     run = crate.add_action(
@@ -92,19 +94,24 @@ def run_crate(
         result=results,
         properties={
             "name": f"Run of the workflow at site {manifest.site}",
+            "description": "Summary statistics, disclosure control and the draft of this release",
             "agent": {"@id": site.id},
-            "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+            "actionStatus": "http://schema.org/CompletedActionStatus",
         },
     )
-    root["mentions"] = [run]
+    root["mentions"] = run
     # rocrate has entered the present time.
     del root["datePublished"]
     if manifest.created is not None:
-        root["datePublished"] = run["startTime"] = run["endTime"] = manifest.created
+        # The validator of the profile knows an offset, and not the Z of the same meaning.
+        time = manifest.created.removesuffix("Z") + "+00:00"
+        root["datePublished"] = run["startTime"] = run["endTime"] = time
     crate.metadata["conformsTo"] = [
         {"@id": "https://w3id.org/ro/crate/1.1"},
         {"@id": "https://w3id.org/workflowhub/workflow-ro-crate/1.0"},
     ]
+    # No term of RO-Crate 1.1, but one of the profile.
+    crate.metadata.extra_terms["sha256"] = "https://w3id.org/ro/terms/workflow-run#sha256"
     document: dict[str, Any] = crate.metadata.generate()
     document["@graph"].sort(key=lambda entity: str(entity["@id"]))
     return canonical_json(document)
@@ -155,16 +162,20 @@ def _workflow(crate: ROCrate, manifest: Manifest, software: Mapping[str, str]) -
             "contentSize": str(len(description)),
             "encodingFormat": "text/plain",
             "license": {"@id": _SOURCE},
+            "version": manifest.workflow_version,
+            "conformsTo": {
+                "@id": "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
+            },
         },
     )
     _entity(crate, _SOURCE, "CreativeWork", name="Apache License 2.0")
-    programs = {"IHDSI cohort pipeline": manifest.workflow_version, **software}
+    programs = {**software, _PIPELINE: manifest.workflow_version}
     requirements = []
     for name, version in sorted(programs.items()):
         properties = {"name": name, "softwareVersion": version}
-        if name == "IHDSI cohort pipeline" and manifest.workflow_commit is not None:
+        if name == _PIPELINE and manifest.workflow_commit is not None:
             properties["description"] = f"git commit {manifest.workflow_commit}"
-        identifier = "#software-" + "".join(c if c.isalnum() else "-" for c in name.lower())
+        identifier = f"#software-{quote(name, safe='')}"
         requirements.append(_entity(crate, identifier, "SoftwareApplication", **properties))
-    workflow["softwareRequirements"] = requirements
+    workflow["softwareRequirements"] = requirements[0] if len(requirements) == 1 else requirements
     return workflow
