@@ -112,13 +112,14 @@ _FILE_WORDS: Mapping[str, str] = {
 
 _HISTORY_WORDS: Mapping[str, str] = {
     "sequence": "Release",
+    "decision": "Decision",
     "decided_at": "When",
     "steward": "By whom",
     "reason": "Why",
-    "state": "State",
     "membership_power": "Power of the membership test",
     "override": "Why a larger power was accepted",
     "epsilon": "ε spent",
+    "patients": "Patients counted",
     "manifest_sha256": "SHA-256 of the manifest",
 }
 
@@ -146,8 +147,12 @@ class ReviewRequest:
     previous
         Tables of the last published release; None if there is none.
     releases
-        Earlier releases, oldest first, with the columns that are known of the fields of
-        `ihdsi.disclosure.ledger.LedgerRelease`; None or no rows if there is none.
+        Earlier decisions, oldest first, as the site's ledger describes them: of the columns
+        sequence (null of a rejection), decision, decided_at, steward, reason, membership_power,
+        override, epsilon, patients and manifest_sha256 those that are known; None or no rows if
+        there is none.
+    last_content_sha256
+        Hash of the last release's content (see `ihdsi.bundle.manifest.content_sha256`), if known.
     membership
         What disclosure control states of membership inference: power_before, power_after,
         maximum_power, false_positive_rate, area_under_curve, n_patients, n_frequencies, override;
@@ -175,6 +180,7 @@ class ReviewRequest:
     permit: str | None = None
     previous: Mapping[str, pl.DataFrame] | None = None
     releases: pl.DataFrame | None = None
+    last_content_sha256: str | None = None
     membership: Mapping[str, Any] | None = None
     epsilon: tuple[float, float] | None = None
 
@@ -246,7 +252,8 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
         changed=_change_rows(changes),
         largest=_largest_changes(changes),
         same_tables=same_tables,
-        nothing_new=same_tables and _content_is_known(request, bundle) is not False,
+        nothing_new=same_tables
+        and request.last_content_sha256 in (None, content_sha256(bundle.manifest)),
         first=bundle.manifest.sequence == 1 and request.previous is None,
         figures=_figures(request, withheld, bundle, counts),
         checks=_checks(request, bundle, membership, counts, changes),
@@ -574,14 +581,6 @@ def _largest_changes(changes: Mapping[str, TableChanges]) -> list[dict[str, Any]
     return rows
 
 
-def _content_is_known(request: ReviewRequest, bundle: Bundle) -> bool | None:
-    """Whether the last release had the candidate's content; None if its hash is not known."""
-    if request.releases is None or "content_sha256" not in request.releases.columns:
-        return None
-    last = request.releases["content_sha256"].tail(1).to_list()
-    return content_sha256(bundle.manifest) in last if any(last) else None
-
-
 def _count_columns(bundle: Bundle) -> pl.DataFrame:
     """Smallest count above zero, counts below the threshold, and zeros, by table and column."""
     rows = []
@@ -710,17 +709,7 @@ def _checks(
                 "signed for it.",
             }
         )
-    if request.releases is not None and "manifest_sha256" in request.releases.columns:
-        known = request.releases["manifest_sha256"].to_list()
-        checks.append(
-            {
-                "fine": known == bundle.manifest.earlier_manifests,
-                "text": "The candidate names the same earlier releases as the ledger."
-                if known == bundle.manifest.earlier_manifests
-                else "The candidate does not name the earlier releases that the ledger has; it has "
-                "to be drafted again.",
-            }
-        )
+    checks += _ledger_checks(request, bundle)
     if request.epsilon is not None:
         checks.append(
             {
@@ -739,6 +728,34 @@ def _checks(
                 "text": f"The count that changed least since the last release changed by {least}. "
                 "Who has both releases sees such a difference: it counts the patients who came or "
                 "went.",
+            }
+        )
+    return checks
+
+
+def _ledger_checks(request: ReviewRequest, bundle: Bundle) -> list[dict[str, Any]]:
+    """Compare the candidate with the site's history of decisions."""
+    history = request.releases
+    if history is None or not {"manifest_sha256", "sequence"} <= set(history.columns):
+        return []
+    released = history.filter(pl.col("sequence").is_not_null()).sort("sequence")
+    fits = released["manifest_sha256"].to_list() == bundle.manifest.earlier_manifests
+    checks = [
+        {
+            "fine": fits,
+            "text": "The candidate names the same earlier releases as the ledger."
+            if fits
+            else "The candidate does not name the earlier releases that the ledger has; it has to "
+            "be drafted again.",
+        }
+    ]
+    rejected = history.filter(pl.col("sequence").is_null())["manifest_sha256"].to_list()
+    if sha256_of(Path(request.candidate) / MANIFEST) in rejected:
+        checks.append(
+            {
+                "fine": False,
+                "text": "This very candidate was rejected before and cannot be approved; see the "
+                "earlier decisions.",
             }
         )
     return checks
