@@ -206,8 +206,10 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
     """
     target = Path(folder)
     bundle = open_bundle(request.candidate, request.study_hash, request.site)
-    for stale in (target / "index.html", *target.glob("*-*.html")):
-        stale.unlink(missing_ok=True)
+    (target / "index.html").unlink(missing_ok=True)
+    for kind in ("table", "withheld", "changes"):
+        for stale in target.glob(f"{kind}-*.html"):
+            stale.unlink()
     membership = request.membership or bundle.disclosure.get("membership")
     pages = _Pages(target, request)
     withheld = _withheld(request, bundle)
@@ -416,9 +418,11 @@ def _withheld(request: ReviewRequest, bundle: Bundle) -> dict[str, pl.DataFrame]
             .when(partly)
             .then(pl.lit(_PARTLY))
             .otherwise(pl.lit(_WHOLE)),
-            reason=pl.Series(
-                [_with_values(reason, request.thresholds) for reason in log["reason"]],
-                dtype=pl.String,
+            reason=pl.col("reason").replace(
+                {
+                    reason: _with_values(reason, request.thresholds)
+                    for reason in log["reason"].unique()
+                }
             ),
             key=pl.when(~is_row).then("key"),
         )
