@@ -7,7 +7,6 @@ hospital, since it names what was withheld.
 from __future__ import annotations
 
 import io
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -31,11 +30,21 @@ from ihdsi.report.markup import (
     visible,
 )
 from ihdsi.report.release_changes import CHANGE_COLUMNS, TableChanges, compare_tables
+from ihdsi.report.release_checks import (
+    Check,
+    check_budget,
+    check_changes,
+    check_counts,
+    check_history,
+    check_membership,
+    count_columns,
+)
 from ihdsi.report.tables import UNIT_WORDS
+from ihdsi.report.withheld_rows import PARTLY, REMARK, WHOLE, withheld_columns, withheld_rows
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries import TABLES
 from ihdsi.summaries.parquet import empty_table
-from ihdsi.summaries.table import Column, TableSpec
+from ihdsi.summaries.table import Column
 
 __all__ = ["PLAIN_WORDS", "ROWS_A_PAGE", "ReviewRequest", "write_review"]
 
@@ -74,19 +83,6 @@ PLAIN_WORDS: Mapping[str, str] = {
     "cell_expression_effects": "How strongly each gene's activity in one kind of cell differs "
     "between two groups of patients.",
 }
-
-_OUTCOME = Column(
-    "outcome",
-    pl.String,
-    "label",
-    description="row withheld; row released without some of its numbers; or, of an entry that "
-    "names no row, remark on the table.",
-)
-_RULE = Column("rule", pl.String, "label", description="Rule of disclosure control.")
-_REASON = Column("reason", pl.String, "label", description="The rule in words.")
-_KEY = Column("key", pl.String, "key", nullable=True, description="Of a remark, what it says.")
-_WHOLE, _PARTLY = "row withheld", "row released without some of its numbers"
-_REMARK = "remark on the table"
 
 #: Names of what disclosure control says of membership inference, in words; others are shown as
 #: they are.
@@ -212,7 +208,7 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
             stale.unlink()
     membership = request.membership or bundle.disclosure.get("membership")
     pages = _Pages(target, request)
-    withheld = _withheld(request, bundle)
+    withheld = withheld_rows(request.disclosure_log, bundle.tables, request.thresholds)
     changes = _changes(request, bundle)
     tables = [_table_summary(bundle, name, withheld, pages) for name in TABLES]
     for name, frame in withheld.items():
@@ -221,7 +217,7 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
             f"Withheld from {visible(name)}",
             "What disclosure control kept back, row by row. These rows do not leave; this page "
             "must not either.",
-            _withheld_columns(name, frame),
+            withheld_columns(name, frame),
             frame,
         )
     for name, difference in changes.items():
@@ -235,12 +231,25 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
                 difference.rows,
             )
     same_tables = bool(changes) and not any(difference.any for difference in changes.values())
-    counts = _count_columns(bundle)
+    counts = count_columns(bundle.tables)
+    manifest_sha256 = sha256_of(Path(request.candidate) / MANIFEST)
+    checks = [
+        Check(
+            True,
+            f"The candidate is whole: {len(bundle.manifest.files)} files have the size and SHA-256 "
+            "that its manifest states, and every table keeps to its contract.",
+        ),
+        *check_counts(counts, request.thresholds),
+        *check_membership(membership),
+        *check_history(request.releases, bundle.manifest.earlier_manifests, manifest_sha256),
+        *check_budget(request.epsilon),
+        *check_changes(changes.values(), request.thresholds),
+    ]
     style = template_text("report.css", "review.css")
     text = pages.environment.get_template("review.html.j2").render(
         request=request,
         manifest=bundle.manifest,
-        manifest_sha256=sha256_of(Path(request.candidate) / MANIFEST),
+        manifest_sha256=manifest_sha256,
         policy=content_security_policy(style),
         style=Markup(style),
         tables=tables,
@@ -258,7 +267,7 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
         and request.last_content_sha256 in (None, content_sha256(bundle.manifest)),
         first=bundle.manifest.sequence == 1 and request.previous is None,
         figures=_figures(request, withheld, bundle, counts),
-        checks=_checks(request, bundle, membership, counts, changes),
+        checks=checks,
         membership=_membership_rows(membership),
         thresholds=_threshold_rows(request),
         history=_history(request),
@@ -392,89 +401,6 @@ def _plural(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def _withheld(request: ReviewRequest, bundle: Bundle) -> dict[str, pl.DataFrame]:
-    """Entries of the log by table, each with what became of the row and the parts of its key.
-
-    An entry that names no row of the table (a remark on the table as a whole) has its key as it
-    was written, in the column ``key``, which is absent where every entry names a row.
-    """
-    found = {}
-    for (given,), log in request.disclosure_log.partition_by(
-        "table", as_dict=True, maintain_order=True
-    ).items():
-        name = str(given)
-        spec = TABLES.get(name)
-        keys = [] if spec is None else _log_keys(spec)
-        parsed = log.select("key").clear() if spec is None else _parsed_keys(spec, log["key"])
-        is_row = pl.lit(value=False) if spec is None else pl.col("is_row")
-        partly = pl.lit(value=False)
-        if spec is not None and bundle.tables[name].height:
-            released = bundle.tables[name].select(pl.struct(keys).struct.json_encode()).to_series()
-            partly = pl.col("key").is_in(released.to_list())
-        entries = log if spec is None else pl.concat([log, parsed], how="horizontal")
-        judged = entries.with_columns(
-            outcome=pl.when(~is_row)
-            .then(pl.lit(_REMARK))
-            .when(partly)
-            .then(pl.lit(_PARTLY))
-            .otherwise(pl.lit(_WHOLE)),
-            reason=pl.col("reason").replace(
-                {
-                    reason: _with_values(reason, request.thresholds)
-                    for reason in log["reason"].unique()
-                }
-            ),
-            key=pl.when(~is_row).then("key"),
-        )
-        shown = [*keys, "outcome", "rule", "reason"]
-        has_remark = judged["key"].null_count() < judged.height
-        found[name] = judged.select([*shown, "key"] if has_remark else shown)
-    order = {name: place for place, name in enumerate(TABLES)}
-    return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
-
-
-def _log_keys(spec: TableSpec) -> list[str]:
-    """Columns of the key as the log writes it (see `ihdsi.disclosure.control`)."""
-    return [key for key in spec.keys if not isinstance(spec.schema[key], pl.List)]
-
-
-def _parsed_keys(spec: TableSpec, keys: pl.Series) -> pl.DataFrame:
-    """Split the log's keys into columns, with `is_row`: whether the entry is a key of the table."""
-    names = _log_keys(spec)
-    dtype = pl.Struct({name: spec.schema[name] for name in names})
-    # Entries of another form would fail the whole column.
-    alike = pl.Series([set(_members(key)) == set(names) for key in keys], dtype=pl.Boolean)
-    parsed = pl.select(pl.when(alike).then(keys)).to_series().str.json_decode(dtype)
-    columns = parsed.struct.unnest()
-    # What is not reproduced held something else, which must not be lost.
-    return columns.with_columns(
-        is_row=(columns.select(pl.struct(names).struct.json_encode()).to_series() == keys) & alike
-    )
-
-
-def _members(key: str) -> list[str]:
-    """Names of the members of a JSON object; none of what is none."""
-    try:
-        document = json.loads(key)
-    except ValueError:
-        return []
-    return list(document) if isinstance(document, dict) else []
-
-
-def _withheld_columns(name: str, frame: pl.DataFrame) -> tuple[Column, ...]:
-    own = {column.name: column for column in (_OUTCOME, _RULE, _REASON, _KEY)}
-    return tuple(
-        own[column] if column in own else TABLES[name].column(column) for column in frame.columns
-    )
-
-
-def _with_values(reason: str, thresholds: DisclosureSettings) -> str:
-    """Put the value behind each threshold that a reason names."""
-    for name, value in thresholds.model_dump(mode="json").items():
-        reason = re.sub(rf"\b{name}\b", f"{name} ({value})".replace("\\", ""), reason)
-    return reason
-
-
 def _table_summary(
     bundle: Bundle, name: str, withheld: Mapping[str, pl.DataFrame], pages: _Pages
 ) -> dict[str, Any]:
@@ -496,7 +422,7 @@ def _table_summary(
         "rows": frame.height,
         "size": entry.size,
         "page": page,
-        "withheld": withheld[name].filter(outcome=_WHOLE).height if name in withheld else 0,
+        "withheld": withheld[name].filter(outcome=WHOLE).height if name in withheld else 0,
     }
 
 
@@ -525,8 +451,8 @@ def _withheld_summary(withheld: Mapping[str, pl.DataFrame], bundle: Bundle) -> l
         {
             "table": name,
             "page": f"withheld-{_file_name(name)}.html",
-            "whole": frame.filter(outcome=_WHOLE).height,
-            "partly": frame.filter(outcome=_PARTLY).height,
+            "whole": frame.filter(outcome=WHOLE).height,
+            "partly": frame.filter(outcome=PARTLY).height,
             "released": bundle.tables[name].height if name in bundle.tables else 0,
         }
         for name, frame in withheld.items()
@@ -538,7 +464,7 @@ def _rule_summary(withheld: Mapping[str, pl.DataFrame]) -> list[dict[str, Any]]:
     rows = []
     for name, frame in withheld.items():
         counted = (
-            frame.filter(pl.col("outcome") != _REMARK)
+            frame.filter(pl.col("outcome") != REMARK)
             .group_by("rule", "reason", "outcome")
             .agg(n=pl.len())
             .sort("n", "rule", descending=[True, False])
@@ -585,34 +511,6 @@ def _largest_changes(changes: Mapping[str, TableChanges]) -> list[dict[str, Any]
     return rows
 
 
-def _count_columns(bundle: Bundle) -> pl.DataFrame:
-    """Smallest count above zero, counts below the threshold, and zeros, by table and column."""
-    rows = []
-    for name, spec in TABLES.items():
-        frame = bundle.tables[name]
-        for column in spec.columns:
-            if column.role != "count" or frame.is_empty():
-                continue
-            values = frame[column.name].drop_nulls()
-            rows.append(
-                {
-                    "table": name,
-                    "column": column.name,
-                    "smallest": values.filter(values > 0).min(),
-                    "zeros": (values == 0).sum(),
-                }
-            )
-    return pl.DataFrame(
-        rows,
-        schema={
-            "table": pl.String,
-            "column": pl.String,
-            "smallest": pl.Int64,
-            "zeros": pl.Int64,
-        },
-    )
-
-
 def _figures(
     request: ReviewRequest,
     withheld: Mapping[str, pl.DataFrame],
@@ -622,9 +520,9 @@ def _figures(
     rows = []
     for name in TABLES:
         log = withheld.get(name)
-        partly = 0 if log is None else log.filter(outcome=_PARTLY).select("outcome").height
+        partly = 0 if log is None else log.filter(outcome=PARTLY).select("outcome").height
         partly = min(partly, bundle.tables[name].height)
-        whole = 0 if log is None else log.filter(outcome=_WHOLE).height
+        whole = 0 if log is None else log.filter(outcome=WHOLE).height
         rows.append((name, bundle.tables[name].height - partly, partly, whole))
     outcomes = pl.DataFrame(rows, schema=["table", *OUTCOMES], orient="row")
     limits = request.thresholds
@@ -660,114 +558,6 @@ def _svg(chart: Drawing | None) -> Markup:
     stream = io.StringIO()
     chart.save(stream, format="svg")
     return Markup(stream.getvalue())
-
-
-def _checks(
-    request: ReviewRequest,
-    bundle: Bundle,
-    membership: Mapping[str, Any] | None,
-    counts: pl.DataFrame,
-    changes: Mapping[str, TableChanges],
-) -> list[dict[str, Any]]:
-    """Check what can be checked from here; what fails asks for attention."""
-    limits = request.thresholds
-    below = counts.filter(pl.col("smallest") < limits.minimum_cell_count)
-    smallest = min(counts["smallest"].drop_nulls().to_list(), default=None)
-    zeros = int(counts["zeros"].sum())
-    checks = [
-        {
-            "fine": True,
-            "text": f"The candidate is whole: {len(bundle.manifest.files)} files have the size and "
-            "SHA-256 that its manifest states, and every table keeps to its contract.",
-        },
-        {
-            "fine": below.is_empty(),
-            "text": f"The smallest count above zero that leaves is {smallest}; "
-            f"{limits.minimum_cell_count} is the least allowed."
-            if smallest is not None
-            else "No count above zero leaves.",
-        },
-    ]
-    if not limits.zero_cells_allowed:
-        checks.append(
-            {
-                "fine": zeros == 0,
-                "text": f"Zeros must not leave; {zeros:,} are in the tables.",
-            }
-        )
-    power = _number(membership, "power_after")
-    limit = _number(membership, "maximum_power")
-    if power is not None and limit is not None:
-        checks.append(
-            {
-                "fine": power <= limit,
-                "text": f"The membership test would recognise {100 * power:.3g} % of the patients; "
-                f"at most {100 * limit:.3g} % is allowed.",
-            }
-        )
-    if membership and membership.get("override"):
-        checks.append(
-            {
-                "fine": False,
-                "text": "The power allowed is larger than the study's: a steward of this site "
-                "signed for it.",
-            }
-        )
-    checks += _ledger_checks(request, bundle)
-    if request.epsilon is not None:
-        checks.append(
-            {
-                "fine": request.epsilon[1] >= 0,
-                "text": f"Of the budget of differential privacy, ε = {request.epsilon[0]:.4g} is "
-                f"spent and {request.epsilon[1]:.4g} remains.",
-            }
-        )
-    steps = [d.smallest_count_change for d in changes.values()]
-    sizes = [step for step in steps if step is not None]
-    if sizes:
-        least = min(sizes)
-        checks.append(
-            {
-                "fine": least >= limits.minimum_cell_count,
-                "text": f"The count that changed least since the last release changed by {least}. "
-                "Who has both releases sees such a difference: it counts the patients who came or "
-                "went.",
-            }
-        )
-    return checks
-
-
-def _ledger_checks(request: ReviewRequest, bundle: Bundle) -> list[dict[str, Any]]:
-    """Compare the candidate with the site's history of decisions."""
-    history = request.releases
-    if history is None or not {"manifest_sha256", "sequence"} <= set(history.columns):
-        return []
-    released = history.filter(pl.col("sequence").is_not_null()).sort("sequence")
-    fits = released["manifest_sha256"].to_list() == bundle.manifest.earlier_manifests
-    checks = [
-        {
-            "fine": fits,
-            "text": "The candidate names the same earlier releases as the ledger."
-            if fits
-            else "The candidate does not name the earlier releases that the ledger has; it has to "
-            "be drafted again.",
-        }
-    ]
-    rejected = history.filter(pl.col("sequence").is_null())["manifest_sha256"].to_list()
-    if sha256_of(Path(request.candidate) / MANIFEST) in rejected:
-        checks.append(
-            {
-                "fine": False,
-                "text": "This very candidate was rejected before and cannot be approved; see the "
-                "earlier decisions.",
-            }
-        )
-    return checks
-
-
-def _number(document: Mapping[str, Any] | None, name: str) -> float | None:
-    value = None if document is None else document.get(name)
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _membership_rows(membership: Mapping[str, Any] | None) -> list[tuple[str, str]]:

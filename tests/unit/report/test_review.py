@@ -23,6 +23,7 @@ from ihdsi.files import sha256_of
 from ihdsi.report import review
 from ihdsi.report.markup import script_json, visible
 from ihdsi.report.review import PLAIN_WORDS, ReviewRequest, write_review
+from ihdsi.report.withheld_rows import withheld_rows
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries import TABLES
 
@@ -283,6 +284,20 @@ def test_log_entries_that_name_no_row_are_remarks(tmp_path):
     page = _read(tmp_path / "review" / "index.html")
     assert "3 rows were withheld" in page.text
     assert _table(page, "Released without some numbers")["<b>other</b>"]["Withheld"] == "0"
+
+
+def test_keys_of_another_type_are_remarks():
+    spec = TABLES["variant_frequencies"]
+    keys = dict.fromkeys(spec.keys, "x")
+    log = pl.DataFrame(
+        [("variant_frequencies", "r", json.dumps(keys, separators=(",", ":")), "because")] * 2,
+        schema=LOG_SCHEMA,
+        orient="row",
+    )
+    found = withheld_rows(log, _tables(), DisclosureSettings())["variant_frequencies"]
+    assert found["outcome"].to_list() == ["remark on the table"] * 2
+    assert found["key"].to_list() == log["key"].to_list()
+    assert found["position"].to_list() == [None] * 2
 
 
 def test_the_first_release_and_no_earlier_tables(tmp_path):
