@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import vl_convert
 from markupsafe import Markup
 
@@ -16,6 +14,7 @@ from ihdsi.report import tables
 from ihdsi.report.answers import answer_lines, question
 from ihdsi.report.gallery import Figure, all_figures
 from ihdsi.report.inputs import ReportInputs
+from ihdsi.report.markup import script_json, template_environment, template_text
 
 __all__ = ["render_report", "write_report"]
 
@@ -26,12 +25,6 @@ GLOBALS = "window.vegaEmbed = vegaEmbed;"
 SITES_WITH_STRATA = 4
 
 SOFTWARE = ("ihdsi", "polars", "numpy", "scipy", "altair", "vl-convert-python", "snakemake")
-
-
-def _script_json(value: Any) -> Markup:  # noqa: ANN401 - any JSON
-    """Serialise for a script element: no `<` of the data may end or open one."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", " ").replace("\u2029", " "))
 
 
 def _specification(figure: Figure) -> dict[str, Any]:
@@ -62,16 +55,9 @@ def render_report(inputs: ReportInputs) -> str:
         access.
     """
     figures = all_figures(inputs)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ihdsi.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     environment.filters["p"] = tables.format_p
     environment.filters["number"] = _number
-    templates = Path(__file__).parent / "templates"
     drawn = {
         name: _specification(figure) for name, figure in figures.items() if figure.chart is not None
     }
@@ -96,10 +82,10 @@ def render_report(inputs: ReportInputs) -> str:
         n_sites=len(inputs.releases),
         withheld=tables.WITHHELD,
         software={name: version(name) for name in SOFTWARE},
-        style=Markup((templates / "report.css").read_text(encoding="utf-8")),
-        behaviour=Markup((templates / "report.js").read_text(encoding="utf-8")),
+        style=Markup(template_text("report.css")),
+        behaviour=Markup(template_text("report.js")),
         vega=Markup(vl_convert.javascript_bundle(GLOBALS)) if drawn else Markup(""),
-        specifications=_script_json(drawn),
+        specifications=script_json(drawn),
     )
 
 
