@@ -194,6 +194,20 @@ class DisclosureSettings(_Document):
         0.5, description="Most that one patient may contribute to a mean of burdens or shares."
     )
 
+    maximum_membership_power: Share = Field(
+        0.10,
+        description="Largest predicted power of a membership attack on the released germline "
+        "frequencies; so many of them leave that it is kept.",
+    )
+    membership_false_positive_rate: float = Field(
+        0.05, gt=0, le=0.5, description="False positives that the membership attack accepts."
+    )
+    stratified_frequencies: bool = Field(
+        False,
+        description="Whether germline frequencies leave by stratum as well; whole cohort and "
+        "strata then share the limit of the power.",
+    )
+
 
 class DisclosureOverrides(_Document):
     """A site's own thresholds; each may only be stricter than the study's."""
@@ -203,6 +217,9 @@ class DisclosureOverrides(_Document):
     zero_cells_allowed: bool | None = None
     maximum_parameter_share: Share | None = None
     maximum_contribution: Share | None = None
+
+    maximum_membership_power: Share | None = None
+    stratified_frequencies: bool | None = None
 
 
 class QualityMetric(_Document):

@@ -16,6 +16,7 @@ __all__ = [
     "DisclosureStatement",
     "FileEntry",
     "Manifest",
+    "MembershipStatement",
     "canonical_json",
     "table_path",
 ]
@@ -60,11 +61,35 @@ class Manifest(_Document):
     files: list[FileEntry] = Field(max_length=1000)
 
 
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class MembershipStatement(_Document):
+    """How well a membership attack would do against the site's germline frequencies.
+
+    The fields are those of `ihdsi.disclosure.frequency_release.MembershipPower`; `override` says
+    that a steward signed for a `maximum_power` above the study's.
+    """
+
+    n_patients: Annotated[int, Field(ge=1)] | None
+    n_frequencies: int = Field(ge=0)
+    power_before: Rate
+    power_after: Rate
+    area_under_curve: Rate
+    maximum_power: Rate
+    false_positive_rate: Rate
+    override: bool
+
+
 class DisclosureStatement(_Document):
-    """Content of ``disclosure.json``: thresholds, and how much was withheld by table and rule."""
+    """Content of ``disclosure.json``: thresholds, and how much was withheld by table and rule.
+
+    `membership` is there where the site has germline frequencies.
+    """
 
     settings: dict[Text, bool | int | float]
     withheld: dict[Text, dict[Text, Annotated[int, Field(ge=0)]]]
+    membership: MembershipStatement | None = None
 
 
 def table_path(table: str) -> str:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
 from typing import Any, get_args
 
 import polars as pl
 
+from ihdsi.disclosure.frequency_release import (
+    GenotypeSource,
+    MembershipPower,
+    judge_frequencies,
+)
 from ihdsi.disclosure.identifiers import refuse_identifiers
-from ihdsi.disclosure.tables import REASONS, RULES, Context
+from ihdsi.disclosure.tables import MEMBERSHIP_POWER, REASONS, RULES, Context
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.parquet import empty_table, validate_table
 from ihdsi.summaries.registry import TABLES
@@ -29,6 +36,8 @@ def apply_disclosure_control(
     settings: DisclosureSettings,
     identifiers: Collection[str],
     parameters: Mapping[str, int],
+    *,
+    genotypes: GenotypeSource | None = None,
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Clear a site's summary tables for release.
 
@@ -42,13 +51,17 @@ def apply_disclosure_control(
         Every name of a patient, sample or file of the site.
     parameters
         Number of model parameters of each contrast and endpoint (see `model_parameters`).
+    genotypes
+        The patients behind `variant_frequencies`. Without them no germline frequency leaves, as the
+        power of a membership attack is not known. The table `germline_gene_carriers` is made here.
 
     Returns
     -------
     tuple
         All tables of the contract, cleared (empty where nothing may leave or nothing was
         measured), and the log with table, rule, key (JSON of the row's key) and reason of
-        everything withheld. The log names what it withholds: it stays at the site.
+        everything withheld; one more entry, of the rule ``membership_power``, states the power
+        of a membership attack. The log names what it withholds: it stays at the site.
 
     Raises
     ------
@@ -65,12 +78,20 @@ def apply_disclosure_control(
     context = Context(settings, everything, parameters)
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]
+    frequencies = judge_frequencies(context, genotypes)
+    joint = {
+        "variant_frequencies": frequencies.variants,
+        "germline_gene_carriers": frequencies.carriers,
+    }
     for name, frame in everything.items():
         spec = TABLES[name]
-        if frame.is_empty():
+        if name in joint:
+            judged = joint[name]
+        elif frame.is_empty():
             cleared[name] = frame
             continue
-        judged = RULES[name](frame.with_columns(rule=pl.lit(None, dtype=pl.String)), context)
+        else:
+            judged = RULES[name](frame.with_columns(rule=pl.lit(None, dtype=pl.String)), context)
         cleared[name] = (
             judged.frame.filter(pl.col("rule").is_null()).select(list(spec.schema)).sort(spec.keys)
         )
@@ -79,7 +100,20 @@ def apply_disclosure_control(
     refuse_identifiers(cleared, identifiers)
     for name, frame in cleared.items():
         validate_table(frame, name)
+    if frequencies.power is not None:
+        n_released = sum(cleared[name].height for name in joint)
+        logs.append(_power_entry(replace(frequencies.power, n_frequencies=n_released)))
     return cleared, pl.concat(logs)
+
+
+def _power_entry(power: MembershipPower) -> pl.DataFrame:
+    entry = {
+        "table": "variant_frequencies",
+        "rule": MEMBERSHIP_POWER,
+        "key": json.dumps(asdict(power)),
+        "reason": REASONS[MEMBERSHIP_POWER],
+    }
+    return pl.DataFrame([entry], schema=LOG_SCHEMA)
 
 
 def _refuse_undeclared(name: str, frame: pl.DataFrame) -> None:
@@ -104,7 +138,9 @@ def _log(name: str, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def disclosure_summary(log: pl.DataFrame, settings: DisclosureSettings) -> dict[str, Any]:
+def disclosure_summary(
+    log: pl.DataFrame, settings: DisclosureSettings, *, override: bool = False
+) -> dict[str, Any]:
     """Say how much was withheld, not what: naming a withheld rare variant would disclose it.
 
     Parameters
@@ -113,14 +149,22 @@ def disclosure_summary(log: pl.DataFrame, settings: DisclosureSettings) -> dict[
         The site's log.
     settings
         The thresholds that were in force.
+    override
+        Whether `maximum_membership_power` was above the study's by a signed override.
 
     Returns
     -------
     dict
-        ``settings`` and ``withheld``: number of entries by table and rule.
+        ``settings``; ``withheld``: number of entries by table and rule; and ``membership``, where
+        the site has germline frequencies: the power of a membership attack on them.
     """
-    counts = log.group_by("table", "rule").agg(n=pl.len()).sort("table", "rule")
+    is_power = pl.col("rule") == MEMBERSHIP_POWER
+    counts = log.filter(~is_power).group_by("table", "rule").agg(n=pl.len()).sort("table", "rule")
     withheld: dict[str, dict[str, int]] = {}
     for table, rule, n in counts.iter_rows():
         withheld.setdefault(table, {})[rule] = n
-    return {"settings": settings.model_dump(mode="json"), "withheld": withheld}
+    summary = {"settings": settings.model_dump(mode="json"), "withheld": withheld}
+    stated = log.filter(is_power)["key"]
+    if stated.len():
+        summary["membership"] = {**json.loads(stated[-1]), "override": override}
+    return summary

@@ -43,6 +43,10 @@ PARAMETERS = "maximum_parameter_share"
 DESIGN = "design_withheld"
 ESTIMATED = "patients_without_estimate"
 DOMINANCE = "dominance"
+MEMBERSHIP = "membership"
+NOT_JUDGED = "membership_not_judged"
+#: Not a rule: the log's entry that states the power (see `ihdsi.disclosure.frequency_release`).
+MEMBERSHIP_POWER = "membership_power"
 
 #: Columns that count samples by what was decided on them.
 DECIDED = ("n_passed", "n_warned", "n_failed")
@@ -63,6 +67,11 @@ REASONS: Mapping[str, str] = {
     DESIGN: "the design of this contrast is withheld",
     ESTIMATED: "the patients without an estimate are too small a number",
     DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
+    MEMBERSHIP: "with this frequency a membership attack could exceed maximum_membership_power, or "
+    "strata of frequencies do not leave",
+    NOT_JUDGED: "without the patients' genotypes the power of a membership attack is not known",
+    MEMBERSHIP_POWER: "power of the membership attack on what leaves, and on what the other rules "
+    "would have let leave",
 }
 
 
@@ -297,6 +306,28 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
         pl.when(~pl.col("_null")).then(name).alias(name) for name in ("n_carriers", "n_homozygous")
     ).drop("_null")
     return Judged(judged, nulled.with_columns(rule=pl.lit(GENOTYPES)))
+
+
+def control_germline_gene_carriers(frame: pl.DataFrame, context: Context) -> Judged:
+    """Carriers and non-carriers by stratum; the membership attack is judged where it is made."""
+    settings = context.settings
+    assessed, carriers = pl.col("n_assessed"), pl.col("n_carriers")
+
+    def safe(n: pl.Expr, part: pl.Expr) -> pl.Expr:
+        return safe_part(part, n, settings)
+
+    judged = frame.with_columns(_mark(~enough_patients(assessed, settings), MINIMUM_N))
+    judged = judged.with_columns(_mark(~safe(assessed, carriers), MINIMUM_CELL_COUNT))
+    judged = _after_strata(
+        protect_strata(
+            judged,
+            ["gene_id", "consequence_group"],
+            ["n_assessed", "n_carriers"],
+            safe,
+            pl.col("rule").is_not_null(),
+        )
+    )
+    return Judged(judged, _unmarked(frame))
 
 
 def _without_a_genotype() -> pl.Expr:
@@ -681,6 +712,7 @@ RULES: Mapping[str, Callable[[pl.DataFrame, Context], Judged]] = {
     "cohort_profile": control_cohort_profile,
     "qc_profile": control_qc_profile,
     "variant_frequencies": control_variant_frequencies,
+    "germline_gene_carriers": control_germline_gene_carriers,
     "gene_alterations": control_gene_alterations,
     "mutation_burden": control_mutation_burden,
     "expression_effects": control_expression_effects,
