@@ -63,6 +63,8 @@ Int8Array = NDArray[np.int8]
 
 #: Simulated people who were not counted.
 _N_OTHERS = 1_000
+#: Draws of the attacker's frequencies, for what may leave and for far more than may.
+_N_DRAWS, _N_ROUGH_DRAWS = 20, 5
 #: The formula's number of frequencies holds for complete genotypes; with missing ones there may be
 #: more. Beyond this multiple none is looked at.
 _MARGIN = 2
@@ -356,7 +358,11 @@ class _Choice:
         return self._power(*self._matrices(size))
 
     def _power(
-        self, dosage: Int8Array, ploidy: Int8Array, groups: ReleasedGroups
+        self,
+        dosage: Int8Array,
+        ploidy: Int8Array,
+        groups: ReleasedGroups,
+        n_draws: int = _N_DRAWS,
     ) -> PredictedPower:
         # No frequencies of a resource: people of another ancestry would be told from the patients
         # by it, and ancestry is not membership.
@@ -365,6 +371,7 @@ class _Choice:
             ploidy,
             groups=groups,
             false_positive_rate=self._settings.membership_false_positive_rate,
+            n_draws=n_draws,
             n_others=_N_OTHERS,
         )
 
@@ -457,6 +464,7 @@ class _Choice:
             self._dosage[: self._n_before],
             self._ploidy[: self._n_before],
             ReleasedGroups(self._members, self._released[: self._n_before]),
+            _N_DRAWS if self._n_before <= self._items.height else _N_ROUGH_DRAWS,
         )
         rate = settings.membership_false_positive_rate
         # Of more variants than can be simulated the formula speaks for the rest.

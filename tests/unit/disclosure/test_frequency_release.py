@@ -188,7 +188,7 @@ def test_strata_are_judged_together_with_the_whole():
 
 
 def test_groups_that_differ_by_one_patient_are_a_frequency_of_that_patient():
-    cohort, _, members, _ = simulate(6, 100, 40)
+    _, _, members, _ = simulate(6, 100, 40)
     ploidy = np.full(members.shape, 2, dtype=np.int8)
     both = np.ones((100, 2), dtype=bool)
     both[0, 1] = False
@@ -203,9 +203,7 @@ def test_groups_that_differ_by_one_patient_are_a_frequency_of_that_patient():
     assert alone.empirical > predict_power(members, ploidy).empirical
 
 
-KINDS = ["*stop_gained|{}|T|protein_coding", "missense|{}|T|protein_coding"] + [
-    "synonymous|{}|T|protein_coding"
-]
+KINDS = tuple(f"{term}|{{}}|T|protein_coding" for term in ("*stop_gained", "missense", "synonymous"))
 
 
 def panel_cohort(n=300, per_gene=40, seed=0, truth=0.01):
@@ -250,7 +248,7 @@ def test_variants_that_do_not_leave_are_folded_into_their_gene():
 
 
 def test_gene_rows_and_variants_share_one_limit():
-    cohort, dosage, _ = panel_cohort(n=300, per_gene=90, truth=0.02)
+    cohort, *_ = panel_cohort(n=300, per_gene=90, truth=0.02)
     cleared, log = clear(cohort)
     variants, carriers = (
         cleared[name] for name in ("variant_frequencies", "germline_gene_carriers")
