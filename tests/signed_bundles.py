@@ -15,7 +15,7 @@ from securesystemslib.signer import CryptoSigner
 from ihdsi.bundle.keys import TransportKey
 from ihdsi.bundle.manifest import canonical_json
 from ihdsi.bundle.seal import SEAL_FORMAT, SEAL_TYPE, unseal
-from ihdsi.bundle.signature import add_signature, sign
+from ihdsi.bundle.signature import sign
 from ihdsi.bundle.trust import TrustStore
 
 TODAY = date(2026, 6, 1)
@@ -129,8 +129,9 @@ def document(plaintext, ciphertext, **changes):
     } | changes
 
 
-def signed(payload, first=NORTH.producer, second=NORTH.steward):
-    return add_signature(sign(payload, SEAL_TYPE, first), SEAL_TYPE, second)
+def signed(payload, steward=NORTH.steward):
+    """The envelope of a seal."""
+    return sign(payload, SEAL_TYPE, steward)
 
 
 def put(folder, ciphertext, envelope):

@@ -2,7 +2,8 @@
 
 A sealed bundle is two files: the folder as a tar encrypted with Crypt4GH
 (http://samtools.github.io/hts-specs/crypt4gh.pdf), and an envelope with the seal document, which
-producer and steward sign. Crypt4GH authenticates each segment of 64 KiB but not how many there
+the steward signs alone: sealing is part of the approval, and the producer's signature is on the
+manifest inside. Crypt4GH authenticates each segment of 64 KiB but not how many there
 are: it accepts a file that was cut between two segments. It also does not say who made the file
 unless the sender's key is pinned. Therefore the signed document holds hash and length of both the
 plaintext and the ciphertext, and the sender is pinned to the site's transport key.
@@ -46,8 +47,10 @@ __all__ = [
     "SEAL_TYPE",
     "SealDocument",
     "Unsealed",
+    "read_seal",
     "seal_folder",
     "seal_payload",
+    "unpack",
     "unseal",
 ]
 
@@ -67,7 +70,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class SealDocument(BaseModel):
-    """What producer and steward sign; sizes in bytes, hashes in hexadecimal SHA-256."""
+    """What the steward signs; sizes in bytes, hashes in hexadecimal SHA-256."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -81,6 +84,14 @@ class SealDocument(BaseModel):
     ciphertext_sha256: Sha256
     #: Crypt4GH adds 28 bytes to each 65,536 and a header.
     ciphertext_size: int = Field(ge=1, le=MAXIMUM_PLAINTEXT_BYTES + 2**22)
+
+
+@dataclass(frozen=True)
+class VerifiedSeal:
+    """A seal that the steward signed, and the envelope's signatures."""
+
+    document: SealDocument
+    signatures: Verified
 
 
 @dataclass(frozen=True)
@@ -180,9 +191,9 @@ def unseal(
 ) -> Unsealed:
     """Check a sealed bundle completely and put its files at `target`, in one step.
 
-    In this order: envelope, both signatures, length and hash of the ciphertext, decryption with
-    the sender pinned, length and hash of the plaintext, every member of the tar, extraction into a
-    fresh folder, and one rename. Nothing foreign is parsed before it is known to be signed.
+    In this order: envelope, the steward's signature, length and hash of the ciphertext, decryption
+    with the sender pinned, length and hash of the plaintext, every member of the tar, extraction
+    into a fresh folder, and one rename. Nothing foreign is parsed before it is known to be signed.
 
     Parameters
     ----------
@@ -213,7 +224,57 @@ def unseal(
     ValueError
         If `names` itself is unusable, which is the caller's mistake.
     """
-    sealed, envelope, target = Path(sealed), Path(envelope), Path(target)
+    seal = read_seal(
+        envelope,
+        store=store,
+        study=study,
+        site=site,
+        on=on,
+        after=after,
+        maximum_bytes=maximum_bytes,
+    )
+    return unpack(seal, sealed, target, store=store, recipient=recipient, names=names, on=on)
+
+
+def read_seal(
+    envelope: Path | str,
+    *,
+    store: TrustStore,
+    study: str,
+    site: str,
+    on: date,
+    after: int = 0,
+    maximum_bytes: int = MAXIMUM_PLAINTEXT_BYTES,
+) -> VerifiedSeal:
+    """Read an envelope and return the seal that the site's steward signed.
+
+    Parameters and errors are those of `unseal`; the sealed file is not looked at.
+    """
+    envelope = Path(envelope)
+    try:
+        with _regular_file(envelope) as stream:
+            content = stream.read(MAXIMUM_ENVELOPE_BYTES + 1)
+    except OSError as error:
+        raise _fault(envelope, f"the file cannot be read ({error.strerror})") from None
+    signatures = verify(content, SEAL_TYPE, store, site, on, envelope, roles=("steward",))
+    document = _document(signatures.payload, envelope)
+    _check_document(document, envelope, study, site, after, maximum_bytes)
+    return VerifiedSeal(document, signatures)
+
+
+def unpack(
+    seal: VerifiedSeal,
+    sealed: Path | str,
+    target: Path | str,
+    *,
+    store: TrustStore,
+    recipient: TransportKey,
+    names: Collection[str],
+    on: date,
+) -> Unsealed:
+    """Do what `unseal` does once the seal is read; parameters and errors are the same."""
+    document, signatures, site = seal.document, seal.signatures, seal.document.site
+    sealed, target = Path(sealed), Path(target)
     expected = frozenset(names)
     if MANIFEST not in expected or len(expected) > MAXIMUM_MEMBERS:
         raise ValueError(f"names must hold '{MANIFEST}' and at most {MAXIMUM_MEMBERS} files")
@@ -221,14 +282,6 @@ def unseal(
         raise ValueError("names must be plain relative paths")
     if os.path.lexists(target):
         raise InputError(Problem("the folder exists already", "Name a new folder.", file=target))
-    try:
-        with _regular_file(envelope) as stream:
-            content = stream.read(MAXIMUM_ENVELOPE_BYTES + 1)
-    except OSError as error:
-        raise _fault(envelope, f"the file cannot be read ({error.strerror})") from None
-    signatures = verify(content, SEAL_TYPE, store, site, on, envelope)
-    document = _document(signatures.payload, envelope)
-    _check_document(document, envelope, study, site, after, maximum_bytes)
     try:
         working = Path(tempfile.mkdtemp(dir=target.parent, prefix=".unsealing-"))
     except OSError as error:

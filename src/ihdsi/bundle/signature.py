@@ -2,13 +2,15 @@
 
 The form is DSSE (https://github.com/secure-systems-lab/dsse): the signatures cover the payload and
 its type, so a signed document of one kind cannot be passed off as another. An envelope counts only
-with exactly two signatures, one by a producer key and one by a steward key of the same site.
+with exactly the signatures that its kind needs, each by a key of its role at the same site: a
+manifest is signed by producer and steward, a seal by the steward alone.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,7 +30,17 @@ from ihdsi.bundle.manifest import canonical_json
 from ihdsi.bundle.trust import TrustedKey, TrustStore
 from ihdsi.errors import InputError, Problem
 
-__all__ = ["MAXIMUM_ENVELOPE_BYTES", "Verified", "add_signature", "read_json", "sign", "verify"]
+__all__ = [
+    "MAXIMUM_ENVELOPE_BYTES",
+    "SIGNING_ROLES",
+    "SigningRole",
+    "Verified",
+    "add_signature",
+    "read_json",
+    "sign",
+    "verify",
+    "verify_producer",
+]
 
 #: A manifest of the largest allowed size in base64, with its signatures.
 MAXIMUM_ENVELOPE_BYTES = 2**21
@@ -57,11 +69,20 @@ class _EnvelopeDocument(_Document):
 
 @dataclass(frozen=True)
 class Verified:
-    """A payload that both roles signed, and the trusted keys that did."""
+    """A payload, and the trusted keys that signed it, by role."""
 
     payload: bytes
-    producer: TrustedKey
-    steward: TrustedKey
+    signers: Mapping[SigningRole, TrustedKey]
+
+    @property
+    def producer(self) -> TrustedKey:
+        """The producer's key; a KeyError where none was asked for."""
+        return self.signers["producer"]
+
+    @property
+    def steward(self) -> TrustedKey:
+        """The steward's key; a KeyError where none was asked for."""
+        return self.signers["steward"]
 
 
 def sign(payload: bytes, payload_type: str, signer: CryptoSigner) -> bytes:
@@ -104,15 +125,16 @@ def verify(
     site: str,
     on: date,
     file: Path | str | None = None,
+    roles: tuple[SigningRole, ...] = SIGNING_ROLES,
 ) -> Verified:
-    """Return the payload if a producer and a steward of the site signed it.
+    """Return the payload if keys of the site signed it, one of each role that is asked for.
 
     Parameters
     ----------
     envelope
         Foreign bytes; they are bounded before they are parsed.
     payload_type
-        The type that both signatures must cover.
+        The type that every signature must cover.
     store
         Trusted keys.
     site
@@ -121,6 +143,8 @@ def verify(
         Day of the receiver on which the keys must be valid and not revoked.
     file
         Where the envelope came from, for errors.
+    roles
+        Exactly these must have signed, each once.
 
     Raises
     ------
@@ -138,39 +162,54 @@ def verify(
     opened = _open(envelope, payload_type, file)
     signers: dict[SigningRole, TrustedKey] = {}
     for keyid in opened.signatures:
-        role, trusted, key = _trusted(store, site, keyid, file)
-        reason = trusted.refusal(on)
-        if reason:
-            raise InputError(
-                Problem(
-                    f"the {role} key of '{trusted.holder}' {reason}",
-                    "The site signs with a valid key, after the trust store has it.",
-                    file=file,
-                )
-            )
-        try:
-            Envelope(opened.payload, opened.payload_type, {keyid: opened.signatures[keyid]}).verify(
-                [key], 1
-            )
-        except (VerificationError, ValueError):
-            raise _fault(file, f"the signature of the {role} does not fit the content") from None
+        role, trusted = _trusted(store, site, keyid, file)
+        _check_signature(opened, keyid, role, trusted, on, file)
+        if role not in roles:
+            raise _fault(file, f"signed by the {role}, whose signature has no place here")
         if role in signers:
             raise _fault(file, f"two keys of the role {role} signed")
         signers[role] = trusted
-    for role in SIGNING_ROLES:
-        if role not in signers:
-            raise InputError(
-                Problem(
-                    f"the signature of the {role} is missing",
-                    "The workflow signs as producer and the data steward as approver.",
-                    file=file,
-                )
-            )
-    producer, steward = signers["producer"], signers["steward"]
+    _check_complete(signers, roles, file)
     # The trust store says so when it is loaded; one built in memory might not.
-    if producer.raw == steward.raw:
+    if len({trusted.raw for trusted in signers.values()}) < len(signers):
         raise _fault(file, "producer and steward signed with the same key")
-    return Verified(opened.payload, producer, steward)
+    return Verified(opened.payload, signers)
+
+
+def verify_producer(
+    envelope: bytes,
+    payload_type: str,
+    keys: Sequence[TrustedKey] | None,
+    on: date,
+    file: Path | str | None = None,
+) -> bytes:
+    """Return the payload of a draft: an envelope with the producer's signature and no other.
+
+    Parameters
+    ----------
+    envelope, payload_type, on, file
+        As in `verify`.
+    keys
+        The site's producer keys. Without them (a site that has no trust store) the signature is
+        not verified: only the envelope's form is.
+
+    Raises
+    ------
+    InputError
+        If the envelope is malformed, holds another number of signatures than one, or the
+        signature is not by a valid key among `keys`.
+    """
+    opened = _open(envelope, payload_type, file)
+    if len(opened.signatures) != 1:
+        raise _fault(file, "a draft is signed by the producer alone")
+    if keys is None:
+        return opened.payload
+    (keyid,) = opened.signatures
+    trusted = _by_keyid(keys, keyid)
+    if trusted is None:
+        raise _fault(file, "signed by another key than the site's producer keys")
+    _check_signature(opened, keyid, "producer", trusted, on, file)
+    return opened.payload
 
 
 def read_json(data: bytes, limit: int, brackets: int) -> Any:  # noqa: ANN401 - JSON
@@ -234,20 +273,66 @@ def _base64(text: str) -> bytes:
     return content
 
 
+def _check_signature(
+    opened: Envelope,
+    keyid: str,
+    role: SigningRole,
+    trusted: TrustedKey,
+    on: date,
+    file: Path | str | None,
+) -> None:
+    reason = trusted.refusal(on)
+    if reason:
+        raise InputError(
+            Problem(
+                f"the {role} key of '{trusted.holder}' {reason}",
+                "The site signs with a valid key, after the trust store has it.",
+                file=file,
+            )
+        )
+    try:
+        Envelope(opened.payload, opened.payload_type, {keyid: opened.signatures[keyid]}).verify(
+            [_key(trusted)], 1
+        )
+    except (VerificationError, ValueError):
+        raise _fault(file, f"the signature of the {role} does not fit the content") from None
+
+
+def _check_complete(
+    signers: Mapping[SigningRole, TrustedKey],
+    roles: Iterable[SigningRole],
+    file: Path | str | None,
+) -> None:
+    for role in roles:
+        if role not in signers:
+            raise InputError(
+                Problem(
+                    f"the signature of the {role} is missing",
+                    "The workflow signs as producer and the data steward as approver.",
+                    file=file,
+                )
+            )
+
+
+def _key(trusted: TrustedKey) -> SSlibKey:
+    return SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(trusted.raw))
+
+
+def _by_keyid(keys: Iterable[TrustedKey], keyid: str) -> TrustedKey | None:
+    return next((trusted for trusted in keys if _key(trusted).keyid == keyid), None)
+
+
 def _trusted(
     store: TrustStore, site: str, keyid: str, file: Path | str | None
-) -> tuple[SigningRole, TrustedKey, SSlibKey]:
+) -> tuple[SigningRole, TrustedKey]:
     for name in (site, *sorted(set(store.sites) - {site})):
         for role in SIGNING_ROLES:
-            for trusted in store.sites[name].of_role(role):
-                key = SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(trusted.raw))
-                if key.keyid != keyid:
-                    continue
-                if name != site:
-                    raise _fault(
-                        file, f"signed with a key of site '{name}', expected site '{site}'"
-                    )
-                return role, trusted, key
+            trusted = _by_keyid(store.sites[name].of_role(role), keyid)
+            if trusted is None:
+                continue
+            if name != site:
+                raise _fault(file, f"signed with a key of site '{name}', expected site '{site}'")
+            return role, trusted
     raise InputError(
         Problem(
             f"signed with a key that the trust store does not know ({keyid[:12]}…)",

@@ -1,4 +1,4 @@
-"""A payload is returned only if the site's producer and steward both signed these very bytes."""
+"""A payload is returned only if the site's keys of the asked roles signed these very bytes."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ihdsi.bundle import signature
-from ihdsi.bundle.signature import add_signature, sign, verify
+from ihdsi.bundle.signature import add_signature, sign, verify, verify_producer
 from ihdsi.bundle.trust import TrustStore
 from ihdsi.errors import InputError
 from signed_bundles import NORTH, SOUTH, STRANGER, TODAY, signing_key, trust_store
@@ -21,8 +21,8 @@ def envelope(first=NORTH.producer, second=NORTH.steward, payload=PAYLOAD, kind=T
     return add_signature(sign(payload, kind, first), kind, second)
 
 
-def check(data, store=None, site="north", on=TODAY, kind=TYPE):
-    return verify(data, kind, store or trust_store(), site, on, "bundle.dsse.json")
+def check(data, store=None, site="north", on=TODAY, kind=TYPE, **roles):
+    return verify(data, kind, store or trust_store(), site, on, "bundle.dsse.json", **roles)
 
 
 def refused(data, match, **arguments):
@@ -89,6 +89,46 @@ def test_one_key_in_both_roles_of_a_store_in_memory_is_refused():
     store = trust_store().model_dump()
     store["sites"]["north"]["steward"] = store["sites"]["north"]["producer"]
     refused(sign(PAYLOAD, TYPE, NORTH.producer), "missing", store=TrustStore.model_validate(store))
+
+
+@pytest.mark.parametrize("role", ["producer", "steward"])
+def test_where_one_role_is_asked_for_the_other_has_no_place(role):
+    other = {"producer": "steward", "steward": "producer"}[role]
+    found = check(sign(PAYLOAD, TYPE, getattr(NORTH, role)), roles=(role,))
+    assert found.payload == PAYLOAD
+    assert dict(found.signers) == {role: trust_store().sites["north"].of_role(role)[0]}
+    with pytest.raises(KeyError):
+        getattr(found, other)
+    refused(envelope(), f"signed by the {other}", roles=(role,))
+    refused(sign(PAYLOAD, TYPE, getattr(NORTH, other)), f"signed by the {other}", roles=(role,))
+    for party, match in ((STRANGER, "does not know"), (SOUTH, "key of site 'south'")):
+        refused(sign(PAYLOAD, TYPE, getattr(party, role)), match, roles=(role,))
+    expired = trust_store(**{role: {"valid_until": date(2026, 5, 31)}})
+    refused(sign(PAYLOAD, TYPE, getattr(NORTH, role)), "expired", roles=(role,), store=expired)
+
+
+def test_a_draft_is_signed_by_a_producer_alone():
+    keys = trust_store().sites["north"].producer
+    draft = sign(PAYLOAD, TYPE, NORTH.producer)
+    assert verify_producer(draft, TYPE, keys, TODAY) == PAYLOAD
+    assert verify_producer(draft, TYPE, None, TODAY) == PAYLOAD
+    other = sign(PAYLOAD, TYPE, STRANGER.producer)
+    assert verify_producer(other, TYPE, None, TODAY) == PAYLOAD
+    forged = changed(draft, lambda d: d["signatures"][0].update(sig="AAAA"))
+    expired = trust_store(producer={"valid_until": date(2026, 5, 31)}).sites["north"].producer
+    for data, some, match in (
+        (other, keys, "another key"),
+        (sign(PAYLOAD, TYPE, NORTH.steward), keys, "another key"),
+        (draft, [], "another key"),
+        (forged, keys, "does not fit"),
+        (draft, expired, "expired"),
+        (envelope(), keys, "producer alone"),
+        (envelope(), None, "producer alone"),
+        (sign(PAYLOAD, "application/other", NORTH.producer), None, "another kind"),
+        (b"{}", None, "malformed"),
+    ):
+        with pytest.raises(InputError, match=match):
+            verify_producer(data, TYPE, some, TODAY, "draft.json")
 
 
 def test_three_signatures_are_refused():
