@@ -16,10 +16,30 @@ rule apply_disclosure_control:
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
+        # The patients behind the germline frequencies, as build_variant_frequencies counts them.
+        calls=lambda wildcards: (
+            [f"{SITE}/variants/germline/cohort.bcf"] if cohorts[wildcards.site].has_germline else []
+        ),
+        decisions=lambda wildcards: (
+            [f"{SITE}/quality_control/sample_decisions.parquet"]
+            if cohorts[wildcards.site].has_germline
+            else []
+        ),
+        coverage=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/quality_control/{name}.quantized.bed.gz"
+            for name in cohorts[wildcards.site].germline_coverage.values()
+        ],
+        catalogue=lambda wildcards: (
+            ["results/{study}/reference/gene_catalogue.parquet"]
+            if cohorts[wildcards.site].has_germline
+            and (study.reference.annotation or study.reference.gene_catalogue)
+            else []
+        ),
         sheet=lambda wildcards: sites[wildcards.site].samples,
     output:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",
+        disclosure=f"{SITE}/cleared/disclosure.json",
     log:
         f"{SITE}/logs/apply_disclosure_control.log",
     benchmark:
@@ -30,8 +50,8 @@ rule apply_disclosure_control:
         "../../envs/python.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         study_file=plan.run.study,
         site_file=lambda wildcards: SITE_FILES[wildcards.site],
@@ -45,7 +65,7 @@ rule apply_disclosure_control:
 rule release_bundle:
     input:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
-        disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",
+        disclosure=f"{SITE}/cleared/disclosure.json",
     output:
         manifest="exchange/{study}/{site}/manifest.json",
         disclosure="exchange/{study}/{site}/disclosure.json",
@@ -66,7 +86,6 @@ rule release_bundle:
     params:
         study_version=study.version,
         study_hash=study_hash(study),
-        thresholds=lambda wildcards: plan.thresholds[wildcards.site].model_dump(),
     message:
         "Write the bundle of {wildcards.site}"
     script:

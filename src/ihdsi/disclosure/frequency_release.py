@@ -73,7 +73,7 @@ _IS_WHOLE = pl.col("stratum_variable") == ALL
 
 
 class GenotypeSource(Protocol):
-    """The patients behind `variant_frequencies` (see `ihdsi.variants.cohort_genotypes`)."""
+    """The patients behind `variant_frequencies` (see `ihdsi.disclosure.cohort_genotypes`)."""
 
     @property
     def patients(self) -> tuple[str, ...]:

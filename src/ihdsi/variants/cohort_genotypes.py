@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from ihdsi.variants.genotypes import GenotypeBlock
 from ihdsi.variants.germline import VARIANT_KEY, germline_blocks
 from ihdsi.variants.sex_chromosomes import Sex, build_of_call_set, with_copies_of_sex
 
-__all__ = ["CohortGenotypes", "cohort_blocks", "genotypes_of_variants"]
+__all__ = ["cohort_blocks", "genotypes_of_variants"]
 
 
 def cohort_blocks(
@@ -109,68 +108,3 @@ def genotypes_of_variants(
             )
         )
     return dosage, ploidy
-
-
-@dataclass(frozen=True)
-class CohortGenotypes:
-    """Genotypes of the patients whom a site's germline frequencies count.
-
-    Parameters
-    ----------
-    path, settings, coverage, sexes
-        As in `cohort_blocks`.
-    patients
-        Everyone who is counted, each once.
-    strata
-        patient, stratum_variable, stratum (see `ihdsi.summaries.strata.stratify`).
-    panel
-        gene_id and gene_name of the study's genes, in the order in which they are released.
-    """
-
-    path: Path | str
-    patients: tuple[str, ...]
-    settings: GermlineFilters
-    strata: pl.DataFrame
-    panel: pl.DataFrame
-    coverage: Mapping[str, Path | str] | None = None
-    sexes: Mapping[str, Sex] | None = field(default=None, repr=False)
-
-    @classmethod
-    def of_site(
-        cls,
-        path: Path | str,
-        patients: Sequence[str],
-        settings: GermlineFilters,
-        excluded: Collection[str],
-        strata: pl.DataFrame,
-        catalogue: pl.DataFrame | None,
-        coverage: Mapping[str, Path | str] | None = None,
-        sexes: Mapping[str, Sex] | None = None,
-    ) -> CohortGenotypes:
-        """Take what `build_variant_frequencies` takes: patients less the excluded, targeted genes.
-
-        Parameters
-        ----------
-        path, patients, settings, excluded, coverage, sexes
-            As in `ihdsi.summaries.variant_frequencies.build_variant_frequencies`.
-        strata
-            See `CohortGenotypes`.
-        catalogue
-            gene_id, gene_name and is_targeted; without it no genes are known.
-        """
-        if catalogue is None:
-            panel = pl.DataFrame(schema={"gene_id": pl.String, "gene_name": pl.String})
-        else:
-            panel = catalogue.filter("is_targeted").select("gene_id", "gene_name")
-        kept = tuple(patient for patient in patients if patient not in set(excluded))
-        return cls(path, kept, settings, strata, panel, coverage, sexes)
-
-    @property
-    def minimum_call_rate(self) -> float:
-        """Share of a gene's variants at which a patient needs a genotype."""
-        return self.settings.minimum_call_rate
-
-    def read(self, variants: pl.DataFrame) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-        """Dosage and ploidy of V variants (see `genotypes_of_variants`); shape (V, P) each."""
-        blocks = cohort_blocks(self.path, self.patients, self.settings, self.coverage, self.sexes)
-        return genotypes_of_variants(blocks, self.patients, variants)

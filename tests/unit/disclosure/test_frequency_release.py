@@ -203,7 +203,9 @@ def test_groups_that_differ_by_one_patient_are_a_frequency_of_that_patient():
     assert alone.empirical > predict_power(members, ploidy).empirical
 
 
-KINDS = tuple(f"{term}|{{}}|T|protein_coding" for term in ("*stop_gained", "missense", "synonymous"))
+KINDS = tuple(
+    f"{term}|{{}}|T|protein_coding" for term in ("*stop_gained", "missense", "synonymous")
+)
 
 
 def panel_cohort(n=300, per_gene=40, seed=0, truth=0.01):
