@@ -18,7 +18,9 @@ rule apply_disclosure_control:
         ),
         # The patients behind the germline frequencies, as build_variant_frequencies counts them.
         calls=lambda wildcards: (
-            [f"{SITE}/variants/germline/cohort.bcf"] if cohorts[wildcards.site].has_germline else []
+            [f"{SITE}/variants/germline/cohort.bcf"]
+            if cohorts[wildcards.site].has_germline
+            else []
         ),
         decisions=lambda wildcards: (
             [f"{SITE}/quality_control/sample_decisions.parquet"]
