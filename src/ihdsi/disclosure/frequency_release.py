@@ -66,9 +66,10 @@ _N_OTHERS = 1_000
 #: Draws of the attacker's frequencies, for what may leave and for far more than may.
 _N_DRAWS, _N_ROUGH_DRAWS = 20, 5
 #: The formula's number of frequencies holds for complete genotypes; with missing ones there may be
-#: more. Beyond this multiple none is looked at.
+#: more. Beyond this multiple none is looked at, which bounds the genotypes that are held.
 _MARGIN = 2
 _ROW = ("gene_id", "consequence_group")
+_KEYS = (*VARIANT_KEY, "stratum_variable", "stratum")
 _IS_WHOLE = pl.col("stratum_variable") == ALL
 
 
@@ -156,42 +157,37 @@ def judge_frequencies(context: Context, genotypes: GenotypeSource | None) -> Fre
     if frequencies.is_empty():
         empty = Judged(frequencies, frequencies.clear())
         return FrequencyRelease(empty, Judged(given, given.clear()), None)
-    judged = control_variant_frequencies(frequencies, context)
+    settings = context.settings
+    # Strata that do not leave reveal nothing, so that the whole is judged without them.
+    may_leave = frequencies.filter(_IS_WHOLE | settings.stratified_frequencies)
+    strata = frequencies.join(may_leave, on=_KEYS, how="anti", maintain_order="left")
+    judged = control_variant_frequencies(may_leave, context)
     if genotypes is None:
         nothing = frequencies.select(VARIANT_KEY).clear()
         return FrequencyRelease(
-            _limited(judged, nothing, strata=False, rule=NOT_JUDGED),
-            Judged(given, given.clear()),
-            None,
+            _limited(judged, nothing, strata, NOT_JUDGED), Judged(given, given.clear()), None
         )
     choice = _Choice(context, judged.frame, genotypes)
     size, after = choice.largest()
     chosen = choice.candidates.head(choice.n_variants(size)).select(VARIANT_KEY)
-    variants = _limited(judged, chosen, context.settings.stratified_frequencies, MEMBERSHIP)
+    variants = _limited(judged, chosen, strata, MEMBERSHIP)
     carriers = pl.concat([choice.gene_rows(size), given])
-    power = choice.statement(
-        after,
-        sum(frame["rule"].null_count() for frame in (variants.frame, carriers)),
-    )
+    n_frequencies = sum(frame["rule"].null_count() for frame in (variants.frame, carriers))
+    power = choice.statement(after, n_frequencies)
     return FrequencyRelease(variants, Judged(carriers, carriers.clear()), power)
 
 
-def _limited(judged: Judged, chosen: pl.DataFrame, strata: bool, rule: str) -> Judged:
-    """Withhold the rows of variants that were not chosen, and strata unless they may leave."""
-    open_rows = pl.col("rule").is_null()
-    stays = pl.col("_chosen").fill_null(value=False) & (_IS_WHOLE | strata)
-    frame = (
-        judged.frame.join(
-            chosen.with_columns(_chosen=pl.lit(True)),
-            on=VARIANT_KEY,
-            how="left",
-            maintain_order="left",
-        )
-        .with_columns(rule=pl.when(open_rows & ~stays).then(pl.lit(rule)).otherwise("rule"))
-        .drop("_chosen")
+def _limited(judged: Judged, chosen: pl.DataFrame, strata: pl.DataFrame, rule: str) -> Judged:
+    """Withhold the rows of variants that were not chosen, and those of `strata`."""
+    kept = judged.frame.join(chosen, on=VARIANT_KEY, how="semi")
+    others = (
+        judged.frame.join(chosen, on=VARIANT_KEY, how="anti")
+        .with_columns(rule=pl.col("rule").fill_null(rule))
+        .select(judged.frame.columns)
     )
-    keys = [*VARIANT_KEY, "stratum_variable", "stratum"]
-    nulled = judged.nulled.join(frame.filter(open_rows), on=keys, how="semi", maintain_order="left")
+    frame = pl.concat([kept, others, strata.with_columns(rule=pl.lit(rule))])
+    released = frame.filter(pl.col("rule").is_null())
+    nulled = judged.nulled.join(released, on=_KEYS, how="semi", maintain_order="left")
     return Judged(frame, nulled)
 
 

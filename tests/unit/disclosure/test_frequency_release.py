@@ -158,6 +158,18 @@ def test_strata_do_not_leave_unless_the_study_says_so():
     assert set(cleared["variant_frequencies"]["stratum"]) == {"all", "low", "high"}
 
 
+def test_strata_that_do_not_leave_cost_the_whole_nothing():
+    """Two men of one stage show in the stratum's allele_number on X, not in the cohort's."""
+    clinical = clinical_table(300, stage=["low"] * 250 + ["high"] * 50)
+    ploidy = np.full((6, 300), 2)
+    ploidy[:, :100] = ploidy[:, 250:252] = 1
+    dosage = np.random.default_rng(11).binomial(ploidy, 0.4)
+    cohort = Cohort(clinical, (block(clinical["patient"], dosage, ploidy, "X"),))
+    assert clear(cohort)[0]["variant_frequencies"].height == 6
+    stratified = SETTINGS.model_copy(update={"stratified_frequencies": True})
+    assert clear(cohort, stratified)[0]["variant_frequencies"].is_empty()
+
+
 def test_strata_are_judged_together_with_the_whole():
     """A person of a stratum is compared with the frequencies of the stratum and of all."""
     stratified = SETTINGS.model_copy(update={"stratified_frequencies": True})
