@@ -67,8 +67,9 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 class MembershipStatement(_Document):
     """How well a membership attack would do against the site's germline frequencies.
 
-    The fields are those of `ihdsi.disclosure.frequency_release.MembershipPower`; `override` says
-    that a steward signed for a `maximum_power` above the study's.
+    `n_frequencies` counts what leaves: a row of germline frequencies is one, with genotype counts
+    two. `override` says that a steward signed for a `maximum_power` above the study's. The others
+    are those of `ihdsi.disclosure.frequency_release.MembershipPower`.
     """
 
     n_patients: Annotated[int, Field(ge=1)] | None

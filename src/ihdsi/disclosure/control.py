@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, get_args
 
 import polars as pl
@@ -101,16 +101,18 @@ def apply_disclosure_control(
     for name, frame in cleared.items():
         validate_table(frame, name)
     if frequencies.power is not None:
+        # A row with genotype counts is two frequencies.
         n_released = sum(cleared[name].height for name in joint)
-        logs.append(_power_entry(replace(frequencies.power, n_frequencies=n_released)))
+        n_released += cleared["variant_frequencies"]["n_carriers"].count()
+        logs.append(_power_entry(frequencies.power, n_released))
     return cleared, pl.concat(logs)
 
 
-def _power_entry(power: MembershipPower) -> pl.DataFrame:
+def _power_entry(power: MembershipPower, n_frequencies: int) -> pl.DataFrame:
     entry = {
         "table": "variant_frequencies",
         "rule": MEMBERSHIP_POWER,
-        "key": json.dumps(asdict(power)),
+        "key": json.dumps({**asdict(power), "n_frequencies": n_frequencies}),
         "reason": REASONS[MEMBERSHIP_POWER],
     }
     return pl.DataFrame([entry], schema=LOG_SCHEMA)

@@ -12,7 +12,9 @@ power of the attack on all of them together reaches the study's limit:
 
 Both share one limit, since each is a frequency. The order uses nothing of the patients' genotypes.
 A gene row and a released variant have no variant in common, so that neither can be subtracted from
-the other.
+the other. A row with genotype counts is two frequencies (of carriers, and of homozygotes among
+these): where not everything can leave, n_carriers and n_homozygous stay, and with them gone more
+variants leave.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from ihdsi.disclosure.membership import (
 )
 from ihdsi.disclosure.tables import (
     MEMBERSHIP,
+    MEMBERSHIP_GENOTYPES,
     MINIMUM_CELL_COUNT,
     NOT_JUDGED,
     Context,
@@ -104,8 +107,6 @@ class MembershipPower:
     ----------
     n_patients
         Patients whose genotypes are counted; None below the study's minimum.
-    n_frequencies
-        Released rows of both tables.
     power_before, power_after
         At `false_positive_rate`: of what the thresholds alone would release (gene rows not
         counted), and of what leaves. The more pessimistic of simulation and formula.
@@ -116,7 +117,6 @@ class MembershipPower:
     """
 
     n_patients: int | None
-    n_frequencies: int
     power_before: float
     power_after: float
     area_under_curve: float
@@ -168,13 +168,24 @@ def judge_frequencies(context: Context, genotypes: GenotypeSource | None) -> Fre
             _limited(judged, nothing, strata, NOT_JUDGED), Judged(given, given.clear()), None
         )
     choice = _Choice(context, judged.frame, genotypes)
-    size, after = choice.largest()
+    size, after, with_genotypes = choice.largest()
     chosen = choice.candidates.head(choice.n_variants(size)).select(VARIANT_KEY)
     variants = _limited(judged, chosen, strata, MEMBERSHIP)
+    if not with_genotypes:
+        variants = _without_genotypes(variants)
     carriers = pl.concat([choice.gene_rows(size), given])
-    n_frequencies = sum(frame["rule"].null_count() for frame in (variants.frame, carriers))
-    power = choice.statement(after, n_frequencies)
-    return FrequencyRelease(variants, Judged(carriers, carriers.clear()), power)
+    return FrequencyRelease(variants, Judged(carriers, carriers.clear()), choice.statement(after))
+
+
+def _without_genotypes(judged: Judged) -> Judged:
+    """Set the genotype counts of what leaves to null."""
+    counts = ["n_carriers", "n_homozygous"]
+    leaves = pl.col("rule").is_null()
+    nulled = judged.frame.filter(leaves & pl.col("n_carriers").is_not_null())
+    return Judged(
+        judged.frame.with_columns(pl.when(~leaves).then(name).alias(name) for name in counts),
+        pl.concat([judged.nulled, nulled.with_columns(rule=pl.lit(MEMBERSHIP_GENOTYPES))]),
+    )
 
 
 def _limited(judged: Judged, chosen: pl.DataFrame, strata: pl.DataFrame, rule: str) -> Judged:
@@ -221,7 +232,11 @@ class _Choice:
             variants.with_row_index("place"), on=VARIANT_KEY, how="inner", maintain_order="left"
         )
         self._groups = self._group_names()
-        self._released = self._released_groups(judged, n_read)
+        open_rows = judged.filter(pl.col("rule").is_null()).join(
+            variants.head(n_read).with_row_index("place"), on=VARIANT_KEY
+        )
+        self._released = self._mask(open_rows, n_read)
+        self._genotyped = self._mask(open_rows.drop_nulls("n_carriers"), n_read)
 
     def _foldable(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Rows (gene and kind) of the panel, in its order, and the variants that count to each."""
@@ -274,6 +289,7 @@ class _Choice:
             self._settings.maximum_membership_power,
             self._settings.membership_false_positive_rate,
         )
+        self._n_listed = items.height
         return items if np.isinf(most) else items.head(int(_MARGIN * most))
 
     def _check(self, variants: pl.DataFrame) -> None:
@@ -319,12 +335,6 @@ class _Choice:
                 members[place[patient], column[variable, stratum]] = True
         return members
 
-    def _released_groups(self, judged: pl.DataFrame, n_variants: int) -> BoolArray:
-        """Candidates × groups: where the other rules let a row leave."""
-        variants = self.candidates.head(n_variants).select(VARIANT_KEY).with_row_index("place")
-        open_rows = judged.filter(pl.col("rule").is_null()).join(variants, on=VARIANT_KEY)
-        return self._mask(open_rows, n_variants)
-
     def _mask(self, open_rows: pl.DataFrame, n_rows: int) -> BoolArray:
         """Rows (by column place) × groups."""
         groups = pl.DataFrame(
@@ -339,19 +349,27 @@ class _Choice:
         """Variants among the first `size` of the list."""
         return self._items.head(size)["row"].null_count()
 
-    def largest(self) -> tuple[int, PredictedPower]:
-        """How many of the list leave, and the power of the attack on them."""
-        return largest_prefix(
-            self._items.height,
-            self._predict,
-            lambda size: combined_power(
-                *self._matrices(size)[1:], self._settings.membership_false_positive_rate
-            ),
-            self._settings.maximum_membership_power,
-        )
+    def largest(self) -> tuple[int, PredictedPower, bool]:
+        """How many of the list leave, the power of the attack on them, and if with genotype counts.
 
-    def _predict(self, size: int) -> PredictedPower:
-        return self._power(*self._matrices(size))
+        All of the list with them, or else as many as can without.
+        """
+        size, limit = self._items.height, self._settings.maximum_membership_power
+        if size == self._n_listed and self._formula(size, with_genotypes=True) <= limit:
+            power = self._power(*self._matrices(size, with_genotypes=True))
+            if power.pessimistic <= limit:
+                return size, power, True
+        size, power = largest_prefix(
+            size,
+            lambda size: self._power(*self._matrices(size, with_genotypes=False)),
+            lambda size: self._formula(size, with_genotypes=False),
+            limit,
+        )
+        return size, power, False
+
+    def _formula(self, size: int, *, with_genotypes: bool) -> float:
+        _, ploidy, groups = self._matrices(size, with_genotypes=with_genotypes)
+        return combined_power(ploidy, groups, self._settings.membership_false_positive_rate)
 
     def _power(
         self,
@@ -371,16 +389,40 @@ class _Choice:
             n_others=_N_OTHERS,
         )
 
-    def _matrices(self, size: int) -> tuple[Int8Array, Int8Array, ReleasedGroups]:
-        """Everything that leaves with the first `size`: variants, then traits of 0 and 1."""
-        n = self.n_variants(size)
+    def _matrices(
+        self, size: int, *, with_genotypes: bool
+    ) -> tuple[Int8Array, Int8Array, ReleasedGroups]:
+        """Everything that leaves with the first `size`: variants, then gene rows as 0 and 1."""
         carriers, assessed, judged = self._counted(size)
         mask = self._mask(judged.filter(pl.col("rule").is_null()), len(carriers))
+        dosage, ploidy, released = self._frequencies(self.n_variants(size), with_genotypes)
         leaves = mask.any(axis=1)
         return (
-            np.concatenate([self._dosage[:n], carriers[leaves].astype(np.int8)]),
-            np.concatenate([self._ploidy[:n], assessed[leaves].astype(np.int8)]),
-            ReleasedGroups(self._members, np.concatenate([self._released[:n], mask[leaves]])),
+            np.concatenate([dosage, carriers[leaves].astype(np.int8)]),
+            np.concatenate([ploidy, assessed[leaves].astype(np.int8)]),
+            ReleasedGroups(self._members, np.concatenate([released, mask[leaves]])),
+        )
+
+    def _frequencies(
+        self, n_variants: int, with_genotypes: bool
+    ) -> tuple[Int8Array, Int8Array, BoolArray]:
+        """Frequencies that leave with the first variants: dosage, ploidy, and of which groups.
+
+        Genotype counts are the frequency of carriers among the called, and that of homozygotes
+        among the carriers; their likelihoods multiply to that of the genotype.
+        """
+        dosage, ploidy = self._dosage[:n_variants], self._ploidy[:n_variants]
+        released, genotyped = self._released[:n_variants], self._genotyped[:n_variants]
+        if not with_genotypes:
+            return dosage, ploidy, released
+        alleles_only = released & ~genotyped
+        plain, double = alleles_only.any(axis=1), genotyped.any(axis=1)
+        called = ploidy[double] > 0
+        carried = called & (dosage[double] > 0)
+        return (
+            np.concatenate([dosage[plain], carried, carried & (dosage[double] > 1)]),
+            np.concatenate([ploidy[plain], called, carried]),
+            np.concatenate([alleles_only[plain], genotyped[double], genotyped[double]]),
         )
 
     def _counted(self, size: int) -> tuple[BoolArray, BoolArray, pl.DataFrame]:
@@ -453,22 +495,22 @@ class _Choice:
         )
         return pl.concat([judged.select(columns), uncounted.select(columns)])
 
-    def statement(self, after: PredictedPower, n_frequencies: int) -> MembershipPower:
+    def statement(self, after: PredictedPower) -> MembershipPower:
         """State the power before (variants that the other rules let leave) and after."""
         settings, n = self._settings, len(self._genotypes.patients)
+        dosage, ploidy, released = self._frequencies(self._n_before, with_genotypes=True)
         before = self._power(
-            self._dosage[: self._n_before],
-            self._ploidy[: self._n_before],
-            ReleasedGroups(self._members, self._released[: self._n_before]),
+            dosage,
+            ploidy,
+            ReleasedGroups(self._members, released),
             _N_DRAWS if self._n_before <= self._items.height else _N_ROUGH_DRAWS,
         )
         rate = settings.membership_false_positive_rate
         # Of more variants than can be simulated the formula speaks for the rest.
-        of_all = analytic_power(self.candidates.height, n, rate)
+        n_before = self.candidates.height + self.candidates["n_carriers"].count()
         return MembershipPower(
             n_patients=n if n >= settings.minimum_n else None,
-            n_frequencies=n_frequencies,
-            power_before=round(max(before.pessimistic, of_all), 3),
+            power_before=round(max(before.pessimistic, analytic_power(n_before, n, rate)), 3),
             power_after=round(after.pessimistic, 3),
             area_under_curve=round(after.area_under_curve, 3),
             maximum_power=settings.maximum_membership_power,

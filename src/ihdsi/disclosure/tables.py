@@ -44,6 +44,7 @@ DESIGN = "design_withheld"
 ESTIMATED = "patients_without_estimate"
 DOMINANCE = "dominance"
 MEMBERSHIP = "membership"
+MEMBERSHIP_GENOTYPES = "membership_genotypes"
 NOT_JUDGED = "membership_not_judged"
 #: Not a rule: the log's entry that states the power (see `ihdsi.disclosure.frequency_release`).
 MEMBERSHIP_POWER = "membership_power"
@@ -69,6 +70,8 @@ REASONS: Mapping[str, str] = {
     DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
     MEMBERSHIP: "with this frequency a membership attack could exceed maximum_membership_power, or "
     "strata of frequencies do not leave",
+    MEMBERSHIP_GENOTYPES: "with n_carriers and n_homozygous fewer variants could leave under "
+    "maximum_membership_power; the row stays without them",
     NOT_JUDGED: "without the patients' genotypes the power of a membership attack is not known",
     MEMBERSHIP_POWER: "power of the membership attack on what leaves, and on what the other rules "
     "would have let leave",

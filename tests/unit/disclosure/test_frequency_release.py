@@ -51,11 +51,21 @@ def simulate(seed, n, m, stage=None, consequences=None, panel=None, truth=None):
     return cohort, truth, people[:, :n], people[:, n:]
 
 
-def log_likelihood_ratio(genotypes, released, truth):
-    ours, theirs = np.clip(released, 1e-6, 1 - 1e-6)[:, None], truth[:, None]
-    return (
-        genotypes * np.log(ours / theirs) + (2 - genotypes) * np.log((1 - ours) / (1 - theirs))
-    ).sum(axis=0)
+def log_likelihood_ratio(genotypes, rows, truth):
+    """Of genotypes (V, P) where a row tells them, of alleles elsewhere; truth (V,)."""
+    score = np.zeros(genotypes.shape[1])
+    for own, row, p in zip(genotypes, rows.iter_rows(named=True), truth, strict=True):
+        if row["n_carriers"] is None:
+            ours = np.clip(row["allele_count"] / row["allele_number"], 1e-6, 1 - 1e-6)
+            score += own * np.log(ours / p) + (2 - own) * np.log((1 - ours) / (1 - p))
+            continue
+        n, carriers, homozygous = (
+            row[name] for name in ("n_samples_called", "n_carriers", "n_homozygous")
+        )
+        ours = np.array([n - carriers, carriers - homozygous, homozygous]) / n
+        theirs = np.array([(1 - p) ** 2, 2 * p * (1 - p), p**2])
+        score += np.log(np.maximum(ours, 1e-6) / theirs)[own]
+    return score
 
 
 def power(members, others, rate=0.05):
@@ -64,11 +74,10 @@ def power(members, others, rate=0.05):
 
 
 def attack(cleared, truth, members, others):
-    whole = cleared["variant_frequencies"].filter(stratum_variable="all")
-    rows = whole["position"].to_numpy() - 1
-    released = (whole["allele_count"] / whole["allele_number"]).to_numpy()
+    rows = cleared["variant_frequencies"].filter(stratum_variable="all")
+    index = rows["position"].to_numpy() - 1
     return tuple(
-        log_likelihood_ratio(people[rows], released, truth[rows]) for people in (members, others)
+        log_likelihood_ratio(people[index], rows, truth[index]) for people in (members, others)
     )
 
 
@@ -76,7 +85,8 @@ def test_an_attacker_wins_without_the_rule_and_hardly_with_it():
     cohort, truth, members, others = simulate(0, 150, 500)
     everything, _ = clear(cohort, OFF)
     assert everything["variant_frequencies"].height > 400
-    assert power(*attack(everything, truth, members, others)) > 0.5
+    off = power(*attack(everything, truth, members, others))
+    assert off > 0.5
     on, null, sizes = [], [], []
     for seed in range(3):
         cohort, truth, members, others = simulate(seed, 150, 500)
@@ -86,7 +96,8 @@ def test_an_attacker_wins_without_the_rule_and_hardly_with_it():
         null.append(power(scores[1][::2], scores[1][1::2]))
         sizes.append(limited["variant_frequencies"].height)
         stated = disclosure_summary(log, SETTINGS)["membership"]
-        assert stated["power_before"] > 0.5
+        assert stated["power_before"] > off - 0.05
+        assert limited["variant_frequencies"]["n_carriers"].null_count() == sizes[-1]
         assert stated["power_after"] <= 0.10
         assert stated["n_frequencies"] == sizes[-1]
         assert stated["n_patients"] == 150
@@ -98,11 +109,40 @@ def test_an_attacker_wins_without_the_rule_and_hardly_with_it():
 def test_a_harmless_table_is_released_whole():
     cohort, *_ = simulate(1, 400, 12)
     cleared, log = clear(cohort)
-    assert cleared["variant_frequencies"].height == 12
+    variants = cleared["variant_frequencies"]
+    assert variants.height == 12
+    n_genotyped = variants["n_carriers"].count()
+    assert n_genotyped >= 8
     assert log["rule"].to_list().count("membership") == 0
     stated = disclosure_summary(log, SETTINGS, override=True)["membership"]
     assert stated["power_before"] == stated["power_after"] <= 0.10
+    assert stated["n_frequencies"] == 12 + n_genotyped
     assert stated["override"]
+
+
+def test_genotype_counts_are_a_second_frequency():
+    """Whoever reads them wins more often than by alleles alone, and the prediction knows."""
+    cohort, truth, members, others = simulate(0, 150, 200)
+    everything, log = clear(cohort, OFF)
+    frequencies = everything["variant_frequencies"]
+    assert frequencies["n_carriers"].count() > 120
+    alleles = frequencies.with_columns(n_carriers=pl.lit(None, dtype=pl.Int64))
+    genotyped = power(*attack(everything, truth, members, others))
+    by_alleles = power(*attack({"variant_frequencies": alleles}, truth, members, others))
+    assert genotyped > by_alleles + 0.05
+    stated = disclosure_summary(log, OFF)["membership"]
+    assert stated["power_after"] > genotyped - 0.03
+
+
+def test_genotype_counts_stay_where_they_would_cost_variants():
+    cohort, *_ = simulate(1, 400, 30)
+    cleared, log = clear(cohort)
+    assert cleared["variant_frequencies"].height == 30
+    assert cleared["variant_frequencies"]["n_carriers"].null_count() == 30
+    assert log["rule"].to_list().count("membership_genotypes") >= 20
+    stated = disclosure_summary(log, SETTINGS)["membership"]
+    assert stated["n_frequencies"] == 30
+    assert stated["power_after"] <= 0.10 < stated["power_before"]
 
 
 def test_without_genotypes_nothing_leaves_and_the_log_says_why():
@@ -184,14 +224,11 @@ def test_strata_are_judged_together_with_the_whole():
         for stratum in ("all", "low", "high", "third"):
             part = frequencies.filter(stratum=stratum)
             rows = part["position"].to_numpy() - 1
-            released = (part["allele_count"] / part["allele_number"]).to_numpy()
             # Others are asked whether they are in the stratum that they would be in.
             for kind, (people, score) in enumerate(zip((members, others), scores, strict=True)):
                 labels = np.resize(np.array(stage), 180 if kind == 0 else N_OTHERS)
                 inside = (labels == stratum) | (stratum == "all")
-                score[inside] += log_likelihood_ratio(
-                    people[rows][:, inside], released, truth[rows]
-                )
+                score[inside] += log_likelihood_ratio(people[rows][:, inside], part, truth[rows])
         on.append(power(*scores))
         assert disclosure_summary(log, stratified)["membership"]["power_after"] <= 0.10
     assert np.mean(on) <= 0.12
@@ -275,6 +312,40 @@ def test_gene_rows_and_variants_share_one_limit():
     # Most severe first: nothing but stop gains leaves, and of these by themselves before all.
     assert set(variants["consequence"]) == {"stop_gained"}
     assert "membership" in log.filter(table="germline_gene_carriers")["rule"].to_list()
+
+
+def test_an_attacker_of_variants_and_gene_rows_together_hardly_wins():
+    """Per gene one common stop gain, twenty rare ones and missense variants of all frequencies."""
+    kinds = [0] + [0] * 20 + [1] * 10
+    consequences = [KINDS[kind].format(f"GENE{gene + 1}") for gene in range(6) for kind in kinds]
+    truth = np.tile([0.3] + [0.003] * 20 + [0.02, 0.05, 0.1, 0.2, 0.3] * 2, 6)
+    on, null = [], []
+    for seed in range(4):
+        cohort, _, members, others = simulate(
+            seed, 160, truth.size, None, consequences, GENES, truth
+        )
+        cleared, _ = clear(cohort)
+        carriers = cleared["germline_gene_carriers"]
+        assert carriers.height >= 3
+        scores = list(attack(cleared, truth, members, others))
+        released = set(cleared["variant_frequencies"]["position"] - 1)
+        for gene, n, number in carriers.select("gene_name", "n_assessed", "n_carriers").iter_rows():
+            rows = [
+                row
+                for row, text in enumerate(consequences)
+                if f"|{gene}|" in text and "stop_gained" in text and row not in released
+            ]
+            theirs = 1 - np.prod((1 - truth[rows]) ** 2)
+            ours = number / n
+            for kind, people in enumerate((members, others)):
+                carries = (people[rows] > 0).any(axis=0)
+                scores[kind] += np.where(
+                    carries, np.log(ours / theirs), np.log((1 - ours) / (1 - theirs))
+                )
+        on.append(power(*scores))
+        null.append(power(scores[1][::2], scores[1][1::2]))
+    assert np.mean(on) <= 0.12
+    assert abs(np.mean(null) - 0.05) < 0.02
 
 
 def test_gene_rows_come_in_the_order_of_the_panel():
