@@ -1,44 +1,45 @@
 """Clear a site's summary tables for release."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
 from ihdsi.disclosure import apply_disclosure_control
-from ihdsi.disclosure.differencing import earlier_releases, populations_of
-from ihdsi.disclosure.ledger import Ledger
+from ihdsi.disclosure.cohort_genotypes import CohortGenotypes
+from ihdsi.disclosure.control import write_statement
+from ihdsi.disclosure.differencing import populations_of
+from ihdsi.disclosure.history import read_history
+from ihdsi.disclosure.override import settings_in_force
 from ihdsi.files import write_parquet, write_text
 from ihdsi.logs import log_to
 from ihdsi.sheets import read_cohort
-from ihdsi.study import DisclosureSettings, load_site, load_study
+from ihdsi.study import load_site, load_study
 from ihdsi.summaries import read_table, write_table
 from ihdsi.summaries.design import model_parameters
 
 log_to(snakemake.log[0])
-given, params = snakemake.input, snakemake.params
+given, params, made = snakemake.input, snakemake.params, snakemake.output
 study = load_study(params.study_file)
+site = load_site(params.site_file, study)
+settings, override = settings_in_force(study, site, datetime.now(UTC).date())
 # Names are read here rather than passed as parameters, which workflow records and reports show.
-cohort = read_cohort(load_site(params.site_file, study), study)
-measured = ("clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts")
-frames = {name: pl.read_parquet(path) for name in measured for path in given[name]}
+cohort = read_cohort(site, study)
+frames = {name: pl.read_parquet(path) for name in params.measured for path in given[name]}
 populations = populations_of(study, germline=cohort.germline_assessed, **frames)
-context, earlier = {}, []
-if params.ledger and Path(params.ledger).exists():
-    with Ledger(params.ledger) as ledger:
-        earlier = ledger.earlier_manifests()
-        context["earlier"] = earlier_releases(ledger)
-        context["populations"] = ledger.hash_patients(populations)
-        context["spent_epsilon"] = ledger.spent_epsilon()
+history = read_history(site.release and site.release.ledger, populations)
 cleared, log = apply_disclosure_control(
     {Path(path).stem: read_table(path, Path(path).stem) for path in given.summaries},
-    DisclosureSettings(**params.thresholds),
-    set(cohort.identifiers) | set(frames["clinical"]["patient"] if given.clinical else ()),
+    settings,
+    cohort.identifiers | set(frames["clinical"]["patient"] if given.clinical else ()),
     model_parameters(study),
-    **context,
+    genotypes=CohortGenotypes.of_files(given, study, cohort),
+    **history.as_arguments(),
 )
-for path in snakemake.output.tables:
+for path in made.tables:
     write_table(cleared[Path(path).stem], Path(path).stem, path)
-write_parquet(log, snakemake.output.disclosure_log)
-write_parquet(populations, snakemake.output.populations)
-write_text(json.dumps(earlier) + "\n", snakemake.output.earlier)
+write_parquet(log, made.disclosure_log)
+write_statement(log, settings, override, made.disclosure)
+write_parquet(populations, made.populations)
+write_text(json.dumps(list(history.manifests)) + "\n", made.earlier)

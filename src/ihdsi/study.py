@@ -227,6 +227,19 @@ class DisclosureSettings(_Document):
         0.5, description="Most that one patient may contribute to a mean of burdens or shares."
     )
 
+    maximum_membership_power: Share = Field(
+        0.10,
+        description="Largest predicted power of a membership attack on the released germline "
+        "frequencies; so many of them leave that it is kept.",
+    )
+    membership_false_positive_rate: float = Field(
+        0.05, gt=0, le=0.5, description="False positives that the membership attack accepts."
+    )
+    stratified_frequencies: bool = Field(
+        False,
+        description="Whether germline frequencies leave by stratum as well; whole cohort and "
+        "strata then share the limit of the power.",
+    )
     differential_privacy: DifferentialPrivacy | None = Field(
         None, description="Random noise on counts; without it there is none."
     )
@@ -241,6 +254,8 @@ class DisclosureOverrides(_Document):
     maximum_parameter_share: Share | None = None
     maximum_contribution: Share | None = None
 
+    maximum_membership_power: Share | None = None
+    stratified_frequencies: bool | None = None
     differential_privacy: DifferentialPrivacy | None = None
 
 

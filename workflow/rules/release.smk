@@ -7,6 +7,8 @@ the sites of a simulated study have a rule for it.
 from ihdsi.study import study_hash
 
 CANDIDATE = f"{SITE}/candidate"
+# Patient-level tables that tell whom the summaries count.
+MEASURED = ["clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts"]
 
 
 rule apply_disclosure_control:
@@ -17,6 +19,22 @@ rule apply_disclosure_control:
         ],
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
+        ),
+        # The patients behind the germline frequencies, as build_variant_frequencies counts them.
+        calls=lambda wildcards: (
+            [f"{SITE}/variants/germline/cohort.bcf"]
+            if cohorts[wildcards.site].has_germline
+            else []
+        ),
+        coverage=lambda wildcards: [
+            f"results/{STUDY}/sites/{wildcards.site}/quality_control/{name}.quantized.bed.gz"
+            for name in cohorts[wildcards.site].germline_coverage.values()
+        ],
+        catalogue=lambda wildcards: (
+            ["results/{study}/reference/gene_catalogue.parquet"]
+            if cohorts[wildcards.site].has_germline
+            and (study.reference.annotation or study.reference.gene_catalogue)
+            else []
         ),
         sheet=lambda wildcards: sites[wildcards.site].samples,
         # Whom the tables count: patients with measurements, without those whose sample failed.
@@ -67,8 +85,8 @@ rule apply_disclosure_control:
         "../../envs/python.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         study_file=plan.run.study,
         site_file=lambda wildcards: SITE_FILES[wildcards.site],

@@ -30,6 +30,7 @@ __all__ = [
     "DisclosureStatement",
     "FileEntry",
     "Manifest",
+    "MembershipStatement",
     "canonical_json",
     "content_sha256",
     "table_path",
@@ -111,11 +112,36 @@ class Manifest(_Document):
         return self
 
 
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class MembershipStatement(_Document):
+    """How well a membership attack would do against the site's germline frequencies.
+
+    `n_frequencies` counts what leaves: a row of germline frequencies is one, with genotype counts
+    two. `override` says that a steward signed for a `maximum_power` above the study's. The others
+    are those of `ihdsi.disclosure.frequency_release.MembershipPower`.
+    """
+
+    n_patients: Annotated[int, Field(ge=1)] | None
+    n_frequencies: int = Field(ge=0)
+    power_before: Rate
+    power_after: Rate
+    area_under_curve: Rate
+    maximum_power: Rate
+    false_positive_rate: Rate
+    override: bool
+
+
 class DisclosureStatement(_Document):
-    """Content of ``disclosure.json``: thresholds, and how much was withheld by table and rule."""
+    """Content of ``disclosure.json``: thresholds, and how much was withheld by table and rule.
+
+    `membership` is there where the site has germline frequencies.
+    """
 
     settings: dict[Text, bool | int | float]
     withheld: dict[Text, dict[Text, Annotated[int, Field(ge=0)]]]
+    membership: MembershipStatement | None = None
 
 
 def table_path(table: str) -> str:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, get_args
 
 import polars as pl
 
+from ihdsi.bundle.manifest import DisclosureStatement, canonical_json
 from ihdsi.disclosure.differencing import Comparison, EarlierRelease
 from ihdsi.disclosure.differential_privacy import privatise, require_budget
+from ihdsi.disclosure.frequency_release import (
+    GenotypeSource,
+    MembershipPower,
+    judge_frequencies,
+)
 from ihdsi.disclosure.identifiers import refuse_identifiers
-from ihdsi.disclosure.tables import REASONS, RULES, Context
+from ihdsi.disclosure.tables import MEMBERSHIP_POWER, REASONS, RULES, Context
+from ihdsi.files import write_text
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.parquet import empty_table, validate_table
 from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.table import Role
 
-__all__ = ["LOG_SCHEMA", "apply_disclosure_control", "disclosure_summary"]
+__all__ = ["LOG_SCHEMA", "apply_disclosure_control", "disclosure_summary", "write_statement"]
 
 LOG_SCHEMA: dict[str, Any] = {
     "table": pl.String,
@@ -35,6 +45,7 @@ def apply_disclosure_control(
     earlier: Sequence[EarlierRelease] = (),
     populations: pl.DataFrame | None = None,
     spent_epsilon: float = 0.0,
+    genotypes: GenotypeSource | None = None,
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Clear a site's summary tables for release.
 
@@ -53,13 +64,17 @@ def apply_disclosure_control(
         `ihdsi.disclosure.differencing.Comparison`).
     spent_epsilon
         Privacy loss of earlier releases, where the settings ask for differential privacy.
+    genotypes
+        The patients behind `variant_frequencies`. Without them no germline frequency leaves, as the
+        power of a membership attack is not known. The table `germline_gene_carriers` is made here.
 
     Returns
     -------
     tuple
         All tables of the contract, cleared (empty where nothing may leave or nothing was
         measured), and the log with table, rule, key (JSON of the row's key) and reason of
-        everything withheld. The log names what it withholds: it stays at the site.
+        everything withheld; one more entry, of the rule ``membership_power``, states the power
+        of a membership attack. The log names what it withholds: it stays at the site.
 
     Raises
     ------
@@ -89,12 +104,20 @@ def apply_disclosure_control(
     context = Context(settings, everything, parameters, comparison.mark)
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]
+    frequencies = judge_frequencies(context, genotypes)
+    joint = {
+        "variant_frequencies": frequencies.variants,
+        "germline_gene_carriers": frequencies.carriers,
+    }
     for name, frame in everything.items():
         spec = TABLES[name]
-        if frame.is_empty():
+        if name in joint:
+            judged = joint[name]
+        elif frame.is_empty():
             cleared[name] = frame.select(list(spec.schema))
             continue
-        judged = RULES[name](frame, context)
+        else:
+            judged = RULES[name](frame, context)
         cleared[name] = (
             judged.frame.filter(pl.col("rule").is_null()).select(list(spec.schema)).sort(spec.keys)
         )
@@ -105,7 +128,22 @@ def apply_disclosure_control(
     refuse_identifiers(cleared, identifiers)
     for name, frame in cleared.items():
         validate_table(frame, name)
+    if frequencies.power is not None:
+        # A row with genotype counts is two frequencies.
+        n_released = sum(cleared[name].height for name in joint)
+        n_released += cleared["variant_frequencies"]["n_carriers"].count()
+        logs.append(_power_entry(frequencies.power, n_released))
     return cleared, pl.concat(logs)
+
+
+def _power_entry(power: MembershipPower, n_frequencies: int) -> pl.DataFrame:
+    entry = {
+        "table": "variant_frequencies",
+        "rule": MEMBERSHIP_POWER,
+        "key": json.dumps({**asdict(power), "n_frequencies": n_frequencies}),
+        "reason": REASONS[MEMBERSHIP_POWER],
+    }
+    return pl.DataFrame([entry], schema=LOG_SCHEMA)
 
 
 def _refuse_undeclared(name: str, frame: pl.DataFrame) -> None:
@@ -130,7 +168,9 @@ def _log(name: str, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def disclosure_summary(log: pl.DataFrame, settings: DisclosureSettings) -> dict[str, Any]:
+def disclosure_summary(
+    log: pl.DataFrame, settings: DisclosureSettings, *, override: bool = False
+) -> dict[str, Any]:
     """Say how much was withheld, not what: naming a withheld rare variant would disclose it.
 
     Parameters
@@ -139,17 +179,34 @@ def disclosure_summary(log: pl.DataFrame, settings: DisclosureSettings) -> dict[
         The site's log.
     settings
         The thresholds that were in force.
+    override
+        Whether `maximum_membership_power` was above the study's by a signed override.
 
     Returns
     -------
     dict
-        ``settings`` and ``withheld``: number of entries by table and rule.
+        ``settings``; ``withheld``: number of entries by table and rule; and ``membership``, where
+        the site has germline frequencies: the power of a membership attack on them.
     """
-    counts = log.group_by("table", "rule").agg(n=pl.len()).sort("table", "rule")
+    is_power = pl.col("rule") == MEMBERSHIP_POWER
+    counts = log.filter(~is_power).group_by("table", "rule").agg(n=pl.len()).sort("table", "rule")
     withheld: dict[str, dict[str, int]] = {}
     for table, rule, n in counts.iter_rows():
         withheld.setdefault(table, {})[rule] = n
-    return {"settings": _flat(settings), "withheld": withheld}
+    summary = {"settings": _flat(settings), "withheld": withheld}
+    stated = log.filter(is_power)["key"]
+    if stated.len():
+        summary["membership"] = {**json.loads(stated[-1]), "override": override}
+    return summary
+
+
+def write_statement(
+    log: pl.DataFrame, settings: DisclosureSettings, override: bool, path: Path | str
+) -> None:
+    """Write the site's disclosure statement, as the bundle holds it (see `disclosure_summary`)."""
+    summary = disclosure_summary(log, settings, override=override)
+    statement = DisclosureStatement.model_validate(summary)
+    write_text(canonical_json(statement.model_dump(mode="json")).decode(), path)
 
 
 def _flat(settings: DisclosureSettings) -> dict[str, bool | int | float]:

@@ -4,13 +4,14 @@ Whoever has a person's genotypes can ask of released allele frequencies whether 
 among those counted. Rounding and thresholds hardly hinder it; the number of frequencies relative
 to the number of patients decides. `select_frequencies` therefore chooses how many leave.
 
-A call judges one group of patients. Strata are groups of their own, and what is released of
-several overlapping groups tells more than each alone: their variants have to be judged together.
+Strata are groups of their own, and what is released of several overlapping groups tells more than
+each alone. `ReleasedGroups` names them, and they are judged together: the attacker to fear combines
+all of them by least squares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +22,18 @@ from scipy.stats import norm, rankdata
 from ihdsi.variants.consequences import severity_rank
 
 __all__ = [
+    "MOST_GENOTYPES",
     "PredictedPower",
+    "ReleasedGroups",
     "Selection",
     "analytic_power",
     "area_under_curve",
     "attack_power",
+    "combined_power",
     "homer_scores",
+    "largest_prefix",
     "likelihood_ratio_scores",
+    "possible_frequencies",
     "predict_power",
     "release_priority",
     "select_frequencies",
@@ -35,8 +41,10 @@ __all__ = [
 
 #: Variants whose genotypes are simulated at a time.
 _BLOCK = 2_000
+#: Smallest share of the largest eigenvalue of the groups' overlaps that is not rounding error.
+_PRECISION = 1e-10
 #: Most simulated genotypes of one prediction; beyond it there are fewer draws (but always one).
-_MOST_GENOTYPES = 50_000_000
+MOST_GENOTYPES = 50_000_000
 _MATRIX = 2
 _PREFIX = "^(?i:chr)"
 
@@ -168,6 +176,134 @@ def analytic_power(n_frequencies: int, n_patients: int, false_positive_rate: flo
     return float(norm.cdf(np.sqrt(n_frequencies / n_patients) - threshold))
 
 
+def possible_frequencies(
+    n_patients: int, maximum_power: float, false_positive_rate: float = 0.05
+) -> float:
+    """Largest m with `analytic_power` at most `maximum_power`: n (z_α − z_power)².
+
+    Parameters
+    ----------
+    n_patients
+        n, complete genotypes.
+    maximum_power, false_positive_rate
+        Between 0 and 1.
+
+    Returns
+    -------
+    float
+        A whole number; 0 where the power of chance is too much, infinity where none is.
+    """
+    if maximum_power <= false_positive_rate:
+        return 0.0
+    root = norm.isf(false_positive_rate) - norm.isf(maximum_power)
+    return float(np.floor(n_patients * root**2))
+
+
+@dataclass(frozen=True)
+class ReleasedGroups:
+    """The groups of patients of which frequencies leave.
+
+    Parameters
+    ----------
+    members
+        Shape (P, G): who belongs to which group.
+    released
+        Shape (V, G): of which groups the frequency of a variant leaves.
+    """
+
+    members: NDArray[np.bool_]
+    released: NDArray[np.bool_]
+
+    def __getitem__(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> ReleasedGroups:
+        """Return the groups of some variants."""
+        return ReleasedGroups(self.members, self.released[rows])
+
+
+@dataclass(frozen=True)
+class _Combined:
+    """What all released groups together tell of a person; K kinds of people by their groups.
+
+    With allele counts Y of the patients (variance σ² an allele), sums over groups show the part of
+    Y in the span of the groups' indicators X, weighted by called alleles C. A member's alleles lie
+    in that part by their leverage x′(X′CX)⁺x, which is therefore the information on membership an
+    allele: 1/N for one group of N alleles; 1 for a patient by whom two groups differ. The frequency
+    to compare a person with is the least-squares prediction from the groups, x′(X′CX)⁺X′Y: for the
+    whole cohort its frequency, for a partition that of the person's part. The sizes of the
+    groups' intersections, which X′CX holds, are taken to be known to the attacker.
+    """
+
+    kind: NDArray[np.intp]  # (P,)
+    frequency: NDArray[np.float64]  # (V, K), NaN where nothing released speaks of such people
+    leverage: NDArray[np.float64]  # (V, K)
+
+    def information(self, ploidy: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Information on each patient, summed over variants; shape (P,)."""
+        information = np.zeros(ploidy.shape[1])
+        for start in range(0, len(ploidy), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            for kind in range(self.leverage.shape[1]):
+                people = self.kind == kind
+                information[people] += self.leverage[rows, kind] @ ploidy[rows][:, people]
+        return information
+
+
+def _combine(
+    dosage: NDArray[np.integer] | None, ploidy: NDArray[np.integer], groups: ReleasedGroups | None
+) -> _Combined:
+    """Combine the groups; without `dosage` the frequencies stay NaN."""
+    n_variants, n_patients = ploidy.shape
+    if groups is None:
+        groups = ReleasedGroups(np.ones((n_patients, 1), bool), np.ones((n_variants, 1), bool))
+    kinds, kind = np.unique(groups.members, axis=0, return_inverse=True)
+    kind = np.asarray(kind).ravel()
+    members = kinds.astype(np.float64)
+    frequency = np.full((n_variants, len(kinds)), np.nan)
+    leverage = np.zeros((n_variants, len(kinds)))
+    belongs = (kind[:, None] == np.arange(len(kinds))).astype(np.float32)
+    for start in range(0, n_variants, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        released = groups.released[rows].astype(np.float64)
+        alleles = (ploidy[rows].astype(np.float32) @ belongs).astype(np.float64)
+        overlaps = np.einsum("vk,kg,kh->vgh", alleles, members, members)
+        overlaps *= released[:, :, None] * released[:, None, :]
+        inverse = np.linalg.pinv(overlaps, rcond=_PRECISION, hermitian=True)
+        leverage[rows] = np.einsum("kg,vgh,kh->vk", members, inverse, members)
+        leverage[rows][alleles == 0] = 0
+        if dosage is None:
+            continue
+        carried = np.where(ploidy[rows] > 0, dosage[rows], 0).astype(np.float32) @ belongs
+        sums = (carried.astype(np.float64) @ members) * released
+        predicted = np.einsum("kg,vgh,vh->vk", members, inverse, sums)
+        frequency[rows] = np.where(leverage[rows] > 0, predicted, np.nan)
+    return _Combined(kind, frequency, leverage)
+
+
+def combined_power(
+    ploidy: NDArray[np.integer],
+    groups: ReleasedGroups | None = None,
+    false_positive_rate: float = 0.05,
+) -> float:
+    """Analytic power of the attack on one set of frequencies (see `predict_power`).
+
+    Parameters
+    ----------
+    ploidy
+        Called alleles, shape (V, P).
+    groups
+        Of which groups the frequencies leave; None: of all patients.
+    false_positive_rate
+        Between 0 and 1.
+    """
+    information = _combine(None, ploidy, groups).information(ploidy)
+    return _power_of_information(information, false_positive_rate)
+
+
+def _power_of_information(information: NDArray[np.float64], false_positive_rate: float) -> float:
+    # A sum of leverages is not below zero but for rounding.
+    root = np.sqrt(np.maximum(information, 0))
+    return float(norm.cdf(root - norm.isf(false_positive_rate)).mean())
+
+
 @dataclass(frozen=True)
 class PredictedPower:
     """What the likelihood-ratio attack achieves against one set of frequencies.
@@ -212,6 +348,7 @@ def predict_power(
     ploidy: NDArray[np.integer],
     population: NDArray[np.float64] | None = None,
     *,
+    groups: ReleasedGroups | None = None,
     false_positive_rate: float = 0.05,
     n_draws: int = 20,
     n_others: int = 1_000,
@@ -242,7 +379,10 @@ def predict_power(
     The analytic power is the mean over patients i of Φ(√Σ_j c_ij/N_j − z), with c_ij called
     alleles of the patient, N_j those of all patients, and z the normal quantile of
     1 − `false_positive_rate`. With complete diploid genotypes the sum is m/n for m variants and n
-    patients: `analytic_power` (Sankararaman et al. 2009, Nat Genet 41:965).
+    patients: `analytic_power` (Sankararaman et al. 2009, Nat Genet 41:965). Of several groups, the
+    leverage of the patient in the groups' indicators stands for 1/N_j, and the prediction from all
+    groups for the released frequency; a person who is not a patient is compared as a patient of the
+    same groups is.
 
     Parameters
     ----------
@@ -252,6 +392,8 @@ def predict_power(
         genotype are not counted.
     population
         Allele frequencies of a resource, shape (V,); NaN where it does not know the variant.
+    groups
+        Of which groups the frequencies leave; None: of all patients.
     false_positive_rate
         Share of people not counted whom the attacker accepts to accuse.
     n_draws, n_others
@@ -274,14 +416,18 @@ def predict_power(
         called = number > 0
         dosage, ploidy, number = dosage[called], ploidy[called], number[called]
         population = None if population is None else population[called]
+        groups = None if groups is None else groups[called]
     if not len(number):
         return PredictedPower(false_positive_rate, 0.5, false_positive_rate)
-    draws = int(np.clip(_MOST_GENOTYPES // (len(number) * n_others), 1, n_draws))
+    draws = int(np.clip(MOST_GENOTYPES // (len(number) * n_others), 1, n_draws))
     references = [None] if population is None else [None, population]
+    combined = _combine(dosage, ploidy, groups)
     attacks = [
         np.mean(
             [
-                _attack(dosage, ploidy, number, given, false_positive_rate, n_others, (seed, draw))
+                _attack(
+                    dosage, ploidy, combined, given, false_positive_rate, n_others, (seed, draw)
+                )
                 for draw in range(draws)
             ],
             axis=0,
@@ -289,13 +435,14 @@ def predict_power(
         for given in references
     ]
     power, area = np.max(attacks, axis=0)
-    return PredictedPower(float(power), float(area), _analytic(ploidy, number, false_positive_rate))
+    analytic = _power_of_information(combined.information(ploidy), false_positive_rate)
+    return PredictedPower(float(power), float(area), analytic)
 
 
 def _attack(
     dosage: NDArray[np.integer],
     ploidy: NDArray[np.integer],
-    number: NDArray[np.int64],
+    combined: _Combined,
     population: NDArray[np.float64] | None,
     false_positive_rate: float,
     n_others: int,
@@ -304,6 +451,7 @@ def _attack(
     """Power and area of one attack with one draw of the attacker's frequencies."""
     # Streams are consumed variant by variant, so that more variants meet the same people again.
     truths, people = (np.random.default_rng([*seed, stream]) for stream in range(2))
+    number = ploidy.sum(axis=1, dtype=np.int64)
     count = dosage.sum(axis=1, dtype=np.int64, where=ploidy > 0)
     n_patients = dosage.shape[1]
     patterns = (
@@ -312,6 +460,10 @@ def _attack(
         else np.arange(n_others) * n_patients // n_others
     )
     members, others = np.zeros(n_patients), np.zeros(n_others)
+    kinds = [
+        (kind, combined.kind == kind, combined.kind[patterns] == kind)
+        for kind in range(combined.frequency.shape[1])
+    ]
     for start in range(0, len(number), _BLOCK):
         rows = slice(start, start + _BLOCK)
         counted, total = count[rows], number[rows]
@@ -319,27 +471,20 @@ def _attack(
         reference = truths.beta(np.maximum(counted, 0.5), np.maximum(total - counted, 0.5))
         if population is not None:
             reference = np.where(np.isfinite(population[rows]), population[rows], reference)
-        released = counted / total
-        members += likelihood_ratio_scores(dosage[rows], ploidy[rows], released, reference)
         copies = ploidy[rows][:, patterns]
         carried = (
             people.random((len(total), 2, n_others), dtype=np.float32) < reference[:, None, None]
         )
-        simulated = carried[:, 0] & (copies > 0)
-        others += likelihood_ratio_scores(
-            simulated.astype(np.int8) + (carried[:, 1] & (copies > 1)), copies, released, reference
-        )
+        simulated = (carried[:, 0] & (copies > 0)).astype(np.int8) + (carried[:, 1] & (copies > 1))
+        for kind, patients, alike in kinds:
+            released = combined.frequency[rows, kind]
+            members[patients] += likelihood_ratio_scores(
+                dosage[rows][:, patients], ploidy[rows][:, patients], released, reference
+            )
+            others[alike] += likelihood_ratio_scores(
+                simulated[:, alike], copies[:, alike], released, reference
+            )
     return attack_power(members, others, false_positive_rate), area_under_curve(members, others)
-
-
-def _analytic(
-    ploidy: NDArray[np.integer], number: NDArray[np.int64], false_positive_rate: float
-) -> float:
-    information = np.zeros(ploidy.shape[1])
-    for start in range(0, len(number), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        information += (1 / number[rows]) @ ploidy[rows]
-    return float(norm.cdf(np.sqrt(information) - norm.isf(false_positive_rate)).mean())
 
 
 def release_priority(variants: pl.DataFrame, panel: Collection[str]) -> NDArray[np.int64]:
@@ -430,7 +575,7 @@ def select_frequencies(
     if priority.shape != dosage.shape[:1]:
         raise ValueError("priority needs one number a variant")
 
-    def predicted(rows: NDArray[np.intp] | slice) -> PredictedPower:
+    def predicted(rows: NDArray[np.intp]) -> PredictedPower:
         return predict_power(
             dosage[rows],
             ploidy[rows],
@@ -444,23 +589,56 @@ def select_frequencies(
     order = np.argsort(priority, kind="stable")
     order = order[(ploidy[order] > 0).any(axis=1)]
     before = predicted(order)
-    number = ploidy[order].sum(axis=1, dtype=np.int64)
-    if before.pessimistic <= maximum_power:
-        safe, unsafe, after = len(order), len(order) + 1, before
-    else:
-        safe, unsafe, after = 0, len(order), predicted(order[:0])
+    safe, after = largest_prefix(
+        len(order),
+        lambda size: before if size == len(order) else predicted(order[:size]),
+        lambda size: combined_power(ploidy[order[:size]], false_positive_rate=false_positive_rate),
+        maximum_power,
+    )
+    mask = np.zeros(len(dosage), dtype=np.bool_)
+    mask[order[:safe]] = True
+    return Selection(mask, before, after)
+
+
+def largest_prefix(
+    n_frequencies: int,
+    predict: Callable[[int], PredictedPower],
+    formula: Callable[[int], float],
+    maximum_power: float,
+) -> tuple[int, PredictedPower]:
+    """How many frequencies of an ordered list keep the power small, found by bisection.
+
+    Parameters
+    ----------
+    n_frequencies
+        Length of the list.
+    predict
+        Power against the first so many of the list.
+    formula
+        The analytic power against them alone, which costs little: where it exceeds the limit
+        nothing is simulated.
+    maximum_power
+        What `PredictedPower.pessimistic` may be.
+
+    Returns
+    -------
+    tuple
+        The number, and the prediction for it. Where the power is not quite monotone there may be
+        a larger number, but that found keeps the limit; 0 always does.
+    """
+    if formula(n_frequencies) <= maximum_power:
+        power = predict(n_frequencies)
+        if power.pessimistic <= maximum_power:
+            return n_frequencies, power
+    safe, unsafe, after = 0, n_frequencies, predict(0)
     while unsafe - safe > 1:
         middle = (safe + unsafe) // 2
-        chosen = order[:middle]
-        # The formula costs nothing; where it refuses, nothing needs to be simulated.
-        if _analytic(ploidy[chosen], number[:middle], false_positive_rate) > maximum_power:
+        if formula(middle) > maximum_power:
             unsafe = middle
             continue
-        power = predicted(chosen)
+        power = predict(middle)
         if power.pessimistic <= maximum_power:
             safe, after = middle, power
         else:
             unsafe = middle
-    mask = np.zeros(len(dosage), dtype=np.bool_)
-    mask[order[:safe]] = True
-    return Selection(mask, before, after)
+    return safe, after

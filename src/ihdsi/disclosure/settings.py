@@ -11,8 +11,10 @@ def stricter_of(study: DisclosureSettings, site: DisclosureOverrides) -> Disclos
     """Combine the study's thresholds with a site's own; of each, the stricter is in force.
 
     A site's looser value has no effect, so that a study that tightens a threshold does not have to
-    wait for the sites' files. Zero cells leave only if neither forbids them. Of differential
-    privacy, the smaller epsilon and budget and the tables of both are in force.
+    wait for the sites' files. Zero cells, and germline frequencies by stratum, leave only if
+    neither forbids them. The false positives of the membership attack are the study's: a power at
+    one rate says nothing of that at another. Of differential privacy, the smaller epsilon and
+    budget and the tables of both are in force.
     """
 
     def larger(ours: int, theirs: int | None) -> int:
@@ -29,6 +31,13 @@ def stricter_of(study: DisclosureSettings, site: DisclosureOverrides) -> Disclos
             study.maximum_parameter_share, site.maximum_parameter_share
         ),
         maximum_contribution=smaller(study.maximum_contribution, site.maximum_contribution),
+        maximum_membership_power=smaller(
+            study.maximum_membership_power, site.maximum_membership_power
+        ),
+        membership_false_positive_rate=study.membership_false_positive_rate,
+        stratified_frequencies=(
+            study.stratified_frequencies and site.stratified_frequencies is not False
+        ),
         differential_privacy=_more_private(study.differential_privacy, site.differential_privacy),
     )
 

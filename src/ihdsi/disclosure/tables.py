@@ -52,6 +52,11 @@ DOMINANCE = "dominance"
 DIFFERENCING = "differencing"
 PATTERNS = "missingness_patterns"
 MERGED = "merged_bins"
+MEMBERSHIP = "membership"
+MEMBERSHIP_GENOTYPES = "membership_genotypes"
+NOT_JUDGED = "membership_not_judged"
+#: Not a rule: the log's entry that states the power (see `ihdsi.disclosure.frequency_release`).
+MEMBERSHIP_POWER = "membership_power"
 
 #: Columns that count samples by what was decided on them.
 DECIDED = ("n_passed", "n_warned", "n_failed")
@@ -76,6 +81,13 @@ REASONS: Mapping[str, str] = {
     PATTERNS: "the patients of this missingness pattern differ by too few from those of another "
     "design, or two patterns of the assay leave already",
     MERGED: "a count of the bin is too small; it leaves as a part of a wider bin",
+    MEMBERSHIP: "with this frequency a membership attack could exceed maximum_membership_power, or "
+    "strata of frequencies do not leave",
+    MEMBERSHIP_GENOTYPES: "with n_carriers and n_homozygous fewer variants could leave under "
+    "maximum_membership_power; the row stays without them",
+    NOT_JUDGED: "without the patients' genotypes the power of a membership attack is not known",
+    MEMBERSHIP_POWER: "power of the membership attack on what leaves, and on what the other rules "
+    "would have let leave",
 }
 
 
@@ -333,6 +345,28 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
         pl.when(~pl.col("_null")).then(name).alias(name) for name in ("n_carriers", "n_homozygous")
     ).drop("_null")
     return Judged(judged, nulled.with_columns(rule=pl.lit(GENOTYPES)))
+
+
+def control_germline_gene_carriers(frame: pl.DataFrame, context: Context) -> Judged:
+    """Carriers and non-carriers by stratum; the membership attack is judged where it is made."""
+    settings = context.settings
+    assessed, carriers = pl.col("n_assessed"), pl.col("n_carriers")
+
+    def safe(n: pl.Expr, part: pl.Expr) -> pl.Expr:
+        return safe_part(part, n, settings)
+
+    judged = frame.with_columns(_mark(~enough_patients(assessed, settings), MINIMUM_N))
+    judged = judged.with_columns(_mark(~safe(assessed, carriers), MINIMUM_CELL_COUNT))
+    judged = _after_strata(
+        protect_strata(
+            judged,
+            ["gene_id", "consequence_group"],
+            ["n_assessed", "n_carriers"],
+            safe,
+            pl.col("rule").is_not_null(),
+        )
+    )
+    return Judged(judged, _unmarked(frame))
 
 
 def _without_a_genotype() -> pl.Expr:
@@ -889,6 +923,7 @@ RULES: Mapping[str, Callable[[pl.DataFrame, Context], Judged]] = {
     "cohort_profile": control_cohort_profile,
     "qc_profile": control_qc_profile,
     "variant_frequencies": control_variant_frequencies,
+    "germline_gene_carriers": control_germline_gene_carriers,
     "gene_alterations": control_gene_alterations,
     "mutation_burden": control_mutation_burden,
     "expression_effects": control_expression_effects,

@@ -79,6 +79,7 @@ def render_report(inputs: ReportInputs) -> str:
         linear=_linear_rows(inputs),
         account=tables.account_totals(inputs.account),
         disclosure=tables.disclosure_rows(inputs.disclosures),
+        membership=tables.membership_rows(inputs.disclosures),
         n_sites=len(inputs.releases),
         withheld=tables.WITHHELD,
         software={name: version(name) for name in SOFTWARE},

@@ -14,6 +14,7 @@ __all__ = [
     "characteristics",
     "disclosure_rows",
     "format_p",
+    "membership_rows",
     "participants",
     "quality_counts",
     "unit_suffix",
@@ -195,12 +196,35 @@ def account_totals(account: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def disclosure_rows(disclosures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Flatten each site's disclosure summary to one line a statement."""
+    """Flatten each site's disclosure summary to one line a statement.
+
+    What it says of membership inference has a table of its own (`membership_rows`).
+    """
     rows = []
     for site, document in disclosures.items():
-        for path, value in _leaves(document):
+        for path, value in _leaves({k: v for k, v in document.items() if k != "membership"}):
             rows.append({"site": site, "statement": path.replace("_", " "), "value": value})
     return rows
+
+
+def membership_rows(disclosures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """List what the sites with germline frequencies state of a membership attack on them.
+
+    Parameters
+    ----------
+    disclosures
+        Disclosure statements by site.
+
+    Returns
+    -------
+    list
+        Rows of site and the fields of `ihdsi.bundle.manifest.MembershipStatement`.
+    """
+    return [
+        {"site": site, **document["membership"]}
+        for site, document in disclosures.items()
+        if document.get("membership")
+    ]
 
 
 def _leaves(value: Any, path: str = "") -> list[tuple[str, str]]:  # noqa: ANN401 - JSON

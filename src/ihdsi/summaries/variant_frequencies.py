@@ -20,10 +20,11 @@ from ihdsi.summaries.table import (
     Predecessor,
     TableSpec,
 )
+from ihdsi.variants.cohort_genotypes import cohort_blocks
 from ihdsi.variants.genotypes import GenotypeBlock
-from ihdsi.variants.germline import VariantLabels, germline_blocks
+from ihdsi.variants.germline import VariantLabels
 from ihdsi.variants.hardy_weinberg import hardy_weinberg_p_values, is_autosome
-from ihdsi.variants.sex_chromosomes import Sex, build_of_call_set, with_copies_of_sex
+from ihdsi.variants.sex_chromosomes import Sex
 
 __all__ = ["SPEC", "VARIANT_KEY", "build_variant_frequencies", "count_alleles"]
 
@@ -245,9 +246,7 @@ def build_variant_frequencies(
         The table `variant_frequencies`.
     """
     kept = [patient for patient in patients if patient not in set(excluded)]
-    blocks = germline_blocks(path, kept, settings, coverage)
-    if sexes is not None:
-        blocks = with_copies_of_sex(blocks, sexes, build_of_call_set(path))
+    blocks = cohort_blocks(path, kept, settings, coverage, sexes)
     return count_alleles(blocks, kept, settings, clinical, strata, catalogue)
 
 

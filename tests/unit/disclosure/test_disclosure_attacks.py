@@ -7,10 +7,11 @@ programming. They succeed where only the small cells themselves are withheld.
 import numpy as np
 import polars as pl
 import pytest
+from cohort_in_memory import Cohort, block
 from scipy.optimize import linprog
 
 from ihdsi.disclosure import apply_disclosure_control
-from ihdsi.study import ClinicalVariable, DisclosureSettings, GermlineFilters
+from ihdsi.study import ClinicalVariable, DisclosureSettings
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.gene_alterations import (
     COPY_NUMBER,
@@ -18,10 +19,15 @@ from ihdsi.summaries.gene_alterations import (
     build_gene_alterations,
 )
 from ihdsi.summaries.mutation_burden import build_mutation_burden
-from ihdsi.summaries.variant_frequencies import count_alleles
-from ihdsi.variants.genotypes import GenotypeBlock
 
-SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
+# Membership is attacked in test_frequency_release.py; here no frequency is withheld for it.
+SETTINGS = DisclosureSettings(
+    minimum_n=10,
+    minimum_cell_count=5,
+    zero_cells_allowed=True,
+    maximum_membership_power=1.0,
+    stratified_frequencies=True,
+)
 LEAST = SETTINGS.minimum_cell_count
 STRATA = ("low", "high", "third")
 
@@ -30,8 +36,9 @@ def small(count):
     return 0 < count < LEAST
 
 
-def clear(name, table):
-    return apply_disclosure_control({name: table}, SETTINGS, [], {})[0][name]
+def clear(name, table, genotypes=None):
+    cleared, _ = apply_disclosure_control({name: table}, SETTINGS, [], {}, genotypes=genotypes)
+    return cleared[name]
 
 
 def clinical(rng, n, unknown=0):
@@ -357,30 +364,11 @@ def genotypes(seed, unknown):
     patients = clinical(rng, 80, unknown)
     frequency = rng.beta(0.6, 1.5, 60)
     dosage = rng.binomial(2, frequency[:, None], (60, 80)).astype(np.int8)
-    return patients, block(patients, dosage, np.full((60, 80), 2, dtype=np.int8))
-
-
-def block(patients, dosage, ploidy, chromosome="1"):
-    n = len(dosage)
-    return GenotypeBlock(
-        patients=tuple(patients["patient"]),
-        chromosome=chromosome,
-        position=np.arange(1, n + 1),
-        reference_alleles=["A"] * n,
-        alternate_alleles=["C"] * n,
-        consequences=[None] * n,
-        population_frequency=np.full(n, np.nan),
-        clinical_significance=[None] * n,
-        dosage=dosage,
-        ploidy=ploidy,
-        absent=np.zeros(dosage.shape, dtype=bool),
-    )
+    return patients, block(patients["patient"], dosage)
 
 
 def frequencies(patients, genotypes):
-    everything = GermlineFilters(minimum_call_rate=0, minimum_hardy_weinberg_p_value=0)
-    names = patients["patient"].to_list()
-    return count_alleles([genotypes], names, everything, patients, ["stage"])
+    return Cohort(patients, (genotypes,)).frequencies()
 
 
 def recovered_genotypes(truth, released):
@@ -431,7 +419,7 @@ def test_genotypes(seed, unknown):
     """Among the variants of seed 1 is one that everybody carries, few of them heterozygous."""
     patients, table = genotypes(seed, unknown)
     truth = frequencies(patients, table)
-    released = clear("variant_frequencies", truth)
+    released = clear("variant_frequencies", truth, Cohort(patients, (table,)))
     assert 0 < released.height < truth.height
     assert released["n_homozygous"].null_count() > 0
     assert released["n_homozygous"].drop_nulls().len() > 0
@@ -458,8 +446,9 @@ def test_few_haploid_genotypes_do_not_show_in_allele_number(men, released):
     ploidy[:, :men] = 1
     dosage = np.zeros((1, 80), dtype=np.int8)
     dosage[:, 20:60] = 1
-    truth = frequencies(patients, block(patients, dosage, ploidy, "X"))
-    kept = clear("variant_frequencies", truth)
+    cohort = Cohort(patients, (block(patients["patient"], dosage, ploidy, "X"),))
+    truth = cohort.frequencies()
+    kept = clear("variant_frequencies", truth, cohort)
     assert kept.height == released * truth.height
 
 
@@ -472,8 +461,9 @@ def test_haploid_genotypes_outside_the_strata_are_the_rest_of_the_cohort():
         ploidy[:, first:last] = 1
     dosage = np.zeros((1, 80), dtype=np.int8)
     dosage[:, ::2] = 1
-    truth = frequencies(patients, block(patients, dosage, ploidy, "X"))
-    assert clear("variant_frequencies", truth).is_empty()
+    cohort = Cohort(patients, (block(patients["patient"], dosage, ploidy, "X"),))
+    assert clear("variant_frequencies", cohort.frequencies(), cohort).is_empty()
     ploidy[:, 70:72] = 2
-    whole = frequencies(patients, block(patients, dosage, ploidy, "X"))
-    assert clear("variant_frequencies", whole).height == whole.height
+    cohort = Cohort(patients, (block(patients["patient"], dosage, ploidy, "X"),))
+    whole = cohort.frequencies()
+    assert clear("variant_frequencies", whole, cohort).height == whole.height

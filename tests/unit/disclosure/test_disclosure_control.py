@@ -492,6 +492,8 @@ def test_a_site_can_only_be_stricter():
         zero_cells_allowed=True,
         maximum_parameter_share=0.9,
         maximum_contribution=1.0,
+        maximum_membership_power=0.5,
+        stratified_frequencies=True,
     )
     assert stricter_of(study, looser) == study
     stricter = DisclosureOverrides(
@@ -500,7 +502,15 @@ def test_a_site_can_only_be_stricter():
         zero_cells_allowed=False,
         maximum_parameter_share=0.1,
         maximum_contribution=0.3,
+        maximum_membership_power=0.07,
+        stratified_frequencies=False,
     )
-    assert stricter_of(study, stricter).model_dump() == stricter.model_dump()
+    fields = set(DisclosureOverrides.model_fields)
+    assert stricter_of(study, stricter).model_dump(include=fields) == stricter.model_dump()
+    stratified = study.model_copy(update={"stratified_frequencies": True})
+    assert stricter_of(stratified, looser).stratified_frequencies
+    assert not stricter_of(stratified, stricter).stratified_frequencies
+    liberal = study.model_copy(update={"membership_false_positive_rate": 0.2})
+    assert stricter_of(liberal, stricter).membership_false_positive_rate == 0.2
     closed = study.model_copy(update={"zero_cells_allowed": False})
     assert stricter_of(closed, looser).zero_cells_allowed is False

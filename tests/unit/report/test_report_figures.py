@@ -6,7 +6,13 @@ import pytest
 
 from ihdsi.meta.pool import pool_gene_alterations, pool_mutation_burden
 from ihdsi.report import figures
-from ihdsi.report.tables import characteristics, disclosure_rows, format_p, unit_suffix
+from ihdsi.report.tables import (
+    characteristics,
+    disclosure_rows,
+    format_p,
+    membership_rows,
+    unit_suffix,
+)
 
 
 def _values(chart):
@@ -241,3 +247,19 @@ def test_disclosure_documents_of_any_shape_become_lines():
         {"site": "lih", "statement": "thresholds › minimum n", "value": "10"},
         {"site": "lih", "statement": "cells › t › r › n", "value": "4"},
     ]
+
+
+def test_membership_has_a_row_for_each_site_that_states_it():
+    stated = {
+        "n_patients": None,
+        "n_frequencies": 3,
+        "power_before": 0.71,
+        "power_after": 0.09,
+        "area_under_curve": 0.58,
+        "maximum_power": 0.3,
+        "false_positive_rate": 0.05,
+        "override": True,
+    }
+    documents = {"lih": {"membership": stated}, "ncck": {"membership": None}, "third": {}}
+    assert membership_rows(documents) == [{"site": "lih", **stated}]
+    assert disclosure_rows(documents) == []

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -263,6 +264,32 @@ def test_the_page_refers_to_no_network():
     assert "url(" not in markup
     assert "default-src 'none'" in page
     assert "$schema" not in page.split('id="specifications">')[1].split("</script>")[0]
+
+
+def test_the_power_of_the_membership_attack_is_shown_by_site():
+    stated = {
+        "n_patients": 148,
+        "n_frequencies": 17,
+        "power_before": 0.712,
+        "power_after": 0.094,
+        "area_under_curve": 0.58,
+        "maximum_power": 0.1,
+        "false_positive_rate": 0.05,
+        "override": False,
+    }
+    inputs = _inputs(sites=("lih", "ncck"), rna=False)
+    assert "Membership inference" not in render_report(inputs)
+    documents = {
+        "lih": {"membership": stated},
+        "ncck": {"membership": stated | {"n_patients": None, "override": True}},
+    }
+    page = render_report(replace(inputs, disclosures=documents))
+    section = page[page.index("<h3>Membership inference</h3>") : page.index('id="methods"')]
+    rows = re.findall(r'<tr><th scope="row">(\w+)</th>(.*?)</tr>', section)
+    cells = {site: re.findall(r"<td[^>]*>(.*?)</td>", text) for site, text in rows}
+    numbers = ["17", "5 %", "0.712", "0.094", "0.580", "0.1"]
+    assert cells["lih"] == ["148", *numbers, "study or site"]
+    assert cells["ncck"] == ["not released", *numbers, "signed override"]
 
 
 def test_text_of_the_study_is_escaped():

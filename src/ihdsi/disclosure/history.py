@@ -1,0 +1,71 @@
+"""What a site's ledger says of its earlier releases, as disclosure control needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ihdsi.disclosure.differencing import EarlierRelease, earlier_releases
+from ihdsi.disclosure.ledger import Ledger
+
+__all__ = ["History", "read_history"]
+
+
+@dataclass(frozen=True)
+class History:
+    """Earlier releases of a site.
+
+    Parameters
+    ----------
+    releases
+        What left and whom it counted.
+    manifests
+        SHA-256 of their manifests, in order.
+    populations
+        Whom the tables at hand count, hashed as in the ledger; None without a ledger.
+    spent_epsilon
+        Privacy loss of all earlier releases together.
+    """
+
+    releases: Sequence[EarlierRelease] = ()
+    manifests: Sequence[str] = ()
+    populations: pl.DataFrame | None = None
+    spent_epsilon: float = 0.0
+
+    def as_arguments(self) -> dict[str, Any]:
+        """Return them as keywords of `ihdsi.disclosure.apply_disclosure_control`."""
+        return {
+            "earlier": self.releases,
+            "populations": self.populations,
+            "spent_epsilon": self.spent_epsilon,
+        }
+
+
+def read_history(ledger: Path | str | None, populations: pl.DataFrame) -> History:
+    """Read a site's earlier releases; a ledger that does not exist yet holds none.
+
+    Parameters
+    ----------
+    ledger
+        File of the ledger, if the site has one.
+    populations
+        Whom the tables at hand count (see `ihdsi.disclosure.differencing.populations_of`).
+
+    Raises
+    ------
+    InputError
+        If the ledger or its archive cannot be read or was changed.
+    """
+    if ledger is None or not Path(ledger).exists():
+        return History()
+    with Ledger(ledger) as opened:
+        return History(
+            earlier_releases(opened),
+            opened.earlier_manifests(),
+            opened.hash_patients(populations),
+            opened.spent_epsilon(),
+        )
