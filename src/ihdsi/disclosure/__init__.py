@@ -1,9 +1,9 @@
 """Statistical disclosure control: what may leave a site, and what is withheld instead.
 
 What is protected: counts below the study's threshold, statistics of too few patients, and every
-cell that could be computed from released margins, strata, bins or genotype counts. What is not:
-the number of patients whose value of a variable is unknown; differences between releases of
-different dates; membership inference from many allele frequencies at once.
+cell that could be computed from released margins, strata, bins or genotype counts, or from an
+earlier release of the same site. What is not: the number of patients whose value of a variable is
+unknown; membership inference from many allele frequencies at once.
 """
 
 from ihdsi.disclosure.control import apply_disclosure_control, disclosure_summary
