@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import release_candidates as candidates
 from ihdsi.bundle.approval import publish_pending
@@ -25,7 +26,7 @@ class Moments:
     """Counts the moments of this process, and kills it at one of them (0: at none)."""
 
     def __init__(self, last):
-        self.last, self.passed = last, 0
+        self.last, self.passed = last, []
         sys.addaudithook(self.audit)
         self.fsync, os.fsync = os.fsync, self.counted_fsync
         execute = Ledger._execute
@@ -33,23 +34,24 @@ class Moments:
         def counted_execute(ledger, statement, values=()):
             found = execute(ledger, statement, values)
             if not statement.lstrip().startswith(("SELECT", "PRAGMA")):
-                self.pass_one()
+                self.pass_one(" ".join(statement.split()[:3]))
             return found
 
         Ledger._execute = counted_execute
 
-    def pass_one(self):
-        self.passed += 1
-        if self.passed == self.last:
+    def pass_one(self, name):
+        self.passed.append(name)
+        if len(self.passed) == self.last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def counted_fsync(self, handle):
-        self.pass_one()
+        self.pass_one("fsync")
         self.fsync(handle)
 
     def audit(self, event, arguments):
-        if event in EVENTS or (event == "open" and arguments[2] & WRITING):
-            self.pass_one()
+        changes = event in EVENTS or (event == "open" and arguments[2] & WRITING)
+        if changes and not (event == "os.mkdir" and Path(arguments[0]).exists()):
+            self.pass_one(event)
 
 
 def work(job):
