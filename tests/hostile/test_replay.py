@@ -12,8 +12,8 @@ import pytest
 
 from ihdsi.errors import InputError
 from ihdsi.meta.audit import verify_audit_log
-from released_bundles import Coordinator, Site, contents
 from signed_bundles import COORDINATOR, NORTH, transport_key
+from sites_and_coordinator import Coordinator, Site, contents
 
 
 class History:

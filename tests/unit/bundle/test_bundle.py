@@ -9,8 +9,7 @@ import pytest
 from ihdsi.bundle import content_sha256, open_bundle, workflow_commit, write_bundle
 from ihdsi.errors import InputError
 from ihdsi.files import sha256_of
-from ihdsi.meta.intake import accept_bundle
-from ihdsi.summaries import TABLES, empty_table, read_table
+from ihdsi.summaries import TABLES, empty_table
 
 HASH = "ab" * 32
 DISCLOSURE = {
@@ -298,14 +297,6 @@ def test_a_table_of_the_version_before_is_accepted_and_named(bundle):
     opened = open_bundle(bundle, HASH, "lih")
     assert opened.upgraded == ("mutation_burden",)
     assert opened.tables["mutation_burden"].equals(tables()["mutation_burden"])
-
-
-def test_the_table_of_the_version_before_is_taken_in_as_the_present_one(bundle, tmp_path):
-    as_version(bundle, 1, 1)
-    accept_bundle(bundle, HASH, "lih", tmp_path / "intake" / "lih")
-    path = tmp_path / "intake" / "lih" / "mutation_burden.parquet"
-    assert pl.read_parquet_metadata(path)["ihdsi.table_version"] == "2"
-    assert read_table(path, "mutation_burden").equals(tables()["mutation_burden"])
 
 
 @pytest.mark.parametrize("version", [0, 3, None])

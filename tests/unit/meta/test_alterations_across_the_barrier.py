@@ -1,4 +1,4 @@
-"""Copy-number and promoter alterations from patients to the pooled table, through a bundle.
+"""Copy-number and promoter alterations from patients to the pooled table, through sealed releases.
 
 The demo measures copy number in too few patients for any to leave, so this goes the way by hand.
 """
@@ -7,15 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ihdsi.bundle import write_bundle
 from ihdsi.disclosure import apply_disclosure_control, disclosure_summary
-from ihdsi.meta.intake import accept_bundle
 from ihdsi.meta.pool import pool_alteration_contrasts, pool_gene_alterations
 from ihdsi.meta.site_tables import read_site_tables
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.gene_alterations import build_gene_alterations
+from sites_and_coordinator import Coordinator, Site
 
-STUDY_HASH = "a" * 64
 SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
 GENES = {"CCND1": "ENSG00000110092", "CDKN2A": "ENSG00000147889", "TERT": "ENSG00000164362"}
 #: Probability of the classes amplification, gain, loss and deletion, by gene and stage.
@@ -63,8 +61,8 @@ def federation(tmp_path_factory):
     folder = tmp_path_factory.mktemp("federation")
     rng = np.random.default_rng(17)
     catalogue = pl.DataFrame({"gene_id": list(GENES.values()), "gene_name": list(GENES)})
-    truth, accepted = {}, []
-    for site, n in (("lih", 160), ("ncck", 220)):
+    truth, accepted, coordinator = {}, [], Coordinator(folder)
+    for site, n in (("north", 160), ("south", 220)):
         clinical, copies, promoters = truth[site] = patients_of(site, n, rng)
         table = build_gene_alterations(
             promoters,
@@ -78,19 +76,10 @@ def federation(tmp_path_factory):
         cleared, log = apply_disclosure_control(
             {"gene_alterations": table}, SETTINGS, set(clinical["patient"]), {}
         )
-        write_bundle(
-            folder / "exchange" / site,
-            cleared,
-            disclosure_summary(log, SETTINGS),
-            study="demo",
-            study_version="1.0",
-            study_hash=STUDY_HASH,
-            site=site,
-            workflow_version="0.1.0",
-        )
-        target = folder / "intake" / site
-        accept_bundle(folder / "exchange" / site, STUDY_HASH, site, target)
-        accepted.append(target / "gene_alterations.parquet")
+        sender = Site(folder, site)
+        sender.release(given=cleared, disclosure=disclosure_summary(log, SETTINGS))
+        coordinator.accept(sender.exchange, site)
+        accepted.append(coordinator.destination(site) / "gene_alterations.parquet")
     return truth, read_site_tables(accepted)
 
 

@@ -10,14 +10,14 @@ from datetime import date
 import polars as pl
 import pytest
 
-import released_bundles
 from ihdsi.errors import InputError
 from ihdsi.files import sha256_of
 from ihdsi.meta import intake
 from ihdsi.meta.audit import describe_audit, verify_audit_log
 from ihdsi.summaries import TABLES, read_table
-from released_bundles import Coordinator, Site, contents
-from signed_bundles import SOUTH, STRANGER, trust_store
+from releases import tables
+from signed_bundles import NORTH, SOUTH, STRANGER, trust_store
+from sites_and_coordinator import NOON, Coordinator, Site, contents
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_release_is_taken_in_and_recorded(site, coordinator):
     assert [path.name for path in target.parent.iterdir()] == ["north"]
     assert json.loads((target / "accepted.json").read_text()) == record
     assert read_table(target / "mutation_burden.parquet", "mutation_burden").equals(
-        released_bundles.tables()["mutation_burden"]
+        tables()["mutation_burden"]
     )
     assert record["manifest_sha256"] == manifest
     assert record["manifest"]["sequence"] == record["sequence"] == 1
@@ -170,7 +170,7 @@ def test_a_table_of_the_version_before_is_taken_in_as_the_present_one(site, coor
                 "size": table.stat().st_size,
             }
     (candidate / "manifest.json").write_text(json.dumps(manifest))
-    site.publish(candidate, released_bundles.NORTH)
+    site.publish(candidate, NORTH)
     coordinator.accept(site.exchange)
     path = coordinator.destination() / "mutation_burden.parquet"
     assert pl.read_parquet_metadata(path)["ihdsi.table_version"] == "2"
@@ -318,7 +318,7 @@ def test_two_refusals_in_one_second_keep_both(site, coordinator):
     (site.exchange / "bundle-1.tar.c4gh").unlink()
     for _ in range(2):
         with pytest.raises(InputError):
-            coordinator.accept(site.exchange, now=released_bundles.NOON)
+            coordinator.accept(site.exchange, now=NOON)
     assert sorted(path.name for path in coordinator.quarantine.iterdir()) == [
         "north-20260601T120000Z",
         "north-20260601T120000Z-2",

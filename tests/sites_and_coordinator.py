@@ -4,36 +4,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import polars as pl
-
 from ihdsi.bundle import write_bundle
 from ihdsi.bundle.release import seal_release, sign_candidate
 from ihdsi.files import sha256_of
 from ihdsi.meta.audit import AuditLog
 from ihdsi.meta.intake import accept_release
-from ihdsi.summaries import TABLES, empty_table
-from signed_bundles import COORDINATOR, NORTH, SOUTH, TODAY, Party, trust_store
+from releases import CREATED, DISCLOSURE, STUDY_HASH, tables
+from signed_bundles import COORDINATOR, NORTH, SOUTH, STUDY, TODAY, Party, trust_store
 
-STUDY, STUDY_HASH = "demo", "ab" * 32
 NOON = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC)
 PARTIES = {"north": NORTH, "south": SOUTH}
-DISCLOSURE = {"settings": {"minimum_n": 10}, "withheld": {}}
-
-
-def tables(mean=3.25):
-    """All tables of the contract, one of them with a row."""
-    burden = pl.DataFrame(
-        {
-            "measure": ["nonsynonymous_mutations"],
-            "unit": ["1/Mb"],
-            "stratum_variable": ["all"],
-            "stratum": ["all"],
-            "n": [40],
-            "mean": [mean],
-            "variance": [1.5],
-        }
-    )
-    return {name: empty_table(name) for name in TABLES} | {"mutation_burden": burden}
 
 
 @dataclass
@@ -62,7 +42,7 @@ class Site:
             "sequence": sequence,
             "earlier_manifests": self.earlier,
             "workflow_version": "0.1.0",
-            "created": "2026-06-01T09:00:00Z",
+            "created": CREATED,
         } | changes
         write_bundle(candidate, given or tables(mean), disclosure or DISCLOSURE, **arguments)
         return self.publish(candidate, party, into)
