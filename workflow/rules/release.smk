@@ -152,7 +152,6 @@ rule review_release:
     params:
         study_file=plan.run.study,
         site_file=lambda wildcards: SITE_FILES[wildcards.site],
-        config_file=plan.path,
     message:
         "Write what the data steward of {wildcards.site} reviews"
     script:
