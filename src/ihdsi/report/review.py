@@ -605,7 +605,14 @@ def _history(request: ReviewRequest) -> dict[str, Any]:
     return {
         "heads": [_HISTORY_WORDS[name] for name in shown],
         "rows": [
-            ["–" if row[name] is None else visible(row[name]) for name in shown]
+            [
+                "–"
+                if row[name] is None
+                else f"{100 * row[name]:.3g} %"
+                if name == "membership_power"
+                else visible(row[name])
+                for name in shown
+            ]
             for row in request.releases.iter_rows(named=True)
         ],
     }

@@ -379,8 +379,8 @@ def test_changes_are_counted_and_small_ones_pointed_out(tmp_path):
     ).filter(pl.int_range(pl.len()) != 0)
     releases = pl.DataFrame(
         {"sequence": [1], "decided_at": ["2026-03-02"], "steward": ["A. Müller"]}
-        | {"reason": [HOSTILE], "membership_power": [None]},
-        schema_overrides={"membership_power": pl.Float64},
+        | {"reason": [HOSTILE], "membership_power": [0.083], "epsilon": [None]},
+        schema_overrides={"epsilon": pl.Float64},
     )
     request = _request(
         tmp_path, sequence=2, previous=_tables(gene_alterations=before), releases=releases
@@ -398,6 +398,8 @@ def test_changes_are_counted_and_small_ones_pointed_out(tmp_path):
     history = _table(page, "By whom")["1"]
     assert history["By whom"] == "A. Müller"
     assert history["Why"] == visible(HOSTILE)
+    assert history["Power of the membership test"] == "8.3 %"
+    assert history["ε spent"] == "–"
     changes = _rows(tmp_path / "review" / "changes-gene_alterations.html")
     assert sorted(changes["change"]) == ["added", "changed"]
     # A later review of an unchanged candidate leaves no page of the earlier one behind.
