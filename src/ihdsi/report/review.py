@@ -269,6 +269,7 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
         figures=_figures(request, withheld, bundle, counts),
         checks=checks,
         membership=_membership_rows(membership),
+        is_exception=not all(check.fine for check in check_membership(membership)),
         thresholds=_threshold_rows(request),
         history=_history(request),
         site=shlex.quote(request.site),

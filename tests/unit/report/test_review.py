@@ -197,6 +197,7 @@ def test_numbers_are_those_of_the_tables(tmp_path):
         'ihdsi release reject lih --key YOUR_KEY.pem --reason "WHY"',
     ):
         assert words in page.text
+    assert "--override" not in page.text
     assert page.text.count(sha256_of(request.candidate / "manifest.json")) == 2
     embedded = _rows(tmp_path / "review" / "table-gene_alterations.html")
     assert embedded == _alterations(60).to_dict(as_series=False)
@@ -431,6 +432,7 @@ def test_the_privacy_budget(tmp_path):
     assert "Power if every frequency left 62.1 %" in text
     assert "Frequencies that leave 1,234" in text
     assert "another figure 0.5" in text
+    assert '--reason "WHY" --override "WHY THE EXCEPTION"' in text
     assert "! look here The power allowed is larger than the study's" in text
     assert "ε spent, with this release 0.75" in text
     assert "ε remaining 1.25" in text
