@@ -269,6 +269,7 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
         figures=_figures(request, withheld, bundle, counts),
         checks=checks,
         membership=_membership_rows(membership),
+        is_exception=not all(check.fine for check in check_membership(membership)),
         thresholds=_threshold_rows(request),
         history=_history(request),
         site=shlex.quote(request.site),
@@ -605,7 +606,14 @@ def _history(request: ReviewRequest) -> dict[str, Any]:
     return {
         "heads": [_HISTORY_WORDS[name] for name in shown],
         "rows": [
-            ["–" if row[name] is None else visible(row[name]) for name in shown]
+            [
+                "–"
+                if row[name] is None
+                else f"{100 * row[name]:.3g} %"
+                if name == "membership_power"
+                else visible(row[name])
+                for name in shown
+            ]
             for row in request.releases.iter_rows(named=True)
         ],
     }

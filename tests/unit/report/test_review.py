@@ -197,6 +197,7 @@ def test_numbers_are_those_of_the_tables(tmp_path):
         'ihdsi release reject lih --key YOUR_KEY.pem --reason "WHY"',
     ):
         assert words in page.text
+    assert "--override" not in page.text
     assert page.text.count(sha256_of(request.candidate / "manifest.json")) == 2
     embedded = _rows(tmp_path / "review" / "table-gene_alterations.html")
     assert embedded == _alterations(60).to_dict(as_series=False)
@@ -379,8 +380,8 @@ def test_changes_are_counted_and_small_ones_pointed_out(tmp_path):
     ).filter(pl.int_range(pl.len()) != 0)
     releases = pl.DataFrame(
         {"sequence": [1], "decided_at": ["2026-03-02"], "steward": ["A. Müller"]}
-        | {"reason": [HOSTILE], "membership_power": [None]},
-        schema_overrides={"membership_power": pl.Float64},
+        | {"reason": [HOSTILE], "membership_power": [0.083], "epsilon": [None]},
+        schema_overrides={"epsilon": pl.Float64},
     )
     request = _request(
         tmp_path, sequence=2, previous=_tables(gene_alterations=before), releases=releases
@@ -398,6 +399,8 @@ def test_changes_are_counted_and_small_ones_pointed_out(tmp_path):
     history = _table(page, "By whom")["1"]
     assert history["By whom"] == "A. Müller"
     assert history["Why"] == visible(HOSTILE)
+    assert history["Power of the membership test"] == "8.3 %"
+    assert history["ε spent"] == "–"
     changes = _rows(tmp_path / "review" / "changes-gene_alterations.html")
     assert sorted(changes["change"]) == ["added", "changed"]
     # A later review of an unchanged candidate leaves no page of the earlier one behind.
@@ -429,6 +432,7 @@ def test_the_privacy_budget(tmp_path):
     assert "Power if every frequency left 62.1 %" in text
     assert "Frequencies that leave 1,234" in text
     assert "another figure 0.5" in text
+    assert '--reason "WHY" --override "WHY THE EXCEPTION"' in text
     assert "! look here The power allowed is larger than the study's" in text
     assert "ε spent, with this release 0.75" in text
     assert "ε remaining 1.25" in text
