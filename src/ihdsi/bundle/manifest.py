@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 
 from ihdsi.study import Identifier
 
@@ -91,6 +98,12 @@ class DisclosureStatement(_Document):
     settings: dict[Text, bool | int | float]
     withheld: dict[Text, dict[Text, Annotated[int, Field(ge=0)]]]
     membership: MembershipStatement | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `membership` out rather than write null."""
+        document: dict[str, Any] = serialise(self)
+        return {key: value for key, value in document.items() if value is not None}
 
 
 def table_path(table: str) -> str:
