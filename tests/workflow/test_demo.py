@@ -188,7 +188,11 @@ def test_the_dna_summaries_leave_with_their_classes(root):
         assert means["all_mutations"] > means["nonsynonymous_mutations"] > 10
         assert means["signature_share_apobec"] > 0.3
         frequencies = pl.read_parquet(folder / "variant_frequencies.parquet")
-        assert frequencies.select(pl.struct("chromosome", "position").n_unique()).item() > 50
+        # Of some sixty patients a handful of frequencies keep a membership attack weak.
+        stated = json.loads((folder.parent / "disclosure.json").read_text())["membership"]
+        assert 3 <= frequencies.height <= stated["n_frequencies"] <= 10
+        assert stated["power_after"] <= stated["maximum_power"] == 0.1 < stated["power_before"]
+        assert set(frequencies["consequence"]) <= {"stop_gained", "frameshift"}
 
 
 def test_every_sample_is_judged_and_none_fails(root):
@@ -208,7 +212,9 @@ def test_bundles_verify_and_are_of_this_protocol(root):
     for site in SITES:
         bundle = open_bundle(root / f"exchange/demo/{site}", expected, site)
         assert set(bundle.tables) == set(TABLES)
-        assert all(frame.height for frame in bundle.tables.values())
+        # Single variants have used up what may leave before genes' carriers have their turn.
+        empty = {name for name, frame in bundle.tables.items() if frame.is_empty()}
+        assert empty <= {"germline_gene_carriers"}
 
 
 def test_a_coordinator_refuses_bundles_of_another_protocol(demo, tmp_path):
