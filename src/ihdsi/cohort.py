@@ -382,7 +382,10 @@ class Cohort:
 
     @cached_property
     def summary_tables(self) -> tuple[str, ...]:
-        """Names of the summary tables for which this site has data."""
+        """Names of the summary tables that this site builds before disclosure control.
+
+        `germline_gene_carriers` is not among them: disclosure control makes it.
+        """
         comparable = self.has_expression and self.clinical is not None
         measured = {
             "cohort_profile": self.clinical is not None,

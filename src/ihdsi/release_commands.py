@@ -105,7 +105,8 @@ def approve_release(
             now=datetime.now(UTC),
             override=override,
         )
-        print(f"Released: number {approval.sequence} of {site}, in {places.exchange}")
+        print(f"Manifest {approval.manifest_sha256}")
+        print(f"Released: number {approval.sequence} of {site}, in {approval.published}")
 
 
 @release.command("reject")
@@ -121,7 +122,7 @@ def reject_release(
 
     with errors_in_words():
         places = places_of_site(configfile, site)
-        reject(
+        rejection = reject(
             places.candidate,
             places.release.ledger,
             EXCHANGE,
@@ -133,6 +134,7 @@ def reject_release(
             reason=reason,
             now=datetime.now(UTC),
         )
+        print(f"Manifest {rejection.manifest_sha256}")
         print(f"Rejected: the candidate of {site} stays where it is, and cannot be released")
 
 

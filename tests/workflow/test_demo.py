@@ -126,7 +126,7 @@ def test_no_identifier_is_in_any_byte_that_left(root, identifiers):
     for site in SITES:
         # What is sealed for the coordinator, and what lies in the exchange for everybody.
         inside = files_below(root / f"results/demo/sites/{site}/candidate")
-        assert len(inside) == 4 + len(TABLES)
+        assert len(inside) == 5 + len(TABLES)
         assert found_in(inside, identifiers) == set()
         outside = files_below(root / f"exchange/demo/{site}")
         assert {path.name for path in outside} == {"bundle-1.tar.c4gh", "seal.dsse.json"}
@@ -202,7 +202,11 @@ def test_the_dna_summaries_leave_with_their_classes(root):
         assert means["all_mutations"] > means["nonsynonymous_mutations"] > 10
         assert means["signature_share_apobec"] > 0.3
         frequencies = pl.read_parquet(folder / "variant_frequencies.parquet")
-        assert frequencies.select(pl.struct("chromosome", "position").n_unique()).item() > 50
+        # Of some sixty patients a handful of frequencies keep a membership attack weak.
+        stated = json.loads((folder.parent / "disclosure.json").read_text())["membership"]
+        assert 3 <= frequencies.height <= stated["n_frequencies"] <= 10
+        assert stated["power_after"] <= stated["maximum_power"] == 0.1 < stated["power_before"]
+        assert set(frequencies["consequence"]) <= {"stop_gained", "frameshift"}
 
 
 def test_every_sample_is_judged_and_none_fails(root):
@@ -233,7 +237,9 @@ def test_releases_are_signed_by_both_and_of_this_protocol(root, tmp_path):
         )
         tables = release.bundle.tables
         assert set(tables) == set(TABLES)
-        assert {name for name, frame in tables.items() if frame.is_empty()} == UNMEASURED
+        # Single variants may use up what may leave before genes' carriers have their turn.
+        empty = {name for name, frame in tables.items() if frame.is_empty()}
+        assert empty - {"germline_gene_carriers"} == UNMEASURED
         assert (
             release.signatures.producer.public_key
             == public_key_text(keys / f"{site}/producer.pub")

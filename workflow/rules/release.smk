@@ -111,6 +111,7 @@ rule draft_release:
         signature=f"{CANDIDATE}/manifest.dsse.json",
         disclosure=f"{CANDIDATE}/disclosure.json",
         crate=f"{CANDIDATE}/ro-crate-metadata.json",
+        workflow=f"{CANDIDATE}/workflow.cwl",
         tables=[f"{CANDIDATE}/tables/{table}.parquet" for table in TABLES],
     log:
         f"{SITE}/logs/draft_release.log",

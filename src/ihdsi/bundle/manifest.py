@@ -12,7 +12,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
+    model_serializer,
     model_validator,
 )
 
@@ -142,6 +144,12 @@ class DisclosureStatement(_Document):
     settings: dict[Text, bool | int | float]
     withheld: dict[Text, dict[Text, Annotated[int, Field(ge=0)]]]
     membership: MembershipStatement | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `membership` out rather than write null."""
+        document: dict[str, Any] = serialise(self)
+        return {key: value for key, value in document.items() if value is not None}
 
 
 def table_path(table: str) -> str:

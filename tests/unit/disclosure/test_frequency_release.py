@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 from cohort_in_memory import Cohort, block, clinical_table
+from pydantic import ValidationError
 from scipy.stats import norm
 
+from ihdsi.bundle.manifest import DisclosureStatement
 from ihdsi.disclosure import apply_disclosure_control, disclosure_summary
 from ihdsi.disclosure.membership import ReleasedGroups, combined_power, predict_power
 from ihdsi.errors import InputError
@@ -383,6 +385,22 @@ def test_the_power_stands_in_the_log_and_counts_as_nothing_withheld():
     summary = disclosure_summary(log, SETTINGS)
     assert "membership_power" not in summary["withheld"]["variant_frequencies"]
     assert not summary["membership"]["override"]
+
+
+def test_the_statement_travels_in_the_bundle():
+    cohort, *_ = simulate(9, 120, 60)
+    summary = disclosure_summary(clear(cohort)[1], SETTINGS)
+    statement = DisclosureStatement.model_validate(summary)
+    assert DisclosureStatement.model_validate_json(statement.model_dump_json()) == statement
+    assert statement.model_dump(mode="json") == summary
+    for key, wrong in (("power_after", 1.01), ("n_frequencies", -1), ("override", 0), ("x", 1)):
+        altered = summary | {"membership": summary["membership"] | {key: wrong}}
+        with pytest.raises(ValidationError, match=key):
+            DisclosureStatement.model_validate(altered)
+    del summary["membership"]
+    assert DisclosureStatement.model_validate(summary).model_dump(mode="json") == summary
+    few, *_ = simulate(9, 8, 60)
+    assert disclosure_summary(clear(few)[1], SETTINGS)["membership"]["n_patients"] is None
 
 
 @pytest.mark.parametrize("n", [12, 30])
