@@ -144,7 +144,7 @@ def spread(moments, number):
 DECISION = "INSERT INTO releases"
 
 
-@pytest.mark.parametrize(("site", "before", "kills"), [("second", 1, 9), ("first", 0, 4)])
+@pytest.mark.parametrize(("site", "before", "kills"), [("second", 1, 7), ("first", 0, 3)])
 def test_killed_before_the_decision(request, tmp_path, killed, site, before, kills):
     """Nothing has happened, at any step of copying, signing and sealing."""
     template = request.getfixturevalue(site)
@@ -176,7 +176,7 @@ def test_killed_at_each_step_from_the_archive_to_the_end(tmp_path, killed, secon
 
 def test_killed_at_any_time(tmp_path, killed, second):
     choose = random.Random(SEED)
-    for number in range(6):
+    for number in range(5):
         root = Path(shutil.copytree(second, tmp_path / str(number)))
         killed(root, delay=choose.uniform(0, 0.4))
         check(root, 1, 2)
