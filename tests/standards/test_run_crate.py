@@ -101,26 +101,19 @@ def test_a_bundle_is_a_workflow_run_crate(validate, tmp_path):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("mainEntity", None), ("license", None), ("conformsTo", None), ("datePublished", "yesterday")],
-)
-def test_the_validator_sees_what_is_missing(validate, tmp_path, key, value):
-    releases.draft(tmp_path / "bundle")
+def test_the_validator_sees_what_is_missing(validate, tmp_path):
+    # Without `created` a bundle has no date; the rest is taken away.
+    releases.draft(tmp_path / "bundle", created=None)
     path = tmp_path / "bundle" / "ro-crate-metadata.json"
     document = json.loads(path.read_text())
     root = next(entity for entity in document["@graph"] if entity["@id"] == "./")
-    assert root.pop(key)
-    if value:
-        root[key] = value
+    for key in ("license", "conformsTo", "mentions"):
+        assert root.pop(key)
+    root["mainEntity"] = {"@id": "disclosure.json"}
     path.write_text(json.dumps(document))
-    assert validate(tmp_path / "bundle")
-
-
-@pytest.mark.realdata
-def test_a_bundle_without_a_date_does_not_claim_to_be_complete(validate, tmp_path):
-    releases.draft(tmp_path / "bundle", created=None)
-    assert any("date" in message.lower() for message in validate(tmp_path / "bundle").values())
+    messages = " ".join(validate(tmp_path / "bundle").values())
+    for word in ("datePublished", "license", "Workflow Run Crate profile", "instrument"):
+        assert word in messages, messages
 
 
 def test_the_description_of_the_workflow_is_valid_cwl(validators, tmp_path):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ihdsi.bundle import unpacking
 from ihdsi.bundle.manifest import (
     CRATE,
     DISCLOSURE,
@@ -27,10 +28,11 @@ from ihdsi.bundle.manifest import (
     table_path,
 )
 from ihdsi.errors import InputError, Problem
-from ihdsi.summaries import TABLES, read_table_bytes
+from ihdsi.summaries import TABLES, check_table_footer, read_table_bytes
 
 __all__ = [
     "BUNDLE_FILES",
+    "MAXIMUM_BUNDLE_BYTES",
     "MAXIMUM_MANIFEST_BYTES",
     "Bundle",
     "check_tree",
@@ -42,9 +44,10 @@ __all__ = [
 MAXIMUM_MANIFEST_BYTES = 2**20
 #: Disclosure statement, crate and description of the workflow; those of the demo have 10 KiB.
 MAXIMUM_DOCUMENT_BYTES = 2**20
-#: Larger than any table of 60,000 genes or of a million variants by a few strata.
-MAXIMUM_TABLE_BYTES = 2**30
-MAXIMUM_TABLE_ROWS = 50_000_000
+#: All files together, as they are in the folder. A million variants by ten strata have some
+#: 100 MiB.
+MAXIMUM_BUNDLE_BYTES = 2**29
+MAXIMUM_TABLE_ROWS = 20_000_000
 MAXIMUM_ENTRIES = 100
 
 #: The files that a manifest lists, and the tables that they hold.
@@ -86,10 +89,11 @@ def open_bundle(
 
     In this order: the folder holds regular files at the expected places and nothing else; the
     manifest is small, strict JSON; study and site are the expected ones; it lists exactly the
-    files of the contract; sizes; hashes; then the tables are parsed from the very bytes that were
-    hashed and validated against the contract. This shows that a bundle is whole and of this study;
-    who made it is said by its signatures, for which see `ihdsi.bundle.release`. The envelope
-    ``manifest.dsse.json`` may lie in the folder and is not looked at here.
+    files of the contract; sizes; hashes; then the tables are unpacked from the very bytes that
+    were hashed, first by a process of bounded memory, and validated against the contract. This
+    shows that a bundle is whole and of this study; who made it is said by its signatures, for
+    which see `ihdsi.bundle.release`. The envelope ``manifest.dsse.json`` may lie in the folder and
+    is not looked at here.
 
     Parameters
     ----------
@@ -115,28 +119,66 @@ def open_bundle(
         raise _fault(root / MANIFEST, "the manifest is not the one that was signed")
     manifest = parse_document(content, Manifest, root / MANIFEST)
     _check_manifest(manifest, root, study_hash, site, expected)
-    contents = {
-        entry.path: _verified(root, entry, expected[entry.path] is not None)
-        for entry in manifest.files
-    }
+    contents = {entry.path: _verified(root, entry) for entry in manifest.files}
     parse_document(contents[CRATE], CrateDocument, root / CRATE)
     disclosure = parse_document(contents[DISCLOSURE], DisclosureStatement, root / DISCLOSURE)
     unknown = sorted(set(disclosure.withheld) - set(TABLES))
     if unknown:
         raise _fault(root / DISCLOSURE, f"'{unknown[0][:80]}' is not a summary table")
+    entries = {entry.table: entry for entry in manifest.files if entry.table is not None}
+    _check_unpacking(root, entries, contents)
     tables: dict[str, pl.DataFrame] = {}
     upgraded: list[str] = []
-    for entry in manifest.files:
-        name = expected[entry.path]
-        if name is None:
-            continue
-        rows = entry.rows or 0
-        tables[name] = read_table_bytes(
-            contents.pop(entry.path), name, root / entry.path, rows, entry.table_version
-        )
+    for name, entry in entries.items():
+        data, path = contents.pop(entry.path), root / entry.path
+        try:
+            tables[name] = read_table_bytes(data, name, path, entry.rows, entry.table_version)
+        except InputError:
+            raise
+        # Whatever a parser or a check raises at foreign bytes; polars' panics are no Exception.
+        except (Exception, pl.exceptions.PanicException) as error:
+            raise _fault(path, "the table cannot be validated") from error
         if entry.table_version != TABLES[name].version:
             upgraded.append(name)
     return Bundle(manifest, disclosure.model_dump(mode="json"), tables, tuple(upgraded))
+
+
+def _check_unpacking(
+    root: Path, entries: Mapping[str, FileEntry], contents: Mapping[str, bytes]
+) -> None:
+    """Refuse tables that this process could not unpack in bounded memory."""
+    try:
+        failure = unpacking.try_unpacking(
+            {name: contents[entry.path] for name, entry in entries.items()},
+            memory=unpacking.MAXIMUM_MEMORY,
+            unpacked=unpacking.MAXIMUM_UNPACKED_BYTES,
+            seconds=unpacking.MAXIMUM_SECONDS,
+        )
+    except OSError as error:
+        raise InputError(
+            Problem(
+                f"no process can be started to unpack the tables ({error.strerror})",
+                "Make memory and processes available and try again.",
+                file=root,
+            )
+        ) from error
+    if failure is None:
+        return
+    entry = entries[failure.table]
+    if failure.stage != "footer":
+        # All footers could be read; one that announces something else says more.
+        for name, other in entries.items():
+            check_table_footer(
+                contents[other.path], name, root / other.path, other.rows, other.table_version
+            )
+    raise _fault(
+        root / entry.path,
+        {
+            "footer": "the file is not readable Parquet",
+            "columns": "the columns cannot be read in the memory and time that a bundle may take",
+            "size": "the tables are larger than a bundle's may be",
+        }[failure.stage],
+    )
 
 
 def _fault(path: Path, what: str, column: str | None = None) -> InputError:
@@ -252,8 +294,13 @@ def _check_manifest(
     listed = [entry.path for entry in manifest.files]
     if sorted(listed) != sorted(expected):
         raise _fault(path, "the listed files are not those of the contract", "files")
+    if sum(entry.size for entry in manifest.files) > MAXIMUM_BUNDLE_BYTES:
+        raise _fault(path, f"at most {MAXIMUM_BUNDLE_BYTES} bytes are expected", "files")
     for entry in manifest.files:
         name = expected[entry.path]
+        if name is None and entry.size > MAXIMUM_DOCUMENT_BYTES:
+            what = f"{entry.path}: at most {MAXIMUM_DOCUMENT_BYTES} bytes are expected"
+            raise _fault(path, what, "files")
         accepted = (
             entry.table_version is None
             if name is None
@@ -265,10 +312,7 @@ def _check_manifest(
             raise _fault(path, f"{entry.path} is listed with an impossible number of rows", "files")
 
 
-def _verified(root: Path, entry: FileEntry, is_table: bool) -> bytes:
-    limit = MAXIMUM_TABLE_BYTES if is_table else MAXIMUM_DOCUMENT_BYTES
-    if entry.size > limit:
-        raise _fault(root / MANIFEST, f"{entry.path}: at most {limit} bytes are expected", "files")
+def _verified(root: Path, entry: FileEntry) -> bytes:
     data = read_bounded(root, entry.path, entry.size)
     if len(data) != entry.size:
         raise _fault(root / entry.path, f"{len(data)} bytes, the manifest says {entry.size}")

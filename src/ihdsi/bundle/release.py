@@ -32,6 +32,7 @@ from ihdsi.bundle.keys import TransportKey
 from ihdsi.bundle.manifest import MANIFEST, MANIFEST_ENVELOPE, MANIFEST_TYPE, Manifest
 from ihdsi.bundle.open import (
     BUNDLE_FILES,
+    MAXIMUM_BUNDLE_BYTES,
     MAXIMUM_MANIFEST_BYTES,
     Bundle,
     check_tree,
@@ -75,6 +76,9 @@ __all__ = [
 SEAL = "seal.dsse.json"
 #: Every file of a release's folder.
 RELEASE_FILES = frozenset({MANIFEST, MANIFEST_ENVELOPE, *BUNDLE_FILES})
+
+#: The listed files, manifest and envelope, and the archive around them.
+_MAXIMUM_PLAINTEXT_BYTES = MAXIMUM_BUNDLE_BYTES + 2**23
 
 _AGAIN = "Ask the site to release it again; nothing of it was used."
 _DRAFT = "Draft the release again."
@@ -266,7 +270,14 @@ def open_release(
             )
         ) from None
     try:
-        seal = read_seal(exchange / SEAL, store=store, study=study, site=site, on=on)
+        seal = read_seal(
+            exchange / SEAL,
+            store=store,
+            study=study,
+            site=site,
+            on=on,
+            maximum_bytes=_MAXIMUM_PLAINTEXT_BYTES,
+        )
         sealed = exchange / sealed_name(seal.document.sequence)
         root = unpack(
             seal,

@@ -5,6 +5,7 @@ PyDESeq2 and scipy are imported by the functions that use them.
 """
 
 from ihdsi.summaries.parquet import (
+    check_table_footer,
     empty_table,
     read_table,
     read_table_bytes,
@@ -18,6 +19,7 @@ __all__ = [
     "TABLES",
     "Column",
     "TableSpec",
+    "check_table_footer",
     "empty_table",
     "read_table",
     "read_table_bytes",

@@ -14,7 +14,14 @@ from ihdsi.files import atomic_output
 from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.table import Column, TableSpec
 
-__all__ = ["empty_table", "read_table", "read_table_bytes", "validate_table", "write_table"]
+__all__ = [
+    "check_table_footer",
+    "empty_table",
+    "read_table",
+    "read_table_bytes",
+    "validate_table",
+    "write_table",
+]
 
 _REMEDY = "Rebuild the table with this version of the pipeline; nothing is coerced."
 #: Any failure of the parser on foreign bytes means the same to the user; polars' panics are not
@@ -94,6 +101,49 @@ def read_table_bytes(
         As `read_table`.
     """
     spec = _spec(name)
+    written = check_table_footer(data, name, path, rows, version)
+    try:
+        frame = pl.read_parquet(io.BytesIO(data), use_statistics=False)
+    except _UNREADABLE as error:
+        raise InputError(
+            Problem("the file's columns cannot be read", "Transfer it again.", file=path)
+        ) from error
+    if rows is not None and frame.height != rows:
+        raise InputError(
+            Problem(
+                f"the file holds {frame.height} rows, {rows} are expected",
+                "Release the bundle again.",
+                file=path,
+            )
+        )
+    _validate(frame, written, path)
+    if written is not spec and spec.predecessor is not None:
+        frame = spec.predecessor.upgrade(frame)
+        _validate(frame, spec, path)
+    return frame
+
+
+def check_table_footer(
+    data: bytes,
+    name: str,
+    path: Path | str,
+    rows: int | None = None,
+    version: int | None = None,
+) -> TableSpec:
+    """Do what `read_table_bytes` does before any column is unpacked; parameters are the same.
+
+    Returns
+    -------
+    TableSpec
+        The contract that the file says it follows.
+
+    Raises
+    ------
+    InputError
+        If the footer is unreadable, of another table or version, or announces other columns or
+        more rows.
+    """
+    spec = _spec(name)
     try:
         metadata = pl.read_parquet_metadata(io.BytesIO(data))
         schema = pl.read_parquet_schema(io.BytesIO(data))
@@ -116,25 +166,7 @@ def read_table_bytes(
             )
         )
     _check_schema(dict(schema), written, path)
-    try:
-        frame = pl.read_parquet(io.BytesIO(data), use_statistics=False)
-    except _UNREADABLE as error:
-        raise InputError(
-            Problem("the file's columns cannot be read", "Transfer it again.", file=path)
-        ) from error
-    if rows is not None and frame.height != rows:
-        raise InputError(
-            Problem(
-                f"the file holds {frame.height} rows, {rows} are expected",
-                "Release the bundle again.",
-                file=path,
-            )
-        )
-    _validate(frame, written, path)
-    if written is not spec and spec.predecessor is not None:
-        frame = spec.predecessor.upgrade(frame)
-        _validate(frame, spec, path)
-    return frame
+    return written
 
 
 def _written_spec(
