@@ -317,6 +317,9 @@ def _keep_evidence(
     source: Path, quarantine: Path, site: str, problem: Problem, now: datetime
 ) -> Path:
     quarantine.mkdir(parents=True, exist_ok=True)
+    # What a killed run has begun; under the lock of the log nobody else is at work here.
+    for begun in quarantine.glob(".keeping-*"):
+        shutil.rmtree(begun, ignore_errors=True)
     time = now.astimezone(UTC)
     working = Path(tempfile.mkdtemp(dir=quarantine, prefix=".keeping-"))
     try:

@@ -216,11 +216,16 @@ def test_killed_at_a_refusal(processes, baseline, tmp_path):
         assert run(processes, folder, point) is None
         assert whole(coordinator.destination()) == 1
         assert verify_audit_log(coordinator.log.path).intact
+        begun = (
+            [] if not coordinator.quarantine.exists() else list(coordinator.quarantine.iterdir())
+        )
+        for evidence in begun:
+            assert evidence.name.startswith(".keeping-") or (evidence / "reason.json").exists()
         with pytest.raises(InputError, match="the seal says"):
             coordinator.accept(folder / "exchange" / "north", now=LATER)
         assert whole(coordinator.destination()) == 1
         assert coordinator.log.entries()[-1].event == "refused"
         assert verify_audit_log(coordinator.log.path).intact
         for evidence in coordinator.quarantine.iterdir():
-            assert evidence.name.startswith(".keeping-") or (evidence / "reason.json").exists()
+            assert len(list(evidence.iterdir())) == 3
         assert contents(folder / "exchange") == contents(hostile / "exchange")
