@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ihdsi.disclosure_terms import WithheldBand
 from ihdsi.study import Identifier
 
 __all__ = [
@@ -61,10 +62,13 @@ class Manifest(_Document):
 
 
 class DisclosureStatement(_Document):
-    """Content of ``disclosure.json``: thresholds, and how much was withheld by table and rule."""
+    """Content of ``disclosure.json``: thresholds, and how much was withheld by table and rule.
+
+    How much is a band: that one rare variant was withheld would itself tell of a patient.
+    """
 
     settings: dict[Text, bool | int | float]
-    withheld: dict[Text, dict[Text, Annotated[int, Field(ge=0)]]]
+    withheld: dict[Text, dict[Text, WithheldBand]]
 
 
 def table_path(table: str) -> str:

@@ -9,6 +9,7 @@ import polars as pl
 
 from ihdsi.disclosure.identifiers import refuse_identifiers
 from ihdsi.disclosure.tables import REASONS, RULES, Context
+from ihdsi.disclosure_terms import WithheldBand, withheld_band
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.parquet import empty_table, validate_table
 from ihdsi.summaries.registry import TABLES
@@ -107,6 +108,8 @@ def _log(name: str, rows: pl.DataFrame) -> pl.DataFrame:
 def disclosure_summary(log: pl.DataFrame, settings: DisclosureSettings) -> dict[str, Any]:
     """Say how much was withheld, not what: naming a withheld rare variant would disclose it.
 
+    How much is a band, since that exactly one was withheld would be a finding as well.
+
     Parameters
     ----------
     log
@@ -117,10 +120,10 @@ def disclosure_summary(log: pl.DataFrame, settings: DisclosureSettings) -> dict[
     Returns
     -------
     dict
-        ``settings`` and ``withheld``: number of entries by table and rule.
+        ``settings`` and ``withheld``: band of the number of entries by table and rule.
     """
     counts = log.group_by("table", "rule").agg(n=pl.len()).sort("table", "rule")
-    withheld: dict[str, dict[str, int]] = {}
+    withheld: dict[str, dict[str, WithheldBand]] = {}
     for table, rule, n in counts.iter_rows():
-        withheld.setdefault(table, {})[rule] = n
+        withheld.setdefault(table, {})[rule] = withheld_band(n)
     return {"settings": settings.model_dump(mode="json"), "withheld": withheld}

@@ -11,7 +11,8 @@ def stricter_of(study: DisclosureSettings, site: DisclosureOverrides) -> Disclos
     """Combine the study's thresholds with a site's own; of each, the stricter is in force.
 
     A site's looser value has no effect, so that a study that tightens a threshold does not have to
-    wait for the sites' files. Zero cells leave only if neither forbids them.
+    wait for the sites' files. Zero cells leave only if neither forbids them. A preset that either
+    names has become values by now, and `preset` of the result says nothing.
     """
 
     def larger(ours: int, theirs: int | None) -> int:
@@ -28,4 +29,13 @@ def stricter_of(study: DisclosureSettings, site: DisclosureOverrides) -> Disclos
             study.maximum_parameter_share, site.maximum_parameter_share
         ),
         maximum_contribution=smaller(study.maximum_contribution, site.maximum_contribution),
+        preset=study.preset,
+        minimum_residual_degrees_of_freedom=larger(
+            study.minimum_residual_degrees_of_freedom, site.minimum_residual_degrees_of_freedom
+        ),
+        # More patients, or a smaller share of them: either is stricter, so both together are.
+        dominance_n=larger(study.dominance_n, site.dominance_n),
+        dominance_k=smaller(study.dominance_k, site.dominance_k),
+        p_ratio=study.p_ratio if site.p_ratio is None else max(study.p_ratio, site.p_ratio),
+        maximum_levels_density=smaller(study.maximum_levels_density, site.maximum_levels_density),
     )

@@ -16,11 +16,16 @@ from numpy.typing import NDArray
 
 from ihdsi.disclosure.complementary import PRIMARY, RELEASED, protect_grid, protect_strata
 from ihdsi.disclosure.rules import (
+    dominance_rule,
+    enough_degrees_of_freedom,
     enough_patients,
+    few_levels,
     few_parameters,
     group_size,
+    p_ratio_rule,
     safe_count,
     safe_part,
+    safe_survival_step,
     small_contributions,
 )
 from ihdsi.study import DisclosureSettings
@@ -43,6 +48,10 @@ PARAMETERS = "maximum_parameter_share"
 DESIGN = "design_withheld"
 ESTIMATED = "patients_without_estimate"
 DOMINANCE = "dominance"
+DOMINANCE_NK = "dominance_of_several"
+P_RATIO = "p_ratio"
+RESIDUAL = "minimum_residual_degrees_of_freedom"
+LEVELS = "maximum_levels_density"
 
 #: Columns that count samples by what was decided on them.
 DECIDED = ("n_passed", "n_warned", "n_failed")
@@ -63,6 +72,11 @@ REASONS: Mapping[str, str] = {
     DESIGN: "the design of this contrast is withheld",
     ESTIMATED: "the patients without an estimate are too small a number",
     DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
+    DOMINANCE_NK: "dominance_n patients could make up dominance_k of the sum, or more",
+    P_RATIO: "all but the two largest values could sum up to less than p_ratio of the largest",
+    RESIDUAL: "fewer patients (or events) in excess of the model parameters than "
+    "minimum_residual_degrees_of_freedom",
+    LEVELS: "more levels than maximum_levels_density of the patients",
 }
 
 
@@ -105,6 +119,10 @@ def _after_strata(frame: pl.DataFrame) -> pl.DataFrame:
 def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
     """Levels and bins as two-way tables with their strata; moments by n.
 
+    Levels leave only where the variable has few for its patients. Edges of bins are the study's,
+    the outermost included: what lies outside is in n_total alone, so that no edge tells a minimum
+    or maximum.
+
     Means and standard deviations leave with three significant digits: enough to describe a cohort,
     too few to subtract it from a model's sums.
     """
@@ -129,21 +147,22 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
     is_whole = pl.col("stratum_variable") == ALL
     whole = table.filter(is_whole).sort(level)
     counts, total = whole["n"].to_numpy(), int(whole["n_total"].max() or 0)  # type: ignore[arg-type]
-    small = np.array([total < settings.minimum_n])
+    n_levels = table["level"].drop_nulls().n_unique()  # bins are the study's, and no levels
+    primary = _withheld_columns(np.array([total]), n_levels, settings)
     status = protect_grid(
         counts.reshape(-1, 1),
         np.array([total]),
         settings.minimum_cell_count,
         unsafe,
-        withheld_columns=small,
+        withheld_columns=np.array([rule is not None for rule in primary]),
     )
-    parts = [_with_status(whole, status[:, 0], small[0])]
+    parts = [_with_status(whole, status[:, 0], primary[0])]
     released = status[:, 0] == RELEASED
     for part in table.filter(~is_whole).partition_by("stratum_variable", maintain_order=True):
         strata = part.partition_by("stratum", maintain_order=True)
         strata = [stratum.sort(level) for stratum in strata]
         totals = np.array([int(stratum["n_total"][0]) for stratum in strata])
-        small = totals < settings.minimum_n
+        primary = _withheld_columns(totals, n_levels, settings)
         status = protect_grid(
             np.stack([stratum["n"].to_numpy() for stratum in strata], axis=1),
             totals,
@@ -152,13 +171,26 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
             counts,
             total,
             released,
-            small,
+            np.array([rule is not None for rule in primary]),
         )
         parts += [
-            _with_status(stratum, status[:, index], bool(small[index]))
+            _with_status(stratum, status[:, index], primary[index])
             for index, stratum in enumerate(strata)
         ]
     return pl.concat(parts)
+
+
+def _withheld_columns(
+    totals: NDArray[np.int64], n_levels: int, settings: DisclosureSettings
+) -> list[str | None]:
+    """Name the rule that withholds all counts of a stratum of so many patients; None if none."""
+    judged = pl.DataFrame({"n": totals}).select(
+        pl.when(~enough_patients(pl.col("n"), settings))
+        .then(pl.lit(MINIMUM_N))
+        .when(~few_levels(pl.lit(n_levels), pl.col("n"), settings))
+        .then(pl.lit(LEVELS))
+    )
+    return judged.to_series().to_list()
 
 
 def _unsafe(settings: DisclosureSettings) -> Callable[[int], bool]:
@@ -166,8 +198,10 @@ def _unsafe(settings: DisclosureSettings) -> Callable[[int], bool]:
     return lambda count: not (count >= least or (count == 0 and zero))
 
 
-def _with_status(rows: pl.DataFrame, status: NDArray[np.int64], small: bool) -> pl.DataFrame:
-    primary = MINIMUM_N if small else MINIMUM_CELL_COUNT
+def _with_status(
+    rows: pl.DataFrame, status: NDArray[np.int64], whole_column: str | None
+) -> pl.DataFrame:
+    primary = whole_column or MINIMUM_CELL_COUNT
     names = [
         None if value == RELEASED else primary if value == PRIMARY else COMPLEMENTARY
         for value in status
@@ -182,15 +216,15 @@ def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
     for metric in frame.partition_by("metric", "assay", maintain_order=True):
         bins = metric.sort("bin_lower")
         counts, total = bins["n"].to_numpy(), int(bins["n_total"][0])
-        small = np.array([total < settings.minimum_n])
+        primary = _withheld_columns(np.array([total]), 0, settings)[0]
         status = protect_grid(
             counts.reshape(-1, 1),
             np.array([total]),
             settings.minimum_cell_count,
             _unsafe(settings),
-            withheld_columns=small,
+            withheld_columns=np.array([primary is not None]),
         )[:, 0]
-        judged = _with_status(bins, status, bool(small[0]))
+        judged = _with_status(bins, status, primary)
         parts = [None if (n := bins[name][0]) is None else int(n) for name in DECIDED]
         if parts[0] is not None and not _releasable(counts, status, parts, settings):
             nulled.append(judged.filter(pl.col("rule").is_null()))
@@ -468,7 +502,7 @@ def _bound_classes(judged: pl.DataFrame, least: int) -> pl.DataFrame:
 
 
 def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
-    """Means by n, by what one patient can contribute, and by what the other strata leave over.
+    """Means by n, by what a few patients can contribute, and by what the other strata leave over.
 
     A patient with few mutations has no signature share, so that the assessed patients of a
     stratum minus those with a share are a count of their own.
@@ -515,13 +549,20 @@ def _control_moments(
     def known(lacking: pl.Expr) -> pl.Expr:
         return (lacking == 0) | (lacking >= settings.minimum_cell_count)
 
-    def spread(total: pl.Expr, squares: pl.Expr) -> pl.Expr:
-        return small_contributions(total, squares, settings) if dominance else pl.lit(value=True)
+    def contributions(n: pl.Expr, total: pl.Expr, squares: pl.Expr) -> list[tuple[pl.Expr, str]]:
+        if not dominance:
+            return []
+        return [
+            (small_contributions(total, squares, settings), DOMINANCE),
+            (dominance_rule(n, total, squares, settings), DOMINANCE_NK),
+            (p_ratio_rule(n, total, squares, settings), P_RATIO),
+        ]
 
     def safe(n: pl.Expr, total: pl.Expr, squares: pl.Expr, lacking: pl.Expr) -> pl.Expr:
         # Sums of squares of equal values differ from zero by rounding.
         varies = squares - total**2 / n > 1e-9 * squares
-        return enough_patients(n, settings) & varies & spread(total, squares) & known(lacking)
+        spread = [holds for holds, _ in contributions(n, total, squares)]
+        return pl.all_horizontal(enough_patients(n, settings), varies, known(lacking), *spread)
 
     n, mean = pl.col("n"), pl.col("mean")
     total, squares = pl.col("_total"), pl.col("_squares")
@@ -533,7 +574,7 @@ def _control_moments(
     for condition, rule in (
         (~(variance > 0), CONSTANT),
         (~known(pl.col("_lacking")), ESTIMATED),
-        (~spread(total, squares), DOMINANCE),
+        *((~holds, rule) for holds, rule in contributions(n, total, squares)),
     ):
         judged = judged.with_columns(_mark(condition, rule))
     judged = protect_strata(
@@ -544,6 +585,14 @@ def _control_moments(
         pl.col("rule").is_not_null(),
     )
     return _after_strata(judged).drop("_total", "_squares")
+
+
+def _mark_model(frame: pl.DataFrame, model: str, n: pl.Expr, context: Context) -> pl.DataFrame:
+    """Withhold models with many parameters for their patients (or events)."""
+    parameters, settings = _parameters(frame, model, context), context.settings
+    return frame.with_columns(
+        _mark(~few_parameters(parameters, n, settings), PARAMETERS)
+    ).with_columns(_mark(~enough_degrees_of_freedom(parameters, n, settings), RESIDUAL))
 
 
 def _parameters(frame: pl.DataFrame, model: str, context: Context) -> pl.Expr:
@@ -564,26 +613,15 @@ def control_expression_effects(frame: pl.DataFrame, context: Context) -> Judged:
     settings = context.settings
     least = group_size(settings)
     case, control = pl.col("n_case"), pl.col("n_control")
-    judged = frame.with_columns(_mark((case < least) | (control < least), MINIMUM_N)).with_columns(
-        _mark(
-            ~few_parameters(_parameters(frame, "contrast", context), case + control, settings),
-            PARAMETERS,
-        )
-    )
-    return Judged(judged, _unmarked(frame))
+    judged = frame.with_columns(_mark((case < least) | (control < least), MINIMUM_N))
+    return Judged(_mark_model(judged, "contrast", case + control, context), _unmarked(frame))
 
 
 def control_expression_design(frame: pl.DataFrame, context: Context) -> Judged:
     """Every group that a sum is over, and every cell of two groups, is large enough."""
     settings = context.settings
-    judged = frame.with_columns(
-        _mark(~enough_patients(pl.col("n"), settings), MINIMUM_N)
-    ).with_columns(
-        _mark(
-            ~few_parameters(_parameters(frame, "contrast", context), pl.col("n"), settings),
-            PARAMETERS,
-        )
-    )
+    judged = frame.with_columns(_mark(~enough_patients(pl.col("n"), settings), MINIMUM_N))
+    judged = _mark_model(judged, "contrast", pl.col("n"), context)
     crowded = [
         contrast
         for (contrast,), part in frame.group_by("contrast")
@@ -663,17 +701,11 @@ def control_survival_effects(frame: pl.DataFrame, context: Context) -> Judged:
     """Enough patients, events and survivors, and few parameters per event."""
     settings = context.settings
     n, events = pl.col("n"), pl.col("n_events")
-    judged = (
-        frame.with_columns(_mark(~enough_patients(n, settings), MINIMUM_N))
-        .with_columns(_mark(~safe_part(events, n, settings), MINIMUM_CELL_COUNT))
-        .with_columns(
-            _mark(
-                ~few_parameters(_parameters(frame, "endpoint", context), events, settings),
-                PARAMETERS,
-            )
-        )
+    judged = frame.with_columns(_mark(~enough_patients(n, settings), MINIMUM_N)).with_columns(
+        # The whole follow-up is one step, at whose end nobody is at risk any more.
+        _mark(~safe_survival_step(n, events, n - events, settings), MINIMUM_CELL_COUNT)
     )
-    return Judged(judged, _unmarked(frame))
+    return Judged(_mark_model(judged, "endpoint", events, context), _unmarked(frame))
 
 
 #: The rules of each table. A table without an entry cannot leave.
