@@ -182,9 +182,10 @@ class Endpoint(_Document):
 
 def _with_preset(document: Any) -> Any:  # noqa: ANN401 - not validated yet
     """Fill in the values of the preset that a document names, where it gives none of its own."""
-    if not isinstance(document, dict) or document.get("preset") not in PRESETS:
+    if not isinstance(document, dict) or not isinstance(document.get("preset"), str):
         return document
-    return {**PRESETS[document["preset"]].values, **document}
+    preset = PRESETS.get(document["preset"])  # type: ignore[call-overload]  # may be unknown
+    return document if preset is None else {**preset.values, **document}
 
 
 class DisclosureSettings(_Document):

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import polars as pl
 
 from ihdsi.disclosure.identifiers import refuse_identifiers
+from ihdsi.disclosure.statistics import STATISTICS
 from ihdsi.disclosure.tables import REASONS, RULES, Context
 from ihdsi.disclosure_terms import WithheldBand, withheld_band
 from ihdsi.study import DisclosureSettings
@@ -86,7 +87,12 @@ def apply_disclosure_control(
 def _refuse_undeclared(name: str, frame: pl.DataFrame) -> None:
     if name not in TABLES or name not in RULES:
         raise ValueError(f"table '{name}' has no disclosure rule; nothing leaves without one")
-    declared = {column.name for column in TABLES[name].columns if column.role in get_args(Role)}
+    declared = {
+        column.name
+        for column in TABLES[name].columns
+        if column.role in get_args(Role)
+        and (column.role != "statistic" or (name, column.name) in STATISTICS)
+    }
     undeclared = [column for column in frame.columns if column not in declared]
     if undeclared:
         raise ValueError(
