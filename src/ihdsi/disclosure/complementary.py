@@ -25,6 +25,7 @@ def protect_strata(
     additive: Sequence[str],
     safe: Callable[..., pl.Expr],
     withheld: pl.Expr,
+    width: int = 0,
 ) -> pl.DataFrame:
     """Withhold further strata until what is withheld is itself safe in sum, for all lines at once.
 
@@ -32,6 +33,12 @@ def protect_strata(
     over the withheld strata and over the patients whose stratum is unknown, and it is as good as
     released; so it has to fulfil the rule of a released row. While it does not, the smallest
     released stratum is withheld as well.
+
+    A safe sum can still bound a withheld count: of a sum R over N patients, of which n are in the
+    stratum, between max(0, R − (N − n)) and min(n, R) are in it, an interval of width
+    min(n, R, N − R, N − n). Only the last of these, the patients that the stratum shares its sum
+    with, does not follow from the rule; with `width` they have to be that many (or n, if those are
+    fewer).
 
     Parameters
     ----------
@@ -45,6 +52,9 @@ def protect_strata(
         The rule of a released row: takes one expression for each column in `additive`.
     withheld
         Rows that are withheld in any case.
+    width
+        Smallest width of the interval in which a withheld count may be known to lie; 0 for sums
+        that are no counts.
 
     Returns
     -------
@@ -82,6 +92,11 @@ def protect_strata(
         for name in additive
     }
     unsafe_sum = (sums[size] > 0) & ~safe(*sums.values())
+    if width:
+        largest = pl.when(~open_rows).then(size).max().over(group)
+        unsafe_sum = unsafe_sum | (
+            sums[size] - largest < pl.min_horizontal(pl.lit(width), largest)
+        ).fill_null(value=False)
     while True:
         candidates = strata.with_columns(_unsafe=unsafe_sum.fill_null(value=False)).filter(
             pl.col("_unsafe") & open_rows

@@ -40,6 +40,7 @@ MINIMUM_N = "minimum_n"
 MINIMUM_CELL_COUNT = "minimum_cell_count"
 COMPLEMENTARY = "complementary_suppression"
 GENOTYPES = "genotype_counts"
+ALLELES = "allele_count"
 CLASSES = "alteration_classes"
 PASSED = "passed_and_failed"
 CONSTANT = "no_variation"
@@ -63,6 +64,7 @@ REASONS: Mapping[str, str] = {
     COMPLEMENTARY: "a withheld cell could be computed from this one and released totals",
     GENOTYPES: "n_carriers and n_homozygous would tell too small a number of homozygotes or "
     "heterozygotes; the row stays without them",
+    ALLELES: "allele_count bounds a number of homozygotes or heterozygotes that is too small",
     CLASSES: "a withheld count could be bounded or computed from the classes of this gene",
     PASSED: "n_passed, n_warned and n_failed would tell too small a number; the row stays without "
     "them",
@@ -279,58 +281,128 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
     """Carriers and non-carriers by stratum, then the genotype counts behind them.
 
     n_homozygous is allele_count − n_carriers, so these two are released together or not at all.
-    allele_number tells how many haploid genotypes there are (on X: men): where they are too few in
-    any stratum, or in what the strata leave of the cohort, no row of the variant leaves.
+    Where they are not, allele_count still bounds them: the row stays only if the interval is as
+    wide as minimum_cell_count. allele_number tells how many haploid genotypes there are (on X:
+    men): where they are too few in any stratum, or in what the strata leave of the cohort, no row
+    of the variant leaves.
     """
     settings = context.settings
     line = list(VARIANT_KEY)
 
-    def safe(n: pl.Expr, carriers: pl.Expr) -> pl.Expr:
-        return safe_part(carriers, n, settings)
+    def genotypes_safe(carriers: pl.Expr, homozygous: pl.Expr) -> pl.Expr:
+        return safe_count(homozygous, settings) & safe_count(carriers - homozygous, settings)
 
-    called, carriers = pl.col("n_samples_called"), pl.col("n_carriers")
-    judged = (
-        frame.with_columns(_mark(~enough_patients(called, settings), MINIMUM_N))
-        .with_columns(_mark(~safe(called, carriers), MINIMUM_CELL_COUNT))
-        .with_columns(_mark(_few_haploid(settings.minimum_cell_count), MINIMUM_CELL_COUNT))
-    )
+    def bounded(called: pl.Expr, carriers: pl.Expr, alleles: pl.Expr, number: pl.Expr) -> pl.Expr:
+        """Whether genotypes are unsafe and allele_count leaves them little room."""
+        low, high = _homozygous_range(called, alleles, number)
+        narrow = (number > called) & (high - low < settings.minimum_cell_count)
+        return ~genotypes_safe(carriers, alleles - carriers) & narrow
+
+    def safe(n: pl.Expr, carriers: pl.Expr, alleles: pl.Expr, number: pl.Expr) -> pl.Expr:
+        return safe_part(carriers, n, settings) & ~bounded(n, carriers, alleles, number)
+
+    additive = ["n_samples_called", "n_carriers", "allele_count", "allele_number"]
+    called, carriers, alleles, number = (pl.col(name) for name in additive)
+    judged = frame
+    for condition, rule in (
+        (~enough_patients(called, settings), MINIMUM_N),
+        (~safe_part(carriers, called, settings), MINIMUM_CELL_COUNT),
+        (bounded(called, carriers, alleles, number), ALLELES),
+        (_few_haploid(settings.minimum_cell_count), MINIMUM_CELL_COUNT),
+    ):
+        judged = judged.with_columns(_mark(condition, rule))
     judged = _after_strata(
         protect_strata(
-            judged, line, ["n_samples_called", "n_carriers"], safe, pl.col("rule").is_not_null()
+            judged,
+            line,
+            additive,
+            safe,
+            pl.col("rule").is_not_null(),
+            settings.minimum_cell_count,
         )
     )
-    detail = ["n_samples_called", "n_carriers", "n_homozygous"]
+    detail = [*additive, "n_homozygous"]
     is_whole = pl.col("stratum_variable") == ALL
     whole = judged.filter(is_whole).select(
-        *line, *(pl.col(name).alias(f"_whole_{name}") for name in detail)
+        *line,
+        *(pl.col(name).alias(f"_whole_{name}") for name in detail),
+        _whole_open=pl.col("rule").is_null(),
     )
     group = [*line, "stratum_variable"]
     unknown = {name: pl.col(f"_whole_{name}") - pl.col(name).sum().over(group) for name in detail}
 
     def unsafe_genotypes(n: pl.Expr, carriers: pl.Expr, homozygous: pl.Expr) -> pl.Expr:
-        return (n > 0) & ~(
-            safe_count(homozygous, settings) & safe_count(carriers - homozygous, settings)
-        )
+        return (n > 0) & ~genotypes_safe(carriers, homozygous)
 
-    own = unsafe_genotypes(*(pl.col(name) for name in detail))
     judged = (
         judged.join(whole, on=line, how="left", maintain_order="left")
         .with_columns(
-            _null=own.any().over(group)
-            | (~is_whole & unsafe_genotypes(*unknown.values()).fill_null(value=True))
+            _own=unsafe_genotypes(called, carriers, pl.col("n_homozygous")),
+            _unknown=~is_whole
+            & unsafe_genotypes(
+                unknown["n_samples_called"], unknown["n_carriers"], unknown["n_homozygous"]
+            ).fill_null(value=True),
         )
+        .with_columns(_null=pl.col("_own").any().over(group) | pl.col("_unknown"))
         # Where the cohort has none of a genotype, no stratum has: with allele_count that gives the
-        # strata's genotypes, so the cohort's are withheld with them.
+        # strata's genotypes, so the cohort's are withheld with them; likewise where the cohort's
+        # number of homozygotes leaves a stratum's too little room.
         .with_columns(
-            _null=pl.col("_null") | (pl.col("_null").any().over(line) & _without_a_genotype())
+            _null=pl.col("_null")
+            | (pl.col("_null").any().over(line) & _without_a_genotype())
+            | _narrowed_by_the_whole(group, settings.minimum_cell_count).any().over(line)
         )
-        .drop(*(f"_whole_{name}" for name in detail))
+        .drop(*(f"_whole_{name}" for name in detail), "_whole_open", "_own", "_unknown")
     )
     nulled = judged.filter(pl.col("_null") & pl.col("rule").is_null()).drop("_null")
     judged = judged.with_columns(
         pl.when(~pl.col("_null")).then(name).alias(name) for name in ("n_carriers", "n_homozygous")
     ).drop("_null")
     return Judged(judged, nulled.with_columns(rule=pl.lit(GENOTYPES)))
+
+
+def _homozygous_range(
+    called: pl.Expr, alleles: pl.Expr, number: pl.Expr
+) -> tuple[pl.Expr, pl.Expr]:
+    """Fewest and most homozygotes that fit so many alleles in so many genotypes."""
+    diploid = number - called
+    return (
+        pl.max_horizontal(pl.lit(0), alleles - called),
+        pl.min_horizontal(alleles // 2, diploid),
+    )
+
+
+def _narrowed_by_the_whole(group: list[str], least: int) -> pl.Expr:
+    """Whether an unsafe number of homozygotes is narrowed down by that of the whole cohort.
+
+    The strata's numbers, each in the range that its alleles allow, add up to the cohort's; what is
+    withheld and who is in no stratum are one more summand, whose alleles are known by subtraction.
+    """
+    is_open = pl.col("rule").is_null()
+    size = ("n_samples_called", "allele_count", "allele_number")
+    low, high = _homozygous_range(*(pl.col(name) for name in size))
+    rest_low, rest_high = _homozygous_range(
+        *(
+            pl.col(f"_whole_{name}") - pl.when(is_open).then(name).otherwise(0).sum().over(group)
+            for name in size
+        )
+    )
+    total_low = pl.when(is_open).then(low).otherwise(0).sum().over(group) + rest_low
+    total_high = pl.when(is_open).then(high).otherwise(0).sum().over(group) + rest_high
+    whole = pl.col("_whole_n_homozygous")
+
+    def narrow(low: pl.Expr, high: pl.Expr) -> pl.Expr:
+        return (
+            pl.min_horizontal(high, whole - (total_low - low))
+            - pl.max_horizontal(low, whole - (total_high - high))
+        ) < least
+
+    hidden = (pl.col("_own") & ~is_open).any().over(group) | pl.col("_unknown")
+    return (
+        (pl.col("stratum_variable") != ALL)
+        & pl.col("_whole_open")
+        & ((pl.col("_own") & is_open & narrow(low, high)) | (hidden & narrow(rest_low, rest_high)))
+    ).fill_null(value=False)
 
 
 def _without_a_genotype() -> pl.Expr:
@@ -394,6 +466,7 @@ def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
             ["n_assessed", "n_altered"],
             safe,
             pl.col("rule").is_not_null(),
+            settings.minimum_cell_count,
         )
     )
     is_protein = pl.col("alteration_class").is_in(PROTEIN_ALTERING)
