@@ -45,7 +45,8 @@ def protect_strata(
     frame
         Rows with stratum_variable and stratum; (all, all) is the whole cohort.
     line
-        Columns that, with the stratum variable, name the rows that add up to the whole.
+        Columns that, with the stratum variable, name the rows that add up to the whole; one or
+        more.
     additive
         Columns that add up (counts, sums); the first is the number of patients.
     safe
@@ -73,18 +74,15 @@ def protect_strata(
         status=pl.when(withheld).then(PRIMARY).otherwise(RELEASED).cast(pl.Int8)
     ).with_row_index("_row")
     is_whole = pl.col("stratum_variable") == ALL
-    whole = judged.filter(is_whole & (pl.col("status") == RELEASED)).select(
-        *line, *(pl.col(name).alias(f"_whole_{name}") for name in additive)
+    whole = judged.filter(is_whole).select(
+        *line,
+        *(
+            pl.when(pl.col("status") == RELEASED).then(name).alias(f"_whole_{name}")
+            for name in additive
+        ),
+        _everyone=pl.col(size),
     )
-    strata = judged.filter(~is_whole)
-    if line:
-        strata = strata.join(whole, on=list(line), how="left", nulls_equal=True)
-    elif whole.height:
-        strata = strata.join(whole, how="cross")
-    else:
-        strata = strata.with_columns(
-            pl.lit(None, dtype=judged.schema[name]).alias(f"_whole_{name}") for name in additive
-        )
+    strata = judged.filter(~is_whole).join(whole, on=list(line), how="left", nulls_equal=True)
     open_rows = pl.col("status") == RELEASED
     sums = {
         name: pl.col(f"_whole_{name}")
@@ -94,9 +92,13 @@ def protect_strata(
     unsafe_sum = (sums[size] > 0) & ~safe(*sums.values())
     if width:
         largest = pl.when(~open_rows).then(size).max().over(group)
-        unsafe_sum = unsafe_sum | (
-            sums[size] - largest < pl.min_horizontal(pl.lit(width), largest)
-        ).fill_null(value=False)
+        others = sums[size] - largest
+        outside = pl.col("_everyone") - pl.when(open_rows).then(size).otherwise(0).sum().over(group)
+        unsafe_sum = pl.any_horizontal(
+            unsafe_sum.fill_null(value=False),
+            (others < pl.min_horizontal(pl.lit(width), largest)).fill_null(value=False),
+            (pl.col(f"_whole_{size}").is_null() & (outside < width)).fill_null(value=False),
+        )
     while True:
         candidates = strata.with_columns(_unsafe=unsafe_sum.fill_null(value=False)).filter(
             pl.col("_unsafe") & open_rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 import polars as pl
@@ -135,11 +135,82 @@ def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
         pl.col("standard_deviation") ** 2,
         settings,
     ).with_columns(pl.col("mean", "standard_deviation").round_sig_figs(3))
-    parts = [moments]
-    for kind in ("count", "bin"):
-        tables = frame.filter(pl.col("kind") == kind).partition_by("variable", maintain_order=True)
-        parts += [_control_levels(table, settings) for table in tables]
-    return Judged(pl.concat(parts), _unmarked(frame))
+    counts, bins = (
+        pl.concat(
+            [
+                frame.filter(pl.col("kind") == kind).clear(),
+                *(
+                    _control_levels(table, settings)
+                    for table in frame.filter(pl.col("kind") == kind).partition_by(
+                        "variable", maintain_order=True
+                    )
+                ),
+            ]
+        )
+        for kind in ("count", "bin")
+    )
+    counts = _protect_crossed(counts, settings)
+    return Judged(pl.concat([moments, counts, bins]), _unmarked(frame))
+
+
+def _protect_crossed(counts: pl.DataFrame, settings: DisclosureSettings) -> pl.DataFrame:
+    """Withhold the cells of two stratum variables in both tables that hold them.
+
+    Levels of one by strata of the other are the same numbers as levels of the other by strata of
+    the one, and the strata's sizes in either are the margins of both. So the table is protected
+    with both margins known, and what is withheld in one place is withheld in the other.
+    """
+    by = set(counts["stratum_variable"]) - {ALL}
+    for first, second in combinations(sorted(by & set(counts["variable"])), 2):
+        place = {"variable": [first, second], "stratum_variable": [second, first]}
+        tables = counts.join(pl.DataFrame(place), on=list(place), how="semi")
+        of_first = pl.col("variable") == first
+        cells = tables.with_columns(
+            _first=pl.when(of_first).then("level").otherwise("stratum"),
+            _second=pl.when(of_first).then("stratum").otherwise("level"),
+        )
+        shared = (
+            cells.group_by("_first", "_second")
+            .agg(n=pl.col("n").first(), _closed=pl.col("rule").is_not_null().any())
+            .sort("_first", "_second")
+        )
+        grid = shared.pivot("_second", index="_first", values="n").fill_null(0)
+        levels, strata = grid["_first"], grid.columns[1:]
+        numbers = grid.select(strata).to_numpy()
+        status = protect_grid(
+            numbers,
+            numbers.sum(axis=0),
+            settings.minimum_cell_count,
+            _unsafe(settings),
+            numbers.sum(axis=1),
+            int(numbers.sum()),
+            np.ones(levels.len(), dtype=bool),
+        )
+        hidden = pl.DataFrame(
+            {
+                "_first": levels.gather(np.repeat(np.arange(levels.len()), len(strata))),
+                "_second": strata * levels.len(),
+                "_hidden": (status != RELEASED).ravel(),
+            }
+        )
+        keys = [*place, "level", "stratum"]
+        closed = (
+            cells.join(
+                shared.join(hidden, on=["_first", "_second"]).filter(
+                    pl.col("_closed") | pl.col("_hidden")
+                ),
+                on=["_first", "_second"],
+                how="semi",
+            )
+            .select(keys)
+            .with_columns(_crossed=pl.lit(value=True))
+        )
+        counts = (
+            counts.join(closed, on=keys, how="left", maintain_order="left")
+            .with_columns(_mark(pl.col("_crossed").is_not_null(), COMPLEMENTARY))
+            .drop("_crossed")
+        )
+    return counts
 
 
 def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.DataFrame:
@@ -164,7 +235,9 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
         strata = part.partition_by("stratum", maintain_order=True)
         strata = [stratum.sort(level) for stratum in strata]
         totals = np.array([int(stratum["n_total"][0]) for stratum in strata])
-        primary = _withheld_columns(totals, n_levels, settings)
+        primary = _hide_sizes(
+            totals, total, _withheld_columns(totals, n_levels, settings), settings
+        )
         status = protect_grid(
             np.stack([stratum["n"].to_numpy() for stratum in strata], axis=1),
             totals,
@@ -193,6 +266,20 @@ def _withheld_columns(
         .then(pl.lit(LEVELS))
     )
     return judged.to_series().to_list()
+
+
+def _hide_sizes(
+    totals: NDArray[np.int64], total: int, withheld: list[str | None], settings: DisclosureSettings
+) -> list[str | None]:
+    """Withhold further strata while the withheld ones' size follows from the others' n_total."""
+    rules = list(withheld)
+    while any(rules):
+        released = [index for index, rule in enumerate(rules) if rule is None]
+        rest = total - int(totals[released].sum())
+        if not released or not 0 < rest < settings.minimum_cell_count:
+            break
+        rules[min(released, key=lambda index: totals[index])] = COMPLEMENTARY
+    return rules
 
 
 def _unsafe(settings: DisclosureSettings) -> Callable[[int], bool]:

@@ -37,6 +37,7 @@ class LinearSystem:
     def __init__(self):
         self.column = {}
         self.rows = {"equal": [], "at_most": []}
+        self.matrices = {}
 
     def add(self, kind, coefficients, value):
         self.rows[kind].append(
@@ -53,10 +54,13 @@ class LinearSystem:
         rows = self.rows[kind]
         if not rows:
             return None, None
+        if (size := (kind, len(rows), len(self.column))) in self.matrices:
+            return self.matrices[size]
         entries = [(i, j, c) for i, (row, _) in enumerate(rows) for j, c in row.items()]
         i, j, c = (np.array(part) for part in zip(*entries, strict=True))
-        shape = (len(rows), len(self.column))
-        return coo_array((c, (i, j)), shape=shape).tocsr(), [value for _, value in rows]
+        matrix = coo_array((c, (i, j)), shape=size[1:]).tocsr()
+        self.matrices[size] = matrix, [value for _, value in rows]
+        return self.matrices[size]
 
     def bounds(self, names):
         """Smallest and largest whole number that the sum of `names` can be."""
@@ -80,10 +84,13 @@ def audit(system, cells, settings):
     """Unsafe cells that the system bounds within the threshold.
 
     `cells` are (label, unknowns that add up to the cell, true counts that have to stay hidden,
-    largest width that safe margins allow).
+    largest width that safe margins allow). Where zeros may be known, nobody hides behind one: the
+    other counts are the size of the stratum.
     """
     leaks = []
     for label, names, counts, room in cells:
+        if 0 in counts and settings.zero_cells_allowed:
+            continue
         if any(unsafe(count, settings) for count in counts):
             low, high = system.bounds(names)
             if high - low < min(settings.minimum_cell_count, room):
@@ -241,7 +248,7 @@ def audit_profile(truth, released, settings):
     return leaks
 
 
-PROFILES = range(24)
+PROFILES = range(12)
 
 
 @pytest.mark.parametrize("seed", PROFILES)
@@ -263,7 +270,7 @@ def test_the_audit_finds_levels_without_complementary_suppression(monkeypatch):
 # Alterations of genes
 
 
-def alterations(seed, genes=6):
+def alterations(seed, genes=4):
     rng, clinical = cohort(1000 + seed)
     patients = clinical["patient"]
     gene_ids = [f"ENSG{gene:011d}" for gene in range(genes)]
@@ -348,7 +355,7 @@ def audit_alterations(truth, released, settings):
     return leaks
 
 
-ALTERATIONS = range(12)
+ALTERATIONS = range(8)
 
 
 @pytest.mark.parametrize("seed", ALTERATIONS)
@@ -361,18 +368,18 @@ def test_alterations(seed):
 def test_the_audit_finds_alterations_without_complementary_suppression(monkeypatch):
     withheld_only(monkeypatch)
     leaks = 0
-    for seed in range(4):
+    for seed in range(3):
         truth, settings = alterations(seed), settings_of(seed)
         leaks += bool(
             audit_alterations(truth, clear("gene_alterations", truth, settings), settings)
         )
-    assert leaks == 4
+    assert leaks == 3
 
 
 # Genotypes of variants
 
 
-def frequencies(seed, variants=25):
+def frequencies(seed, variants=14):
     rng, clinical = cohort(2000 + seed)
     n = clinical.height
     dosage = rng.binomial(2, rng.beta(0.5, 1.2, variants)[:, None], (variants, n))
@@ -432,8 +439,8 @@ def audit_frequencies(truth, released, settings):
             here = {kind: (kind, by, stratum) for kind in kinds}
             for names, counts in (
                 (["hom", "het"], [carriers, n - carriers]),
-                (["hom"], [homozygous]),
-                (["het"], [carriers - homozygous]),
+                (["hom"], [homozygous, n - homozygous]),
+                (["het"], [carriers - homozygous, n - carriers + homozygous]),
             ):
                 what = "+".join(names)
                 widest = n if by == ALL else room(n, sizes[ALL][ALL], whole.get(what))
@@ -443,7 +450,7 @@ def audit_frequencies(truth, released, settings):
     return leaks
 
 
-FREQUENCIES = range(8)
+FREQUENCIES = range(6)
 
 
 @pytest.mark.parametrize("seed", FREQUENCIES)
@@ -456,9 +463,112 @@ def test_genotypes(seed):
 def test_the_audit_finds_genotypes_without_complementary_suppression(monkeypatch):
     withheld_only(monkeypatch)
     leaks = 0
-    for seed in range(4):
+    for seed in range(3):
         truth, settings = frequencies(seed), settings_of(seed)
         leaks += bool(
             audit_frequencies(truth, clear("variant_frequencies", truth, settings), settings)
         )
-    assert leaks == 4
+    assert leaks == 3
+
+
+# The same table twice, and the sizes of strata
+
+
+def crossed_profile(seed):
+    """Stage and sex are variables and strata: each is broken down by the other."""
+    _, clinical = cohort(3000 + seed)
+    variables = {
+        "stage": ClinicalVariable(type="categorical", levels=("a", "b", "c", "d")),
+        "sex": ClinicalVariable(type="categorical", levels=("f", "m")),
+    }
+    return build_cohort_profile(clinical, variables, ["stage", "sex"])
+
+
+def audit_crossed(truth, released, settings):
+    """Stage by sex, whose margins are the n_total of either variable's strata."""
+    system = LinearSystem()
+    system.equal(["nothing"], 0)
+    crossed = truth.filter(variable="stage", stratum_variable="sex")
+    cells = {(a, b): n for a, b, n in crossed.select("level", "stratum", "n").iter_rows()}
+    stages, sexes = (sorted({key[i] for key in cells}) for i in (0, 1))
+    rows = {a: sum(cells[a, b] for b in sexes) for a in stages}
+    columns = {b: sum(cells[a, b] for a in stages) for b in sexes}
+    for a, total in rows.items():
+        system.equal([(a, b) for b in sexes], total)
+    for b, total in columns.items():
+        system.equal([(a, b) for a in stages], total)
+    for variable, level, stratum, n in (
+        released.filter(pl.col("stratum_variable") != ALL)
+        .select("variable", "level", "stratum", "n")
+        .iter_rows()
+    ):
+        system.equal([(level, stratum) if variable == "stage" else (stratum, level)], n)
+    judged = []
+    everyone = sum(rows.values())
+    for (a, b), n in cells.items():
+        widest = min(rows[a], columns[b], everyone - rows[a], everyone - columns[b])
+        judged.append(((a, b), [(a, b)], [n], widest))
+    return audit(system, judged, settings)
+
+
+CROSSED = range(16)
+
+
+@pytest.mark.parametrize("seed", CROSSED)
+def test_two_variables_by_each_other(seed):
+    truth, settings = crossed_profile(seed), settings_of(seed)
+    assert audit_crossed(truth, clear("cohort_profile", truth, settings), settings) == []
+
+
+def test_the_audit_finds_a_table_whose_mirror_image_is_not_looked_at(monkeypatch):
+    monkeypatch.setattr(tables, "_protect_crossed", lambda counts, _: counts)
+    leaks = 0
+    for seed in CROSSED:
+        truth, settings = crossed_profile(seed), settings_of(seed)
+        leaks += bool(audit_crossed(truth, clear("cohort_profile", truth, settings), settings))
+    assert leaks
+
+
+def sizes_profile(seed):
+    rng, clinical = cohort(4000 + seed)
+    clinical = clinical.with_columns(
+        stage=draw(rng, ["a", "b", "c", "d"], clinical.height),
+        smoking=draw(rng, ["no", "yes"], clinical.height),
+        age=rng.normal(66, 10, clinical.height),
+    )
+    variables = {
+        "stage": ClinicalVariable(type="categorical", levels=("a", "b", "c", "d")),
+        "smoking": ClinicalVariable(type="categorical", levels=("no", "yes")),
+        "age": ClinicalVariable(type="number", unit="a", bins=(45, 55, 65, 75)),
+    }
+    return build_cohort_profile(clinical, variables, ["stage"])
+
+
+def audit_sizes(truth, released, settings):
+    """Every n_total of a stratum of another variable is a count of a level of this one."""
+    system = LinearSystem()
+    whole = truth.filter(variable="stage", stratum_variable=ALL)
+    system.equal(whole["level"], whole["n_total"][0])
+    for level, n in released.filter(variable="stage").select("level", "n").iter_rows():
+        system.equal([level], n)
+    for level, total in (
+        released.filter(stratum_variable="stage").select("stratum", "n_total").unique().iter_rows()
+    ):
+        system.equal([level], total)
+    counts = whole.select("level", "n").iter_rows()
+    return audit(system, [(level, [level], [n], 10**6) for level, n in counts], settings)
+
+
+@pytest.mark.parametrize("seed", CROSSED)
+def test_sizes_of_strata(seed):
+    truth, settings = sizes_profile(seed), settings_of(seed)
+    assert audit_sizes(truth, clear("cohort_profile", truth, settings), settings) == []
+
+
+def test_the_audit_finds_sizes_that_n_total_gives_away(monkeypatch):
+    monkeypatch.setattr(tables, "_hide_sizes", lambda totals, total, rules, settings: rules)
+    leaks = 0
+    for seed in CROSSED:
+        truth, settings = sizes_profile(seed), settings_of(seed)
+        leaks += bool(audit_sizes(truth, clear("cohort_profile", truth, settings), settings))
+    assert leaks
