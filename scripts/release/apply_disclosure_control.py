@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.disclosure import apply_disclosure_control, refuse_identifiers_in_parquet
 from ihdsi.files import write_parquet
 from ihdsi.logs import log_to
 from ihdsi.sheets import read_cohort
@@ -26,4 +26,5 @@ cleared, log = apply_disclosure_control(
 )
 for path in snakemake.output.tables:
     write_table(cleared[Path(path).stem], Path(path).stem, path)
+    refuse_identifiers_in_parquet(path, identifiers)
 write_parquet(log, snakemake.output.disclosure_log)

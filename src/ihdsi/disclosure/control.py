@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import polars as pl
 
-from ihdsi.disclosure.identifiers import refuse_identifiers
+from ihdsi.disclosure.identifiers import refuse_identifiers, refuse_identifiers_in_document
 from ihdsi.disclosure.statistics import STATISTICS
 from ihdsi.disclosure.tables import REASONS, RULES, Context
 from ihdsi.disclosure_terms import WithheldBand, withheld_band
@@ -58,7 +58,8 @@ def apply_disclosure_control(
         If a table has no rules, a column has no declared role, or a model no number of parameters:
         what has no rule does not leave.
     InputError
-        If a table does not fulfil its contract or holds an identifier.
+        If a table does not fulfil its contract, or it or the disclosure summary holds an
+        identifier.
     """
     for name, frame in tables.items():
         _refuse_undeclared(name, frame)
@@ -81,7 +82,11 @@ def apply_disclosure_control(
     refuse_identifiers(cleared, identifiers)
     for name, frame in cleared.items():
         validate_table(frame, name)
-    return cleared, pl.concat(logs)
+    log = pl.concat(logs)
+    refuse_identifiers_in_document(
+        disclosure_summary(log, settings), identifiers, "disclosure.json"
+    )
+    return cleared, log
 
 
 def _refuse_undeclared(name: str, frame: pl.DataFrame) -> None:
