@@ -237,9 +237,12 @@ def audit_profile(truth, released, settings):
                 (variable, *key),
                 members(*key),
                 [n],
-                min(
+                room(
                     totals[key[1:]],
-                    counts[key[0], ALL, ALL] if (key[0], ALL, ALL) in shown else everyone,
+                    everyone,
+                    counts[key[0], ALL, ALL]
+                    if key[1] != ALL and (key[0], ALL, ALL) in shown
+                    else None,
                 ),
             )
             for key, n in counts.items()
