@@ -8,7 +8,7 @@ import polars as pl
 
 from ihdsi.disclosure import apply_disclosure_control
 from ihdsi.disclosure.cohort_genotypes import CohortGenotypes
-from ihdsi.disclosure.control import write_statement
+from ihdsi.disclosure.control import write_cleared, write_statement
 from ihdsi.disclosure.differencing import populations_of
 from ihdsi.disclosure.history import read_history
 from ihdsi.disclosure.override import settings_in_force
@@ -16,7 +16,7 @@ from ihdsi.files import write_parquet, write_text
 from ihdsi.logs import log_to
 from ihdsi.sheets import read_cohort
 from ihdsi.study import load_site, load_study
-from ihdsi.summaries import read_table, write_table
+from ihdsi.summaries import read_table
 from ihdsi.summaries.design import model_parameters
 
 log_to(snakemake.log[0])
@@ -29,16 +29,16 @@ cohort = read_cohort(site, study)
 frames = {name: pl.read_parquet(path) for name in params.measured for path in given[name]}
 populations = populations_of(study, germline=cohort.germline_assessed, **frames)
 history = read_history(site.release and site.release.ledger, populations)
+identifiers = cohort.identifiers | set(frames["clinical"]["patient"] if given.clinical else ())
 cleared, log = apply_disclosure_control(
     {Path(path).stem: read_table(path, Path(path).stem) for path in given.summaries},
     settings,
-    cohort.identifiers | set(frames["clinical"]["patient"] if given.clinical else ()),
+    identifiers,
     model_parameters(study),
     genotypes=CohortGenotypes.of_files(given, study, cohort),
     **history.as_arguments(),
 )
-for path in made.tables:
-    write_table(cleared[Path(path).stem], Path(path).stem, path)
+write_cleared(cleared, identifiers, made.tables)
 write_parquet(log, made.disclosure_log)
 write_statement(log, settings, override, made.disclosure)
 write_parquet(populations, made.populations)

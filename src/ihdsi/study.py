@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from ihdsi.disclosure_terms import PRESETS, PresetName
 from ihdsi.errors import InputError, Problem
 from ihdsi.yaml_documents import (
     expand_variables,
@@ -212,9 +213,22 @@ class DifferentialPrivacy(_Document):
         return self
 
 
+def _with_preset(document: Any) -> Any:  # noqa: ANN401 - not validated yet
+    """Fill in the values of the preset that a document names, where it gives none of its own."""
+    if not isinstance(document, dict) or not isinstance(document.get("preset"), str):
+        return document
+    preset = PRESETS.get(document["preset"])  # type: ignore[call-overload]  # may be unknown
+    return document if preset is None else {**preset.values, **document}
+
+
 class DisclosureSettings(_Document):
     """Thresholds below which nothing leaves a site."""
 
+    preset: PresetName = Field(
+        "ihdsi",
+        exclude=True,  # what counts is the values: in the study hash and wherever else they stand
+        description="Values of the keys of this section that are not given.",
+    )
     minimum_n: PositiveInt = Field(
         10, description="Smallest number of patients behind a statistic."
     )
@@ -227,6 +241,25 @@ class DisclosureSettings(_Document):
         0.5, description="Most that one patient may contribute to a mean of burdens or shares."
     )
 
+    minimum_residual_degrees_of_freedom: NonNegativeInt = Field(
+        10, description="Fewest patients (events, for survival) in excess of model parameters."
+    )
+    dominance_n: PositiveInt = Field(
+        2, description="Number of patients who may together not contribute dominance_k of a sum."
+    )
+    dominance_k: Share = Field(
+        0.9, description="Share that dominance_n patients may not reach; 1 turns the rule off."
+    )
+    p_ratio: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Least sum of all but the two largest values, relative to the largest; 0 "
+        "turns the rule off.",
+    )
+    maximum_levels_density: Share = Field(
+        0.33, description="Most levels of a categorical variable per patient."
+    )
     maximum_membership_power: Share = Field(
         0.10,
         description="Largest predicted power of a membership attack on the released germline "
@@ -244,19 +277,33 @@ class DisclosureSettings(_Document):
         None, description="Random noise on counts; without it there is none."
     )
 
+    _preset = model_validator(mode="before")(_with_preset)
+
 
 class DisclosureOverrides(_Document):
     """A site's own thresholds; each may only be stricter than the study's."""
 
+    preset: PresetName | None = Field(
+        None,
+        exclude=True,
+        description="Values of the keys of this section that are not given.",
+    )
     minimum_n: PositiveInt | None = None
     minimum_cell_count: PositiveInt | None = None
     zero_cells_allowed: bool | None = None
     maximum_parameter_share: Share | None = None
     maximum_contribution: Share | None = None
 
+    minimum_residual_degrees_of_freedom: NonNegativeInt | None = None
+    dominance_n: PositiveInt | None = None
+    dominance_k: Share | None = None
+    p_ratio: float | None = Field(None, ge=0, le=1)
+    maximum_levels_density: Share | None = None
     maximum_membership_power: Share | None = None
     stratified_frequencies: bool | None = None
     differential_privacy: DifferentialPrivacy | None = None
+
+    _preset = model_validator(mode="before")(_with_preset)
 
 
 class QualityMetric(_Document):

@@ -171,7 +171,8 @@ def _rules() -> str:
             "Thresholds of the study; a site may only be stricter.\n",
             _markdown_table(("Setting", "Default", "Meaning"), settings),
             "The log of a site names each withheld row with one of these rules; the bundle says "
-            "how many rows\nof each table were withheld by which.\n",
+            "by which rules\nrows of each table were withheld, and about how many (1 to 9, 10 to "
+            "99, 100 to 999, 1,000 or more).\n",
             _markdown_table(
                 ("Rule", "Meaning"), [(f"`{rule}`", text) for rule, text in REASONS.items()]
             ).rstrip("\n")

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from ihdsi.disclosure_terms import WithheldBand
 from ihdsi.study import Identifier
 
 __all__ = [
@@ -138,11 +139,12 @@ class MembershipStatement(_Document):
 class DisclosureStatement(_Document):
     """Content of ``disclosure.json``: thresholds, and how much was withheld by table and rule.
 
+    How much is a band: that one rare variant was withheld would itself tell of a patient.
     `membership` is there where the site has germline frequencies.
     """
 
     settings: dict[Text, bool | int | float]
-    withheld: dict[Text, dict[Text, Annotated[int, Field(ge=0)]]]
+    withheld: dict[Text, dict[Text, WithheldBand]]
     membership: MembershipStatement | None = None
 
     @model_serializer(mode="wrap")

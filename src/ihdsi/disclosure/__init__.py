@@ -8,12 +8,18 @@ of a variable is unknown; membership in what somatic alterations and expression 
 """
 
 from ihdsi.disclosure.control import apply_disclosure_control, disclosure_summary
-from ihdsi.disclosure.identifiers import refuse_identifiers
+from ihdsi.disclosure.identifiers import (
+    refuse_identifiers,
+    refuse_identifiers_in_document,
+    refuse_identifiers_in_parquet,
+)
 from ihdsi.disclosure.settings import stricter_of
 
 __all__ = [
     "apply_disclosure_control",
     "disclosure_summary",
     "refuse_identifiers",
+    "refuse_identifiers_in_document",
+    "refuse_identifiers_in_parquet",
     "stricter_of",
 ]

@@ -25,6 +25,7 @@ def protect_strata(
     additive: Sequence[str],
     safe: Callable[..., pl.Expr],
     withheld: pl.Expr,
+    width: int = 0,
 ) -> pl.DataFrame:
     """Withhold further strata until what is withheld is itself safe in sum, for all lines at once.
 
@@ -33,19 +34,29 @@ def protect_strata(
     released; so it has to fulfil the rule of a released row. While it does not, the smallest
     released stratum is withheld as well.
 
+    A safe sum can still bound a withheld count: of a sum R over N patients, of which n are in the
+    stratum, between max(0, R − (N − n)) and min(n, R) are in it, an interval of width
+    min(n, R, N − R, N − n). Only the last of these, the patients that the stratum shares its sum
+    with, does not follow from the rule; with `width` they have to be that many (or n, if those are
+    fewer).
+
     Parameters
     ----------
     frame
         Rows with stratum_variable and stratum; (all, all) is the whole cohort. In the column
         ``known`` the rows that an earlier release told: they hide nothing, released or not.
     line
-        Columns that, with the stratum variable, name the rows that add up to the whole.
+        Columns that, with the stratum variable, name the rows that add up to the whole; one or
+        more.
     additive
         Columns that add up (counts, sums); the first is the number of patients.
     safe
         The rule of a released row: takes one expression for each column in `additive`.
     withheld
         Rows that are withheld in any case.
+    width
+        Smallest width of the interval in which a withheld count may be known to lie; 0 for sums
+        that are no counts.
 
     Returns
     -------
@@ -66,24 +77,27 @@ def protect_strata(
     ).with_row_index("_row")
     is_whole = pl.col("stratum_variable") == ALL
     seen = (pl.col("status") == RELEASED) | pl.col("known")
-    whole = judged.filter(is_whole & seen).select(
-        *line, *(pl.col(name).alias(f"_whole_{name}") for name in additive)
+    whole = judged.filter(is_whole).select(
+        *line,
+        *(pl.when(seen).then(name).alias(f"_whole_{name}") for name in additive),
+        _everyone=pl.col(size),
     )
-    strata = judged.filter(~is_whole)
-    if line:
-        strata = strata.join(whole, on=list(line), how="left", nulls_equal=True)
-    elif whole.height:
-        strata = strata.join(whole, how="cross")
-    else:
-        strata = strata.with_columns(
-            pl.lit(None, dtype=judged.schema[name]).alias(f"_whole_{name}") for name in additive
-        )
+    strata = judged.filter(~is_whole).join(whole, on=list(line), how="left", nulls_equal=True)
     open_rows = pl.col("status") == RELEASED
     sums = {
         name: pl.col(f"_whole_{name}") - pl.when(seen).then(name).otherwise(0).sum().over(group)
         for name in additive
     }
     unsafe_sum = ((sums[size] > 0) & ~safe(*sums.values())).fill_null(value=False)
+    if width:
+        largest = pl.when(~seen).then(size).max().over(group)
+        others = sums[size] - largest
+        outside = pl.col("_everyone") - pl.when(seen).then(size).otherwise(0).sum().over(group)
+        unsafe_sum = pl.any_horizontal(
+            unsafe_sum,
+            (others < pl.min_horizontal(pl.lit(width), largest)).fill_null(value=False),
+            (pl.col(f"_whole_{size}").is_null() & (outside < width)).fill_null(value=False),
+        )
     while True:
         candidates = strata.with_columns(_unsafe=unsafe_sum).filter(
             pl.col("_unsafe") & open_rows & ~pl.col("known")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -18,11 +18,17 @@ from ihdsi.disclosure.frequency_release import (
     MembershipPower,
     judge_frequencies,
 )
-from ihdsi.disclosure.identifiers import refuse_identifiers
+from ihdsi.disclosure.identifiers import (
+    refuse_identifiers,
+    refuse_identifiers_in_document,
+    refuse_identifiers_in_parquet,
+)
+from ihdsi.disclosure.statistics import STATISTICS
 from ihdsi.disclosure.tables import MEMBERSHIP_POWER, REASONS, RULES, Context
+from ihdsi.disclosure_terms import WithheldBand, withheld_band
 from ihdsi.files import write_text
 from ihdsi.study import DisclosureSettings
-from ihdsi.summaries.parquet import empty_table, validate_table
+from ihdsi.summaries.parquet import empty_table, validate_table, write_table
 from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.table import Role
 
@@ -82,8 +88,8 @@ def apply_disclosure_control(
         If a table has no rules, a column has no declared role, a model no number of parameters, or
         (with earlier releases) a row no patients: what has no rule does not leave.
     InputError
-        If a table does not fulfil its contract or holds an identifier, or if the privacy budget
-        does not hold this release.
+        If a table does not fulfil its contract, it or the disclosure summary holds an identifier,
+        or the privacy budget does not hold this release.
     """
     noise = settings.differential_privacy
     if noise is not None:
@@ -133,7 +139,11 @@ def apply_disclosure_control(
         n_released = sum(cleared[name].height for name in joint)
         n_released += cleared["variant_frequencies"]["n_carriers"].count()
         logs.append(_power_entry(frequencies.power, n_released))
-    return cleared, pl.concat(logs)
+    log = pl.concat(logs)
+    refuse_identifiers_in_document(
+        disclosure_summary(log, settings), identifiers, "disclosure.json"
+    )
+    return cleared, log
 
 
 def _power_entry(power: MembershipPower, n_frequencies: int) -> pl.DataFrame:
@@ -149,7 +159,12 @@ def _power_entry(power: MembershipPower, n_frequencies: int) -> pl.DataFrame:
 def _refuse_undeclared(name: str, frame: pl.DataFrame) -> None:
     if name not in TABLES or name not in RULES:
         raise ValueError(f"table '{name}' has no disclosure rule; nothing leaves without one")
-    declared = {column.name for column in TABLES[name].columns if column.role in get_args(Role)}
+    declared = {
+        column.name
+        for column in TABLES[name].columns
+        if column.role in get_args(Role)
+        and (column.role != "statistic" or (name, column.name) in STATISTICS)
+    }
     undeclared = [column for column in frame.columns if column not in declared]
     if undeclared:
         raise ValueError(
@@ -173,6 +188,8 @@ def disclosure_summary(
 ) -> dict[str, Any]:
     """Say how much was withheld, not what: naming a withheld rare variant would disclose it.
 
+    How much is a band, since that exactly one was withheld would be a finding as well.
+
     Parameters
     ----------
     log
@@ -185,19 +202,35 @@ def disclosure_summary(
     Returns
     -------
     dict
-        ``settings``; ``withheld``: number of entries by table and rule; and ``membership``, where
-        the site has germline frequencies: the power of a membership attack on them.
+        ``settings``; ``withheld``: band of the number of entries by table and rule; and
+        ``membership``, where the site has germline frequencies: the power of an attack on them.
     """
     is_power = pl.col("rule") == MEMBERSHIP_POWER
     counts = log.filter(~is_power).group_by("table", "rule").agg(n=pl.len()).sort("table", "rule")
-    withheld: dict[str, dict[str, int]] = {}
+    withheld: dict[str, dict[str, WithheldBand]] = {}
     for table, rule, n in counts.iter_rows():
-        withheld.setdefault(table, {})[rule] = n
+        withheld.setdefault(table, {})[rule] = withheld_band(n)
     summary = {"settings": _flat(settings), "withheld": withheld}
     stated = log.filter(is_power)["key"]
     if stated.len():
         summary["membership"] = {**json.loads(stated[-1]), "override": override}
     return summary
+
+
+def write_cleared(
+    tables: Mapping[str, pl.DataFrame], identifiers: Collection[str], paths: Iterable[str]
+) -> None:
+    """Write cleared tables, each to the path of its name, and look for identifiers in the files.
+
+    Raises
+    ------
+    InputError
+        If a file, its metadata included, holds an identifier.
+    """
+    for path in paths:
+        name = Path(path).stem
+        write_table(tables[name], name, path)
+        refuse_identifiers_in_parquet(path, identifiers)
 
 
 def write_statement(

@@ -14,7 +14,8 @@ def stricter_of(study: DisclosureSettings, site: DisclosureOverrides) -> Disclos
     wait for the sites' files. Zero cells, and germline frequencies by stratum, leave only if
     neither forbids them. The false positives of the membership attack are the study's: a power at
     one rate says nothing of that at another. Of differential privacy, the smaller epsilon and
-    budget and the tables of both are in force.
+    budget and the tables of both are in force. A preset that either names
+    has become values by now, and `preset` of the result says nothing.
     """
 
     def larger(ours: int, theirs: int | None) -> int:
@@ -39,6 +40,15 @@ def stricter_of(study: DisclosureSettings, site: DisclosureOverrides) -> Disclos
             study.stratified_frequencies and site.stratified_frequencies is not False
         ),
         differential_privacy=_more_private(study.differential_privacy, site.differential_privacy),
+        preset=study.preset,
+        minimum_residual_degrees_of_freedom=larger(
+            study.minimum_residual_degrees_of_freedom, site.minimum_residual_degrees_of_freedom
+        ),
+        # More patients, or a smaller share of them: either is stricter, so both together are.
+        dominance_n=larger(study.dominance_n, site.dominance_n),
+        dominance_k=smaller(study.dominance_k, site.dominance_k),
+        p_ratio=study.p_ratio if site.p_ratio is None else max(study.p_ratio, site.p_ratio),
+        maximum_levels_density=smaller(study.maximum_levels_density, site.maximum_levels_density),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 import polars as pl
@@ -21,11 +21,16 @@ from ihdsi.disclosure.compositions import released_strata, withheld_parts
 from ihdsi.disclosure.curves import merge_bins
 from ihdsi.disclosure.designs import Patterns, cross_products, safe_groups, unexplained
 from ihdsi.disclosure.rules import (
+    dominance_rule,
+    enough_degrees_of_freedom,
     enough_patients,
+    few_levels,
     few_parameters,
     group_size,
+    p_ratio_rule,
     safe_count,
     safe_part,
+    safe_survival_step,
     small_contributions,
 )
 from ihdsi.study import DisclosureSettings
@@ -41,6 +46,7 @@ MINIMUM_N = "minimum_n"
 MINIMUM_CELL_COUNT = "minimum_cell_count"
 COMPLEMENTARY = "complementary_suppression"
 GENOTYPES = "genotype_counts"
+ALLELES = "allele_count"
 CLASSES = "alteration_classes"
 PASSED = "passed_and_failed"
 CONSTANT = "no_variation"
@@ -57,6 +63,10 @@ MEMBERSHIP_GENOTYPES = "membership_genotypes"
 NOT_JUDGED = "membership_not_judged"
 #: Not a rule: the log's entry that states the power (see `ihdsi.disclosure.frequency_release`).
 MEMBERSHIP_POWER = "membership_power"
+DOMINANCE_NK = "dominance_of_several"
+P_RATIO = "p_ratio"
+RESIDUAL = "minimum_residual_degrees_of_freedom"
+LEVELS = "maximum_levels_density"
 
 #: Columns that count samples by what was decided on them.
 DECIDED = ("n_passed", "n_warned", "n_failed")
@@ -68,6 +78,7 @@ REASONS: Mapping[str, str] = {
     COMPLEMENTARY: "a withheld cell could be computed from this one and released totals",
     GENOTYPES: "n_carriers and n_homozygous would tell (by themselves or with an earlier release) "
     "too small a number of homozygotes or heterozygotes; the row stays without them",
+    ALLELES: "allele_count bounds a number of homozygotes or heterozygotes that is too small",
     CLASSES: "a withheld count could be bounded or computed from the classes of this gene",
     PASSED: "n_passed, n_warned and n_failed would tell too small a number; the row stays without "
     "them",
@@ -88,6 +99,11 @@ REASONS: Mapping[str, str] = {
     NOT_JUDGED: "without the patients' genotypes the power of a membership attack is not known",
     MEMBERSHIP_POWER: "power of the membership attack on what leaves, and on what the other rules "
     "would have let leave",
+    DOMINANCE_NK: "dominance_n patients could make up dominance_k of the sum, or more",
+    P_RATIO: "all but the two largest values could sum up to less than p_ratio of the largest",
+    RESIDUAL: "fewer patients (or events) in excess of the model parameters than "
+    "minimum_residual_degrees_of_freedom",
+    LEVELS: "more levels than maximum_levels_density of the patients",
 }
 
 
@@ -134,6 +150,10 @@ def _after_strata(frame: pl.DataFrame) -> pl.DataFrame:
 def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
     """Levels and bins as two-way tables with their strata; moments by n.
 
+    Levels leave only where the variable has few for its patients. Edges of bins are the study's,
+    the outermost included: what lies outside is in n_total alone, so that no edge tells a minimum
+    or maximum.
+
     Means and standard deviations leave with three significant digits: enough to describe a cohort,
     too few to subtract it from a model's sums.
     """
@@ -144,11 +164,82 @@ def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
         pl.col("standard_deviation") ** 2,
         settings,
     ).with_columns(pl.col("mean", "standard_deviation").round_sig_figs(3))
-    parts = [moments]
-    for kind in ("count", "bin"):
-        tables = frame.filter(pl.col("kind") == kind).partition_by("variable", maintain_order=True)
-        parts += [_control_levels(table, settings) for table in tables]
-    return Judged(pl.concat(parts), _unmarked(frame))
+    counts, bins = (
+        pl.concat(
+            [
+                frame.filter(pl.col("kind") == kind).clear(),
+                *(
+                    _control_levels(table, settings)
+                    for table in frame.filter(pl.col("kind") == kind).partition_by(
+                        "variable", maintain_order=True
+                    )
+                ),
+            ]
+        )
+        for kind in ("count", "bin")
+    )
+    counts = _protect_crossed(counts, settings)
+    return Judged(pl.concat([moments, counts, bins]), _unmarked(frame))
+
+
+def _protect_crossed(counts: pl.DataFrame, settings: DisclosureSettings) -> pl.DataFrame:
+    """Withhold the cells of two stratum variables in both tables that hold them.
+
+    Levels of one by strata of the other are the same numbers as levels of the other by strata of
+    the one, and the strata's sizes in either are the margins of both. So the table is protected
+    with both margins known, and what is withheld in one place is withheld in the other.
+    """
+    by = set(counts["stratum_variable"]) - {ALL}
+    for first, second in combinations(sorted(by & set(counts["variable"])), 2):
+        place = {"variable": [first, second], "stratum_variable": [second, first]}
+        tables = counts.join(pl.DataFrame(place), on=list(place), how="semi")
+        of_first = pl.col("variable") == first
+        cells = tables.with_columns(
+            _first=pl.when(of_first).then("level").otherwise("stratum"),
+            _second=pl.when(of_first).then("stratum").otherwise("level"),
+        )
+        shared = (
+            cells.group_by("_first", "_second")
+            .agg(n=pl.col("n").first(), _closed=pl.col("rule").is_not_null().any())
+            .sort("_first", "_second")
+        )
+        grid = shared.pivot("_second", index="_first", values="n").fill_null(0)
+        levels, strata = grid["_first"], grid.columns[1:]
+        numbers = grid.select(strata).to_numpy()
+        status = protect_grid(
+            numbers,
+            numbers.sum(axis=0),
+            settings.minimum_cell_count,
+            unsafe_counts(settings),
+            numbers.sum(axis=1),
+            int(numbers.sum()),
+            np.ones(levels.len(), dtype=bool),
+        )
+        hidden = pl.DataFrame(
+            {
+                "_first": levels.gather(np.repeat(np.arange(levels.len()), len(strata))),
+                "_second": strata * levels.len(),
+                "_hidden": (status != RELEASED).ravel(),
+            }
+        )
+        keys = [*place, "level", "stratum"]
+        closed = (
+            cells.join(
+                shared.join(hidden, on=["_first", "_second"]).filter(
+                    pl.col("_closed") | pl.col("_hidden")
+                ),
+                on=["_first", "_second"],
+                how="semi",
+            )
+            .select(keys)
+            .with_columns(_crossed=pl.lit(value=True))
+        )
+        counts = (
+            counts.join(closed, on=keys, how="left", maintain_order="left")
+            .with_columns(_mark(pl.col("_crossed").is_not_null(), COMPLEMENTARY))
+            .drop("_crossed")
+        )
+    return counts
 
 
 def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.DataFrame:
@@ -158,23 +249,26 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
     is_whole = pl.col("stratum_variable") == ALL
     whole = table.filter(is_whole).sort(level)
     counts, total = whole["n"].to_numpy(), int(whole["n_total"].max() or 0)  # type: ignore[arg-type]
-    small = np.array([total < settings.minimum_n])
+    n_levels = table["level"].drop_nulls().n_unique()  # bins are the study's, and no levels
+    primary = _withheld_columns(np.array([total]), n_levels, settings)
     status = protect_grid(
         counts.reshape(-1, 1),
         np.array([total]),
         settings.minimum_cell_count,
         unsafe,
-        withheld_columns=small,
+        withheld_columns=np.array([rule is not None for rule in primary]),
         marked=_marked([whole]),
         known=_known([whole]),
     )
-    parts = [_with_status(whole, status[:, 0], small[0])]
+    parts = [_with_status(whole, status[:, 0], primary[0])]
     released = status[:, 0] == RELEASED
     for part in table.filter(~is_whole).partition_by("stratum_variable", maintain_order=True):
         strata = part.partition_by("stratum", maintain_order=True)
         strata = [stratum.sort(level) for stratum in strata]
         totals = np.array([int(stratum["n_total"][0]) for stratum in strata])
-        small = totals < settings.minimum_n
+        primary = _hide_sizes(
+            totals, total, _withheld_columns(totals, n_levels, settings), settings
+        )
         status = protect_grid(
             np.stack([stratum["n"].to_numpy() for stratum in strata], axis=1),
             totals,
@@ -183,16 +277,43 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
             counts,
             total,
             released,
-            small,
+            np.array([rule is not None for rule in primary]),
             marked=_marked(strata),
             known=_known(strata),
             whole_known=_known([whole])[:, 0],
         )
         parts += [
-            _with_status(stratum, status[:, index], bool(small[index]))
+            _with_status(stratum, status[:, index], primary[index])
             for index, stratum in enumerate(strata)
         ]
     return pl.concat(parts)
+
+
+def _withheld_columns(
+    totals: NDArray[np.int64], n_levels: int, settings: DisclosureSettings
+) -> list[str | None]:
+    """Name the rule that withholds all counts of a stratum of so many patients; None if none."""
+    judged = pl.DataFrame({"n": totals}).select(
+        pl.when(~enough_patients(pl.col("n"), settings))
+        .then(pl.lit(MINIMUM_N))
+        .when(~few_levels(pl.lit(n_levels), pl.col("n"), settings))
+        .then(pl.lit(LEVELS))
+    )
+    return judged.to_series().to_list()
+
+
+def _hide_sizes(
+    totals: NDArray[np.int64], total: int, withheld: list[str | None], settings: DisclosureSettings
+) -> list[str | None]:
+    """Withhold further strata while the withheld ones' size follows from the others' n_total."""
+    rules = list(withheld)
+    while any(rules):
+        released = [index for index, rule in enumerate(rules) if rule is None]
+        rest = total - int(totals[released].sum())
+        if not released or not 0 < rest < settings.minimum_cell_count:
+            break
+        rules[min(released, key=lambda index: totals[index])] = COMPLEMENTARY
+    return rules
 
 
 def unsafe_counts(settings: DisclosureSettings) -> Callable[[int], bool]:
@@ -201,8 +322,10 @@ def unsafe_counts(settings: DisclosureSettings) -> Callable[[int], bool]:
     return lambda count: not (count >= least or (count == 0 and zero))
 
 
-def _with_status(rows: pl.DataFrame, status: NDArray[np.int64], small: bool) -> pl.DataFrame:
-    primary = MINIMUM_N if small else MINIMUM_CELL_COUNT
+def _with_status(
+    rows: pl.DataFrame, status: NDArray[np.int64], whole_column: str | None
+) -> pl.DataFrame:
+    primary = whole_column or MINIMUM_CELL_COUNT
     names = [
         None if value == RELEASED else primary if value == PRIMARY else COMPLEMENTARY
         for value in status
@@ -227,17 +350,17 @@ def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
     for metric in frame.partition_by("metric", "assay", maintain_order=True):
         bins = metric.sort("bin_lower")
         counts, total = bins["n"].to_numpy(), int(bins["n_total"][0])
-        small = np.array([total < settings.minimum_n])
+        primary = _withheld_columns(np.array([total]), 0, settings)[0]
         status = protect_grid(
             counts.reshape(-1, 1),
             np.array([total]),
             settings.minimum_cell_count,
             unsafe_counts(settings),
-            withheld_columns=small,
+            withheld_columns=np.array([primary is not None]),
             marked=_marked([bins]),
             known=_known([bins]),
         )[:, 0]
-        judged = _with_status(bins, status, bool(small[0]))
+        judged = _with_status(bins, status, primary)
         parts = [None if (n := bins[name][0]) is None else int(n) for name in DECIDED]
         if parts[0] is not None and not _releasable(counts, status, parts, settings):
             nulled.append(judged.filter(pl.col("rule").is_null()))
@@ -292,53 +415,79 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
     """Carriers and non-carriers by stratum, then the genotype counts behind them.
 
     n_homozygous is allele_count − n_carriers, so these two are released together or not at all; not
-    where they alone differ by few from an earlier release.
-    allele_number tells how many haploid genotypes there are (on X: men): where they are too few in
-    any stratum, or in what the strata leave of the cohort, no row of the variant leaves.
+    where they alone differ by few from an earlier release. Where they are not, allele_count still
+    bounds them: the row stays only if the interval is as wide as minimum_cell_count. allele_number
+    tells how many haploid genotypes there are (on X: men): where they are too few in any stratum,
+    or in what the strata leave of the cohort, no row of the variant leaves.
     """
     settings = context.settings
     line = list(VARIANT_KEY)
 
-    def safe(n: pl.Expr, carriers: pl.Expr) -> pl.Expr:
-        return safe_part(carriers, n, settings)
+    def genotypes_safe(carriers: pl.Expr, homozygous: pl.Expr) -> pl.Expr:
+        return safe_count(homozygous, settings) & safe_count(carriers - homozygous, settings)
 
-    called, carriers = pl.col("n_samples_called"), pl.col("n_carriers")
-    judged = (
-        frame.with_columns(_mark(~enough_patients(called, settings), MINIMUM_N))
-        .with_columns(_mark(~safe(called, carriers), MINIMUM_CELL_COUNT))
-        .with_columns(_mark(_few_haploid(settings.minimum_cell_count), MINIMUM_CELL_COUNT))
-    )
+    def bounded(called: pl.Expr, carriers: pl.Expr, alleles: pl.Expr, number: pl.Expr) -> pl.Expr:
+        """Whether genotypes are unsafe and allele_count leaves them little room."""
+        low, high = _homozygous_range(called, alleles, number)
+        narrow = (number > called) & (high - low < settings.minimum_cell_count)
+        return ~genotypes_safe(carriers, alleles - carriers) & narrow
+
+    def safe(n: pl.Expr, carriers: pl.Expr, alleles: pl.Expr, number: pl.Expr) -> pl.Expr:
+        return safe_part(carriers, n, settings) & ~bounded(n, carriers, alleles, number)
+
+    additive = ["n_samples_called", "n_carriers", "allele_count", "allele_number"]
+    called, carriers, alleles, number = (pl.col(name) for name in additive)
+    judged = frame
+    for condition, rule in (
+        (~enough_patients(called, settings), MINIMUM_N),
+        (~safe_part(carriers, called, settings), MINIMUM_CELL_COUNT),
+        (bounded(called, carriers, alleles, number), ALLELES),
+        (_few_haploid(settings.minimum_cell_count), MINIMUM_CELL_COUNT),
+    ):
+        judged = judged.with_columns(_mark(condition, rule))
     judged = _after_strata(
         protect_strata(
-            judged, line, ["n_samples_called", "n_carriers"], safe, pl.col("rule").is_not_null()
+            judged,
+            line,
+            additive,
+            safe,
+            pl.col("rule").is_not_null(),
+            settings.minimum_cell_count,
         )
     )
-    detail = ["n_samples_called", "n_carriers", "n_homozygous"]
+    detail = [*additive, "n_homozygous"]
     is_whole = pl.col("stratum_variable") == ALL
     whole = judged.filter(is_whole).select(
-        *line, *(pl.col(name).alias(f"_whole_{name}") for name in detail)
+        *line,
+        *(pl.col(name).alias(f"_whole_{name}") for name in detail),
+        _whole_open=pl.col("rule").is_null(),
     )
     group = [*line, "stratum_variable"]
     unknown = {name: pl.col(f"_whole_{name}") - pl.col(name).sum().over(group) for name in detail}
 
     def unsafe_genotypes(n: pl.Expr, carriers: pl.Expr, homozygous: pl.Expr) -> pl.Expr:
-        return (n > 0) & ~(
-            safe_count(homozygous, settings) & safe_count(carriers - homozygous, settings)
-        )
+        return (n > 0) & ~genotypes_safe(carriers, homozygous)
 
-    own = unsafe_genotypes(*(pl.col(name) for name in detail)) | pl.col("few_genotypes")
     judged = (
         judged.join(whole, on=line, how="left", maintain_order="left")
         .with_columns(
-            _null=own.any().over(group)
-            | (~is_whole & unsafe_genotypes(*unknown.values()).fill_null(value=True))
+            _own=unsafe_genotypes(called, carriers, pl.col("n_homozygous"))
+            | pl.col("few_genotypes"),
+            _unknown=~is_whole
+            & unsafe_genotypes(
+                unknown["n_samples_called"], unknown["n_carriers"], unknown["n_homozygous"]
+            ).fill_null(value=True),
         )
+        .with_columns(_null=pl.col("_own").any().over(group) | pl.col("_unknown"))
         # Where the cohort has none of a genotype, no stratum has: with allele_count that gives the
-        # strata's genotypes, so the cohort's are withheld with them.
+        # strata's genotypes, so the cohort's are withheld with them; likewise where the cohort's
+        # number of homozygotes leaves a stratum's too little room.
         .with_columns(
-            _null=pl.col("_null") | (pl.col("_null").any().over(line) & _without_a_genotype())
+            _null=pl.col("_null")
+            | (pl.col("_null").any().over(line) & _without_a_genotype())
+            | _narrowed_by_the_whole(group, settings.minimum_cell_count).any().over(line)
         )
-        .drop(*(f"_whole_{name}" for name in detail))
+        .drop(*(f"_whole_{name}" for name in detail), "_whole_open", "_own", "_unknown")
     )
     nulled = judged.filter(pl.col("_null") & pl.col("rule").is_null()).drop("_null")
     judged = judged.with_columns(
@@ -364,9 +513,54 @@ def control_germline_gene_carriers(frame: pl.DataFrame, context: Context) -> Jud
             ["n_assessed", "n_carriers"],
             safe,
             pl.col("rule").is_not_null(),
+            settings.minimum_cell_count,
         )
     )
     return Judged(judged, _unmarked(frame))
+
+
+def _homozygous_range(
+    called: pl.Expr, alleles: pl.Expr, number: pl.Expr
+) -> tuple[pl.Expr, pl.Expr]:
+    """Fewest and most homozygotes that fit so many alleles in so many genotypes."""
+    diploid = number - called
+    return (
+        pl.max_horizontal(pl.lit(0), alleles - called),
+        pl.min_horizontal(alleles // 2, diploid),
+    )
+
+
+def _narrowed_by_the_whole(group: list[str], least: int) -> pl.Expr:
+    """Whether an unsafe number of homozygotes is narrowed down by that of the whole cohort.
+
+    The strata's numbers, each in the range that its alleles allow, add up to the cohort's; what is
+    withheld and who is in no stratum are one more summand, whose alleles are known by subtraction.
+    """
+    is_open = pl.col("rule").is_null()
+    size = ("n_samples_called", "allele_count", "allele_number")
+    low, high = _homozygous_range(*(pl.col(name) for name in size))
+    rest_low, rest_high = _homozygous_range(
+        *(
+            pl.col(f"_whole_{name}") - pl.when(is_open).then(name).otherwise(0).sum().over(group)
+            for name in size
+        )
+    )
+    total_low = pl.when(is_open).then(low).otherwise(0).sum().over(group) + rest_low
+    total_high = pl.when(is_open).then(high).otherwise(0).sum().over(group) + rest_high
+    whole = pl.col("_whole_n_homozygous")
+
+    def narrow(low: pl.Expr, high: pl.Expr) -> pl.Expr:
+        return (
+            pl.min_horizontal(high, whole - (total_low - low))
+            - pl.max_horizontal(low, whole - (total_high - high))
+        ) < least
+
+    hidden = (pl.col("_own") & ~is_open).any().over(group) | pl.col("_unknown")
+    return (
+        (pl.col("stratum_variable") != ALL)
+        & pl.col("_whole_open")
+        & ((pl.col("_own") & is_open & narrow(low, high)) | (hidden & narrow(rest_low, rest_high)))
+    ).fill_null(value=False)
 
 
 def _without_a_genotype() -> pl.Expr:
@@ -430,6 +624,7 @@ def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
             ["n_assessed", "n_altered"],
             safe,
             pl.col("rule").is_not_null(),
+            settings.minimum_cell_count,
         )
     )
     is_protein = pl.col("alteration_class").is_in(PROTEIN_ALTERING)
@@ -538,7 +733,7 @@ def _bound_classes(judged: pl.DataFrame, least: int) -> pl.DataFrame:
 
 
 def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
-    """Means by n, by what one patient can contribute, and by what the other strata leave over.
+    """Means by n, by what a few patients can contribute, and by what the other strata leave over.
 
     A patient with few mutations has no signature share, so that the assessed patients of a
     stratum minus those with a share are a count of their own.
@@ -585,13 +780,20 @@ def _control_moments(
     def known(lacking: pl.Expr) -> pl.Expr:
         return (lacking == 0) | (lacking >= settings.minimum_cell_count)
 
-    def spread(total: pl.Expr, squares: pl.Expr) -> pl.Expr:
-        return small_contributions(total, squares, settings) if dominance else pl.lit(value=True)
+    def contributions(n: pl.Expr, total: pl.Expr, squares: pl.Expr) -> list[tuple[pl.Expr, str]]:
+        if not dominance:
+            return []
+        return [
+            (small_contributions(total, squares, settings), DOMINANCE),
+            (dominance_rule(n, total, squares, settings), DOMINANCE_NK),
+            (p_ratio_rule(n, total, squares, settings), P_RATIO),
+        ]
 
     def safe(n: pl.Expr, total: pl.Expr, squares: pl.Expr, lacking: pl.Expr) -> pl.Expr:
         # Sums of squares of equal values differ from zero by rounding.
         varies = squares - total**2 / n > 1e-9 * squares
-        return enough_patients(n, settings) & varies & spread(total, squares) & known(lacking)
+        spread = [holds for holds, _ in contributions(n, total, squares)]
+        return pl.all_horizontal(enough_patients(n, settings), varies, known(lacking), *spread)
 
     n, mean = pl.col("n"), pl.col("mean")
     total, squares = pl.col("_total"), pl.col("_squares")
@@ -603,7 +805,7 @@ def _control_moments(
     for condition, rule in (
         (~(variance > 0), CONSTANT),
         (~known(pl.col("_lacking")), ESTIMATED),
-        (~spread(total, squares), DOMINANCE),
+        *((~holds, rule) for holds, rule in contributions(n, total, squares)),
     ):
         judged = judged.with_columns(_mark(condition, rule))
     judged = protect_strata(
@@ -614,6 +816,14 @@ def _control_moments(
         pl.col("rule").is_not_null(),
     )
     return _after_strata(judged).drop("_total", "_squares")
+
+
+def _mark_model(frame: pl.DataFrame, model: str, n: pl.Expr, context: Context) -> pl.DataFrame:
+    """Withhold models with many parameters for their patients (or events)."""
+    parameters, settings = _parameters(frame, model, context), context.settings
+    return frame.with_columns(
+        _mark(~few_parameters(parameters, n, settings), PARAMETERS)
+    ).with_columns(_mark(~enough_degrees_of_freedom(parameters, n, settings), RESIDUAL))
 
 
 def _parameters(frame: pl.DataFrame, model: str, context: Context) -> pl.Expr:
@@ -634,13 +844,8 @@ def control_expression_effects(frame: pl.DataFrame, context: Context) -> Judged:
     settings = context.settings
     least = group_size(settings)
     case, control = pl.col("n_case"), pl.col("n_control")
-    judged = frame.with_columns(_mark((case < least) | (control < least), MINIMUM_N)).with_columns(
-        _mark(
-            ~few_parameters(_parameters(frame, "contrast", context), case + control, settings),
-            PARAMETERS,
-        )
-    )
-    return Judged(judged, _unmarked(frame))
+    judged = frame.with_columns(_mark((case < least) | (control < least), MINIMUM_N))
+    return Judged(_mark_model(judged, "contrast", case + control, context), _unmarked(frame))
 
 
 def control_expression_design(frame: pl.DataFrame, context: Context) -> Judged:
@@ -651,14 +856,8 @@ def control_expression_design(frame: pl.DataFrame, context: Context) -> Judged:
 def _judge_designs(frame: pl.DataFrame, keys: Sequence[str], context: Context) -> pl.DataFrame:
     """Judge each X'X (named by `keys`) by the counts in it."""
     settings = context.settings
-    judged = frame.with_columns(
-        _mark(~enough_patients(pl.col("n"), settings), MINIMUM_N)
-    ).with_columns(
-        _mark(
-            ~few_parameters(_parameters(frame, "contrast", context), pl.col("n"), settings),
-            PARAMETERS,
-        )
-    )
+    judged = frame.with_columns(_mark(~enough_patients(pl.col("n"), settings), MINIMUM_N))
+    judged = _mark_model(judged, "contrast", pl.col("n"), context)
     crowded = [
         part.select(keys).head(1)
         for part in frame.partition_by(keys)
@@ -773,17 +972,11 @@ def control_survival_effects(frame: pl.DataFrame, context: Context) -> Judged:
     """Enough patients, events and survivors, and few parameters per event."""
     settings = context.settings
     n, events = pl.col("n"), pl.col("n_events")
-    judged = (
-        frame.with_columns(_mark(~enough_patients(n, settings), MINIMUM_N))
-        .with_columns(_mark(~safe_part(events, n, settings), MINIMUM_CELL_COUNT))
-        .with_columns(
-            _mark(
-                ~few_parameters(_parameters(frame, "endpoint", context), events, settings),
-                PARAMETERS,
-            )
-        )
+    judged = frame.with_columns(_mark(~enough_patients(n, settings), MINIMUM_N)).with_columns(
+        # The whole follow-up is one step, at whose end nobody is at risk any more.
+        _mark(~safe_survival_step(n, events, n - events, settings), MINIMUM_CELL_COUNT)
     )
-    return Judged(judged, _unmarked(frame))
+    return Judged(_mark_model(judged, "endpoint", events, context), _unmarked(frame))
 
 
 def control_survival_curve(frame: pl.DataFrame, context: Context) -> Judged:

@@ -162,7 +162,10 @@ def of_values(values, measure="all_mutations", unit="1/Mb", stratum="all"):
     ],
 )
 def test_no_patient_dominates_a_mean(values, limit, left):
-    settings = SETTINGS.model_copy(update={"maximum_contribution": limit})
+    changes = {"maximum_contribution": limit}
+    if limit == 1.0:
+        changes |= {"dominance_k": 1.0, "p_ratio": 0.0}
+    settings = SETTINGS.model_copy(update=changes)
     cleared, log = clear("mutation_burden", of_values(values), settings)
     assert cleared["mutation_burden"].height == left
     assert log["rule"].to_list() == ["dominance"] * (1 - left)
@@ -385,7 +388,7 @@ def test_the_log_names_rows_and_the_summary_does_not():
     assert log.columns == ["table", "rule", "key", "reason"]
     assert json.loads(log["key"].item())["gene_id"] == "ENSG00000000001"
     summary = disclosure_summary(log, SETTINGS)
-    assert summary["withheld"] == {"gene_alterations": {"minimum_cell_count": 1}}
+    assert summary["withheld"] == {"gene_alterations": {"minimum_cell_count": "1 to 9"}}
     assert summary["settings"]["minimum_n"] == 10
     assert "ENSG" not in json.dumps(summary)
 
@@ -478,13 +481,7 @@ def test_an_identifier_stops_the_release():
 
 
 def test_a_site_can_only_be_stricter():
-    study = DisclosureSettings(
-        minimum_n=10,
-        minimum_cell_count=5,
-        zero_cells_allowed=True,
-        maximum_parameter_share=0.2,
-        maximum_contribution=0.5,
-    )
+    study = DisclosureSettings(zero_cells_allowed=True)
     assert stricter_of(study, DisclosureOverrides()) == study
     looser = DisclosureOverrides(
         minimum_n=3,
@@ -494,6 +491,11 @@ def test_a_site_can_only_be_stricter():
         maximum_contribution=1.0,
         maximum_membership_power=0.5,
         stratified_frequencies=True,
+        minimum_residual_degrees_of_freedom=0,
+        dominance_n=1,
+        dominance_k=1.0,
+        p_ratio=0.0,
+        maximum_levels_density=1.0,
     )
     assert stricter_of(study, looser) == study
     stricter = DisclosureOverrides(
@@ -504,13 +506,29 @@ def test_a_site_can_only_be_stricter():
         maximum_contribution=0.3,
         maximum_membership_power=0.07,
         stratified_frequencies=False,
+        minimum_residual_degrees_of_freedom=20,
+        dominance_n=3,
+        dominance_k=0.5,
+        p_ratio=0.2,
+        maximum_levels_density=0.1,
     )
-    fields = set(DisclosureOverrides.model_fields)
-    assert stricter_of(study, stricter).model_dump(include=fields) == stricter.model_dump()
     stratified = study.model_copy(update={"stratified_frequencies": True})
     assert stricter_of(stratified, looser).stratified_frequencies
     assert not stricter_of(stratified, stricter).stratified_frequencies
     liberal = study.model_copy(update={"membership_false_positive_rate": 0.2})
     assert stricter_of(liberal, stricter).membership_false_positive_rate == 0.2
+    combined = stricter_of(study, stricter).model_dump()
+    given = stricter.model_dump(exclude_none=True)
+    assert {name: combined[name] for name in given} == given
     closed = study.model_copy(update={"zero_cells_allowed": False})
     assert stricter_of(closed, looser).zero_cells_allowed is False
+
+
+def test_a_sites_preset_only_tightens():
+    study = DisclosureSettings(zero_cells_allowed=True)
+    combined = stricter_of(study, DisclosureOverrides(preset="acro", minimum_n=12))
+    assert (combined.minimum_n, combined.minimum_cell_count) == (12, 10)
+    assert combined.zero_cells_allowed is False
+    # ACRO bounds neither the share of parameters nor one patient's contribution; the study does.
+    assert (combined.maximum_parameter_share, combined.maximum_contribution) == (0.2, 0.5)
+    assert stricter_of(study, DisclosureOverrides(preset="datashield")) == study
