@@ -167,7 +167,9 @@ def seal_folder(
     except OSError as error:
         raise _cannot_seal(root, f"the folder cannot be sealed ({error.strerror})") from None
     except ValidationError as error:
-        place = str(error.errors()[0]["loc"][0])
+        place = str(
+            error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"][0]
+        )
         raise _cannot_seal(root, f"'{place}' of the seal is not as it must be") from None
 
 
@@ -464,7 +466,12 @@ def _document(payload: bytes, envelope: Path) -> SealDocument:
     try:
         return SealDocument.model_validate(read_json(payload, MAXIMUM_SEAL_BYTES, 1))
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])[:80]
+        place = ".".join(
+            str(part)
+            for part in error.errors(include_url=False, include_context=False, include_input=False)[
+                0
+            ]["loc"]
+        )[:80]
         raise _fault(envelope, f"the seal is malformed at '{place}'") from None
     except ValueError:
         raise _fault(envelope, "the signed payload is no seal") from None
