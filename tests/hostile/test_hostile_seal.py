@@ -18,6 +18,7 @@ from crypt4gh.lib import decrypt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import releases
 import signed_bundles as bundles
 from ihdsi.bundle import seal
 from ihdsi.bundle.manifest import canonical_json
@@ -52,6 +53,7 @@ def tree(root):
 
 
 def refused(folder, match=None, **changes):
+    releases.HOSTILE["bundles"] += 1
     before = tree(folder.parent)
     with pytest.raises(InputError, match=match) as error:
         bundles.open_sealed(folder, folder.parent / "opened", **changes)
@@ -563,6 +565,7 @@ HOSTILE = settings(
 
 def survives(folder):
     """Open, or refuse with InputError; outside of the target nothing changes either way."""
+    releases.HOSTILE["bundles"] += 1
     before = tree(folder.parent)
     try:
         files, _ = opens(folder)
