@@ -22,7 +22,7 @@ from ihdsi.summaries import TABLES, empty_table
 STUDY_HASH = "ab" * 32
 DISCLOSURE = {
     "settings": {"minimum_n": 10, "zero_cells_allowed": True, "maximum_parameter_share": 0.2},
-    "withheld": {"gene_alterations": {"minimum_cell_count": 3}},
+    "withheld": {"gene_alterations": {"minimum_cell_count": "1 to 9"}},
 }
 #: How many hostile bundles were tried in this process; told at the end of the tests.
 HOSTILE = Counter()
@@ -45,7 +45,15 @@ def tables(mean=3.25):
     return {name: empty_table(name) for name in TABLES} | {"mutation_burden": burden}
 
 
-def draft(folder, *, mean=3.25, signer=bundles.NORTH.producer, **changes):
+def draft(
+    folder,
+    *,
+    mean=3.25,
+    cleared=None,
+    disclosure=DISCLOSURE,
+    signer=bundles.NORTH.producer,
+    **changes,
+):
     """Write a candidate of site north with the producer's signature; return its manifest."""
     arguments = {
         "study": bundles.STUDY,
@@ -56,7 +64,8 @@ def draft(folder, *, mean=3.25, signer=bundles.NORTH.producer, **changes):
         "workflow_commit": "c" * 40,
         "created": CREATED,
     } | changes
-    manifest = write_bundle(folder, tables(mean), DISCLOSURE, **arguments)
+    content = tables(mean) if cleared is None else cleared
+    manifest = write_bundle(folder, content, disclosure, **arguments)
     sign_candidate(folder, signer)
     return manifest
 

@@ -14,7 +14,7 @@ from securesystemslib.signer import CryptoSigner
 
 from ihdsi.bundle.keys import TransportKey
 from ihdsi.bundle.manifest import canonical_json
-from ihdsi.bundle.seal import SEAL_FORMAT, SEAL_TYPE, unseal
+from ihdsi.bundle.seal import SEAL_FORMAT, SEAL_TYPE, padded_size, unseal
 from ihdsi.bundle.signature import sign
 from ihdsi.bundle.trust import TrustStore
 
@@ -101,7 +101,7 @@ def member(name, content=b"", **fields):
 
 def archive(members):
     body = b"".join(members) + bytes(1024)
-    return body + bytes(-len(body) % 10240)
+    return body + bytes(padded_size(len(body)) - len(body))
 
 
 def members(files=FILES):

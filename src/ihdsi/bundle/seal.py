@@ -10,7 +10,8 @@ plaintext and the ciphertext, and the sender is pinned to the site's transport k
 
 The tar is deterministic: USTAR, regular files only, sorted names, mode 0644, and no times or
 owners. Unsealing accepts this form and no other, so that nothing of tar's long history of
-extensions is ever interpreted.
+extensions is ever interpreted. It is filled up to one of few lengths: whoever only sees the sealed
+file pass must not read from its size that one row more left than the last time.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ __all__ = [
     "SealDocument",
     "Unsealed",
     "VerifiedSeal",
+    "padded_size",
     "read_seal",
     "seal_folder",
     "seal_payload",
@@ -62,6 +64,8 @@ SEAL_TYPE = "application/vnd.ihdsi.seal+json"
 MAXIMUM_PLAINTEXT_BYTES = 2**32
 MAXIMUM_MEMBERS = 100
 MAXIMUM_SEAL_BYTES = 2**16
+#: No archive is shorter, so that small releases are alike.
+MINIMUM_PLAINTEXT_BYTES = 2**18
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 2**20
 #: One packet for one recipient makes 124.
@@ -440,13 +444,24 @@ def _tar(root: Path, names: list[str]) -> Iterator[tuple[str | None, bytes]]:
         total += _BLOCK + size + padding
         if padding:
             yield None, bytes(padding)
-    yield None, bytes(_total(total) - total)
+    left = padded_size(total + 2 * _BLOCK) - total
+    while left:
+        yield None, bytes(min(left, _CHUNK))
+        left -= min(left, _CHUNK)
 
 
-def _total(members: int) -> int:
-    """Length of the archive: two empty blocks at the end, filled up to whole records."""
-    ended = members + 2 * _BLOCK
-    return ended + -ended % tarfile.RECORDSIZE
+def padded_size(size: int) -> int:
+    """Length to which an archive of `size` bytes, with its two empty blocks, is filled up.
+
+    Padmé (Nikitin et al. 2019, Proc Priv Enhancing Technol 2019(4):6, section 4.3): of the binary
+    logarithm of the length only about as many bits remain as that logarithm has itself, so that
+    lengths tell O(log log size) bits and grow by at most 12 %. Lengths of at least
+    `MINIMUM_PLAINTEXT_BYTES` are multiples of a tar block.
+    """
+    size = max(size, MINIMUM_PLAINTEXT_BYTES)
+    exponent = size.bit_length() - 1
+    unit = 1 << (exponent - exponent.bit_length())
+    return size + -size % unit
 
 
 @contextmanager
@@ -600,11 +615,17 @@ def _members(
     missing = expected - {member.name for member in members}
     if missing:
         raise _fault(sealed, f"it lacks '{min(missing)}'")
-    rest = _total(place) - place
     stream.seek(place)
-    if length != place + rest or stream.read(rest + 1) != bytes(rest):
+    if length != padded_size(place + 2 * _BLOCK) or not _only_zeros(stream):
         raise _fault(sealed, "something is hidden behind its last file")
     return members
+
+
+def _only_zeros(stream: BinaryIO) -> bool:
+    while chunk := stream.read(_CHUNK):
+        if chunk.count(0) != len(chunk):
+            return False
+    return True
 
 
 def _member(block: bytes, sealed: Path) -> tuple[str, int]:

@@ -77,12 +77,15 @@ def test_the_archive_is_that_of_tarfile_and_does_not_depend_on_times_or_modes(tm
             info = tarfile.TarInfo(name)
             info.size = len(content)
             expected.addfile(info, io.BytesIO(content))
-    assert plaintext(sealed) == output.getvalue()
+    archive = plaintext(sealed)
+    ended = output.getvalue().rstrip(b"\0")
+    assert archive[: len(ended)] == ended
+    assert archive[len(ended) :] == bytes(len(archive) - len(ended))
     for path in (tmp_path / "bundle").rglob("*"):
         os.utime(path, (5, 5))
         path.chmod(0o700)
     document = seal_bundle(tmp_path / "bundle", tmp_path / "again.c4gh")
-    assert document.plaintext_sha256 == hashlib.sha256(output.getvalue()).hexdigest()
+    assert document.plaintext_sha256 == hashlib.sha256(archive).hexdigest()
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 65_536 - 1536, 65_536 - 1024, 200_000])
@@ -93,6 +96,19 @@ def test_sizes_about_blocks_and_segments(tmp_path, size):
     found = bundles.open_sealed(tmp_path / "x", tmp_path / "out", names=files)
     assert contents(found.folder) == files
     assert document.ciphertext_size == (tmp_path / "x" / "bundle.c4gh").stat().st_size
+
+
+def test_few_lengths_and_at_most_twelve_percent_longer():
+    sizes = range(1024, 6_000_000, 512)
+    lengths = [seal.padded_size(size) for size in sizes]
+    assert all(
+        size <= length <= max(1.12 * size, 2**18)
+        for size, length in zip(sizes, lengths, strict=True)
+    )
+    assert all(length % 512 == 0 for length in lengths)
+    assert len(set(lengths)) < 170
+    # A length that is allowed stays as it is.
+    assert {seal.padded_size(length) for length in lengths} == set(lengths)
 
 
 def test_two_seals_of_one_folder_have_different_ciphertexts(tmp_path, sealed):

@@ -1,0 +1,90 @@
+"""Whoever sees only sizes, counts and times of a release must not tell that one patient came."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+import releases as made
+import signed_bundles as bundles
+from ihdsi.bundle.manifest import MANIFEST
+from ihdsi.bundle.seal import padded_size
+from ihdsi.disclosure import apply_disclosure_control, disclosure_summary
+from ihdsi.study import ClinicalVariable, DisclosureSettings
+from ihdsi.summaries.cohort_profile import build_cohort_profile
+
+SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
+LEVELS = tuple("abcdefgh")
+VARIABLES = {f"variable_{i}": ClinicalVariable(type="categorical", levels=LEVELS) for i in range(8)}
+N, COHORTS = 60, 6
+
+
+def release(folder, patients):
+    """Files of a candidate, and what the log says of how many rows were withheld."""
+    profile = build_cohort_profile(patients, VARIABLES, [])
+    cleared, log = apply_disclosure_control({"cohort_profile": profile}, SETTINGS, [], {})
+    made.draft(folder, cleared=cleared, disclosure=disclosure_summary(log, SETTINGS))
+    return made.files_of(folder), log.group_by("rule").len().sort("rule").rows()
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Releases of cohorts without and with one more patient, who fills a cell up to five."""
+    folder, found = tmp_path_factory.mktemp("pairs"), []
+    for seed in range(COHORTS):
+        rng = np.random.default_rng(seed)
+        share = rng.dirichlet(np.full(len(LEVELS), 1.0))
+        values = {name: rng.choice(LEVELS, N, p=share).astype(object) for name in VARIABLES}
+        # Four patients of the last level in each variable; of one, the newcomer is the fifth.
+        for column in values.values():
+            column[:4] = "h"
+            column[4:][column[4:] == "h"] = "a"
+        table = pl.DataFrame(
+            {"patient": [f"p{i}" for i in range(N)]}
+            | {name: pl.Series(column.tolist(), dtype=pl.String) for name, column in values.items()}
+        )
+        newcomer = pl.DataFrame(
+            {"patient": ["p60"]}
+            | {name: ["h" if name == "variable_0" else "a"] for name in VARIABLES}
+        )
+        found.append(
+            tuple(
+                release(folder / f"{seed}-{number}", cohort)
+                for number, cohort in enumerate((table, pl.concat([table, newcomer])))
+            )
+        )
+    return found
+
+
+def size_of(files):
+    return len(b"".join(bundles.members(files))) + 1024
+
+
+def test_the_length_of_the_sealed_file_does_not_tell(pairs):
+    sizes = [tuple(size_of(files) for files, _ in pair) for pair in pairs]
+    # Unpadded, the archive's length gives nearly every newcomer away.
+    assert sum(without != with_one for without, with_one in sizes) >= COHORTS - 1
+    assert all(padded_size(without) == padded_size(with_one) for without, with_one in sizes)
+    # The same where releases are larger than the smallest length.
+    far = [(without + 3_000_000, with_one + 3_000_000) for without, with_one in sizes]
+    assert sum(padded_size(a) == padded_size(b) for a, b in far) >= COHORTS - 1
+
+
+def test_how_much_was_withheld_does_not_tell(pairs):
+    # The site's own log tells: some rows fewer are withheld.
+    assert sum(before != after for (_, before), (_, after) in pairs) >= COHORTS - 1
+    # At the border of two bands it could; there is one for every ten-fold number of rows.
+    told = [b["disclosure.json"] != a["disclosure.json"] for (b, _), (a, _) in pairs]
+    assert sum(told) <= 1
+
+
+def test_the_manifest_holds_no_times_but_that_of_the_draft(pairs):
+    files = pairs[0][0][0]
+    text = files[MANIFEST].decode() + files["ro-crate-metadata.json"].decode()
+    assert made.CREATED in text
+    rest = text.replace(made.CREATED, "").replace(made.CREATED[:10], "")
+    assert "2026" not in rest
+    assert not any(word in rest.lower() for word in ("duration", "elapsed", "seconds", "runtime"))
+    document = json.loads(files[MANIFEST])
+    assert set(document["files"][0]) == {"path", "sha256", "size", "rows", "table", "table_version"}
