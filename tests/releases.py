@@ -21,7 +21,7 @@ from ihdsi.summaries import TABLES, empty_table
 STUDY_HASH = "ab" * 32
 DISCLOSURE = {
     "settings": {"minimum_n": 10, "zero_cells_allowed": True, "maximum_parameter_share": 0.2},
-    "withheld": {"gene_alterations": {"minimum_cell_count": 3}},
+    "withheld": {"gene_alterations": {"minimum_cell_count": "1 to 9"}},
 }
 CREATED = "2026-06-01T09:00:00Z"
 

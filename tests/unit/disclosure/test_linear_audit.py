@@ -13,11 +13,12 @@ from itertools import product
 import numpy as np
 import polars as pl
 import pytest
+from cohort_in_memory import Cohort, block
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
 from ihdsi.disclosure import apply_disclosure_control, complementary, tables
-from ihdsi.study import ClinicalVariable, DisclosureSettings, GermlineFilters
+from ihdsi.study import ClinicalVariable, DisclosureSettings
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.gene_alterations import (
     ANY,
@@ -25,8 +26,6 @@ from ihdsi.summaries.gene_alterations import (
     PROTEIN_ALTERING,
     build_gene_alterations,
 )
-from ihdsi.summaries.variant_frequencies import count_alleles
-from ihdsi.variants.genotypes import GenotypeBlock
 
 ALL = "all"
 
@@ -116,11 +115,15 @@ def settings_of(seed):
         minimum_cell_count=least,
         zero_cells_allowed=seed % 2 == 0,
         maximum_levels_density=1.0,
+        # Membership is attacked in test_frequency_release.py.
+        maximum_membership_power=1.0,
+        stratified_frequencies=True,
     )
 
 
-def clear(name, truth, settings):
-    return apply_disclosure_control({name: truth}, settings, [], {})[0][name]
+def clear(name, truth, settings, genotypes=None):
+    cleared, _ = apply_disclosure_control({name: truth}, settings, [], {}, genotypes=genotypes)
+    return cleared[name]
 
 
 def draw(rng, names, n, unknown=0):
@@ -382,26 +385,11 @@ def test_the_audit_finds_alterations_without_complementary_suppression(monkeypat
 # Genotypes of variants
 
 
-def frequencies(seed, variants=14):
+def germline(seed, variants=14):
     rng, clinical = cohort(2000 + seed)
     n = clinical.height
     dosage = rng.binomial(2, rng.beta(0.5, 1.2, variants)[:, None], (variants, n))
-    block = GenotypeBlock(
-        patients=tuple(clinical["patient"]),
-        chromosome="1",
-        position=np.arange(1, variants + 1),
-        reference_alleles=["A"] * variants,
-        alternate_alleles=["C"] * variants,
-        consequences=[None] * variants,
-        population_frequency=np.full(variants, np.nan),
-        clinical_significance=[None] * variants,
-        dosage=dosage.astype(np.int8),
-        ploidy=np.full((variants, n), 2, dtype=np.int8),
-        absent=np.zeros((variants, n), dtype=bool),
-    )
-    everything = GermlineFilters(minimum_call_rate=0, minimum_hardy_weinberg_p_value=0)
-    names = clinical["patient"].to_list()
-    return count_alleles([block], names, everything, clinical, ["stage", "sex"])
+    return Cohort(clinical, (block(clinical["patient"], dosage),))
 
 
 def audit_frequencies(truth, released, settings):
@@ -458,8 +446,9 @@ FREQUENCIES = range(6)
 
 @pytest.mark.parametrize("seed", FREQUENCIES)
 def test_genotypes(seed):
-    truth, settings = frequencies(seed), settings_of(seed)
-    released = clear("variant_frequencies", truth, settings)
+    genotypes, settings = germline(seed), settings_of(seed)
+    truth = genotypes.frequencies()
+    released = clear("variant_frequencies", truth, settings, genotypes)
     assert audit_frequencies(truth, released, settings) == []
 
 
@@ -467,10 +456,10 @@ def test_the_audit_finds_genotypes_without_complementary_suppression(monkeypatch
     withheld_only(monkeypatch)
     leaks = 0
     for seed in range(2):
-        truth, settings = frequencies(seed), settings_of(seed)
-        leaks += bool(
-            audit_frequencies(truth, clear("variant_frequencies", truth, settings), settings)
-        )
+        genotypes, settings = germline(seed), settings_of(seed)
+        truth = genotypes.frequencies()
+        released = clear("variant_frequencies", truth, settings, genotypes)
+        leaks += bool(audit_frequencies(truth, released, settings))
     assert leaks == 2
 
 
