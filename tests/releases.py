@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 
 import polars as pl
 
@@ -23,6 +24,8 @@ DISCLOSURE = {
     "settings": {"minimum_n": 10, "zero_cells_allowed": True, "maximum_parameter_share": 0.2},
     "withheld": {"gene_alterations": {"minimum_cell_count": "1 to 9"}},
 }
+#: How many hostile bundles were tried in this process; told at the end of the tests.
+HOSTILE = Counter()
 CREATED = "2026-06-01T09:00:00Z"
 
 

@@ -15,9 +15,11 @@ import pytest
 from crypt4gh import CIPHER_SEGMENT_SIZE, SEGMENT_SIZE
 from crypt4gh import header as crypt4gh_header
 from crypt4gh.lib import decrypt
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import releases
 import signed_bundles as bundles
 from ihdsi.bundle import seal
 from ihdsi.bundle.manifest import canonical_json
@@ -52,6 +54,7 @@ def tree(root):
 
 
 def refused(folder, match=None, **changes):
+    releases.HOSTILE["bundles"] += 1
     before = tree(folder.parent)
     with pytest.raises(InputError, match=match) as error:
         bundles.open_sealed(folder, folder.parent / "opened", **changes)
@@ -347,6 +350,33 @@ def test_an_edit_list_is_refused(good):
     refused(good, "edit list")
 
 
+def with_header(packets):
+    """The good body under a session key of zeros, behind a header of these packets."""
+    keys = [(0, bundles.NORTH.transport.private, bundles.COORDINATOR.public)]
+    encrypted = [part for content in packets for part in crypt4gh_header.encrypt(content, keys)]
+    cipher, nonce = ChaCha20Poly1305(bytes(32)), bytes(12)
+    segments = (PLAINTEXT[n : n + SEGMENT_SIZE] for n in range(0, len(PLAINTEXT), SEGMENT_SIZE))
+    body = b"".join(nonce + cipher.encrypt(nonce, segment, None) for segment in segments)
+    return crypt4gh_header.serialize(encrypted) + body
+
+
+def test_a_header_of_many_or_long_packets(good):
+    right, wrong = (crypt4gh_header.make_packet_data_enc(0, key) for key in (bytes(32), b"k" * 32))
+    for packets, match in (
+        ([right], None),
+        ([wrong] * 8 + [right], None),
+        ([wrong] * 600 + [right], "not sealed for this coordinator"),
+        ([right, wrong + bytes(10**7)], "not sealed for this coordinator"),
+    ):
+        ciphertext = with_header(packets)
+        document = bundles.document(PLAINTEXT, ciphertext)
+        bundles.put(good, ciphertext, bundles.signed(canonical_json(document)))
+        if match is None:
+            assert opens(good)[0] == bundles.FILES
+        else:
+            refused(good, match)
+
+
 # --- the archive -------------------------------------------------------------------------------
 
 
@@ -563,6 +593,7 @@ HOSTILE = settings(
 
 def survives(folder):
     """Open, or refuse with InputError; outside of the target nothing changes either way."""
+    releases.HOSTILE["bundles"] += 1
     before = tree(folder.parent)
     try:
         files, _ = opens(folder)

@@ -265,7 +265,7 @@ def parse_document(data: bytes, model: type[Document], path: Path) -> Document:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
         return model.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])[:80]
         raise _fault(path, first["msg"], place or None) from error
     except (ValueError, RecursionError) as error:

@@ -19,8 +19,8 @@ what was accepted before.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -258,17 +258,8 @@ def open_release(
         If anything is not as it must be; messages hold no control characters and have a bounded
         length, whatever the content.
     """
-    exchange, place = Path(folder), Path(working)
-    try:
-        fresh = Path(tempfile.mkdtemp(dir=place, prefix="release-"))
-    except OSError as error:
-        raise InputError(
-            Problem(
-                f"no folder can be made here ({error.strerror})",
-                "Name an existing folder that you may write to.",
-                file=place,
-            )
-        ) from None
+    exchange = Path(folder)
+    root = Path(working) / f"release-{secrets.token_hex(8)}"
     try:
         seal = read_seal(
             exchange / SEAL,
@@ -279,24 +270,16 @@ def open_release(
             maximum_bytes=_MAXIMUM_PLAINTEXT_BYTES,
         )
         sealed = exchange / sealed_name(seal.document.sequence)
-        root = unpack(
-            seal,
-            sealed,
-            fresh / "bundle",
-            store=store,
-            recipient=recipient,
-            names=RELEASE_FILES,
-            on=on,
-        ).folder
+        unpack(seal, sealed, root, store=store, recipient=recipient, names=RELEASE_FILES, on=on)
         try:
             return _verified(root, seal, store, study_hash, site, on)
         except InputError as error:
             raise _inside(error, root, sealed) from None
     except InputError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
         raise _contained(error) from None
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
         raise
 
 

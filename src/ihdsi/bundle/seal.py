@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -63,6 +64,8 @@ MAXIMUM_MEMBERS = 100
 MAXIMUM_SEAL_BYTES = 2**16
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 2**20
+#: One packet for one recipient makes 124.
+_MAXIMUM_HEADER_BYTES = 2**10
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _AGAIN = "Ask the site to seal and send it again; nothing of it was used."
 _RELEASE = "Release the bundle again and seal that."
@@ -167,7 +170,9 @@ def seal_folder(
     except OSError as error:
         raise _cannot_seal(root, f"the folder cannot be sealed ({error.strerror})") from None
     except ValidationError as error:
-        place = str(error.errors()[0]["loc"][0])
+        place = str(
+            error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"][0]
+        )
         raise _cannot_seal(root, f"'{place}' of the seal is not as it must be") from None
 
 
@@ -464,7 +469,12 @@ def _document(payload: bytes, envelope: Path) -> SealDocument:
     try:
         return SealDocument.model_validate(read_json(payload, MAXIMUM_SEAL_BYTES, 1))
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])[:80]
+        place = ".".join(
+            str(part)
+            for part in error.errors(include_url=False, include_context=False, include_input=False)[
+                0
+            ]["loc"]
+        )[:80]
         raise _fault(envelope, f"the seal is malformed at '{place}'") from None
     except ValueError:
         raise _fault(envelope, "the signed payload is no seal") from None
@@ -515,11 +525,14 @@ def _decrypt(
                 file=sealed,
             )
         )
+    # The header's packets may be as long and as many as the file allows, and each of its session
+    # keys is tried on each segment: no more of it is read than what an honest one has.
+    start = stream.read(_MAXIMUM_HEADER_BYTES)
     for sender in senders:
-        stream.seek(0)
+        head = io.BytesIO(start)
         try:
             session_keys, edits = header.deconstruct(
-                stream, [(0, recipient.private, None)], sender_pubkey=sender.raw
+                head, [(0, recipient.private, None)], sender_pubkey=sender.raw
             )
             break
         # crypt4gh raises whatever its parts raise.
@@ -531,6 +544,7 @@ def _decrypt(
         )
     if edits is not None:
         raise _fault(sealed, "an edit list is no part of a sealed bundle")
+    stream.seek(head.tell())
     with plaintext.open("wb") as output:
         writer = _HashingWriter(output, document.plaintext_size)
         try:

@@ -254,7 +254,12 @@ def _open(envelope: bytes, payload_type: str, file: Path | str | None) -> Envelo
             for entry in document.signatures
         }
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])[:80]
+        place = ".".join(
+            str(part)
+            for part in error.errors(include_url=False, include_context=False, include_input=False)[
+                0
+            ]["loc"]
+        )[:80]
         raise _fault(file, f"the envelope is malformed at '{place}'") from None
     except ValueError as error:
         raise _fault(file, f"the file is no signature envelope ({str(error)[:80]})") from None

@@ -11,6 +11,7 @@ The child is started at the first use, serves until the parent ends, and is repl
 from __future__ import annotations
 
 import atexit
+import errno
 import io
 import json
 import os
@@ -44,6 +45,8 @@ MAXIMUM_UNPACKED_BYTES = 2**30
 MAXIMUM_MEMORY = 2**32
 #: A gibibyte takes some seconds; repeated text can be made to take for ever.
 MAXIMUM_SECONDS = 120.0
+#: A busy machine may take long to start Python; no foreign byte is read in that time.
+_STARTING_SECONDS = 300.0
 #: Of a table: thrift structures grow when they are parsed, and no parser bounds them tightly.
 MAXIMUM_FOOTER_BYTES = 2**20
 
@@ -114,6 +117,9 @@ class _Child:
         )
         self.sink = cast("IO[bytes]", self.process.stdin)
         self.source = cast("IO[bytes]", self.process.stdout)
+        if next(_lines(self.source, _STARTING_SECONDS), None) != "ready":
+            self.end()
+            raise OSError(errno.ECHILD, "the process that unpacks tables did not start")
 
     def is_usable(self, memory: int) -> bool:
         return self.owner == os.getpid() and self.memory == memory and self.process.poll() is None
@@ -195,6 +201,7 @@ def _serve(memory: int) -> None:
     def say(*words: str) -> None:
         print(*words, file=sink, flush=True)
 
+    say("ready")
     while head := source.readline():
         request = json.loads(head)
         contents = {name: source.read(size) for name, size in request["sizes"].items()}

@@ -102,7 +102,7 @@ def test_what_is_approved_already_is_no_candidate(candidate):
 def test_what_is_sealed_opens(exchange, working, candidate):
     found = releases.opened(exchange, working)
     assert {path.name for path in exchange.iterdir()} == {"bundle-1.tar.c4gh", "seal.dsse.json"}
-    assert found.folder.is_relative_to(working)
+    assert list(working.iterdir()) == [found.folder]
     files = releases.files_of(found.folder)
     expected = releases.files_of(candidate)
     assert set(files) == RELEASE_FILES
