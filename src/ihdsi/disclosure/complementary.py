@@ -110,16 +110,19 @@ def protect_strata(
             .then(pl.lit(SECONDARY, dtype=pl.Int8))
             .otherwise("status")
         )
-    exposed = strata.filter(unsafe_sum).select(*line, _exposed=pl.lit(value=True)).unique()
-    wholes = judged.filter(is_whole)
+    exposed = (
+        strata.filter(unsafe_sum & pl.col("known").any().over(group))
+        .select(*line, _exposed=pl.lit(value=True))
+        .unique()
+    )
     wholes = (
-        wholes.join(exposed, on=list(line), how="left", nulls_equal=True)
-        if line
-        else wholes.with_columns(_exposed=pl.lit(value=exposed.height > 0))
-    ).with_columns(
-        status=pl.when(pl.col("_exposed").fill_null(value=False) & open_rows & ~pl.col("known"))
-        .then(pl.lit(SECONDARY, dtype=pl.Int8))
-        .otherwise("status")
+        judged.filter(is_whole)
+        .join(exposed, on=list(line), how="left", nulls_equal=True)
+        .with_columns(
+            status=pl.when(pl.col("_exposed").fill_null(value=False) & open_rows & ~pl.col("known"))
+            .then(pl.lit(SECONDARY, dtype=pl.Int8))
+            .otherwise("status")
+        )
     )
     return (
         pl.concat([wholes.select(judged.columns), strata.select(judged.columns)])

@@ -7,7 +7,8 @@ counts of each row.
 
 What is compared are pairs of releases. Three or more that are safe in pairs, and rows of different
 stratum variables that overlap within one release, are not looked at. A statistic that changes
-while patients and counts stay the same (a corrected value) is not withheld.
+while patients and counts stay the same (a corrected value) is not withheld. Tables of whose
+patients no population is recorded (of cells, of matrices) do not leave after an earlier release.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ def populations_of(
         with its strata;
         ``contrast:<name>`` with case and control as strata, and ``design:<name>`` with the levels
         of categorical covariates as well; ``endpoint:<name>`` with event and none; and
-        ``quality:<assay>`` with metrics as strata.
+        ``quality:<assay>`` with metrics as strata; and ``curve:<endpoint>`` (patients of known time
+        and event) with its strata.
     """
     strata = list(study.strata)
 
@@ -166,6 +168,11 @@ def populations_of(
         measured["copy_number"] = kept(copy_number["patient"], *dna)
     parts = [pl.DataFrame(schema=POPULATIONS_SCHEMA)]
     if clinical is not None:
+        measured |= {
+            f"curve:{name}": clinical.drop_nulls([endpoint.time, endpoint.event])["patient"]
+            for name, endpoint in study.endpoints.items()
+            if endpoint.curve_bins and {endpoint.time, endpoint.event} <= set(clinical.columns)
+        }
         measured |= {
             f"clinical:{name}": clinical.drop_nulls(name)["patient"]
             for name in study.clinical.variables
@@ -255,6 +262,8 @@ def _of_row(table: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
         return pl.lit("contrast:") + pl.col("contrast"), *whole
     if table in ("expression_design", "expression_moments"):
         return pl.lit("design:") + pl.col("contrast"), *whole
+    if table == "survival_curve":
+        return pl.lit("curve:") + pl.col("endpoint"), variable, stratum
     if table == "survival_effects":
         return pl.lit("endpoint:") + pl.col("endpoint"), *whole
     raise ValueError(f"nobody said whom the table '{table}' counts; nothing leaves without that")
@@ -567,6 +576,15 @@ def _compared(
     frame = frame.with_columns(_mark(pl.col("withheld").fill_null(value=False)))
     if before is None:
         return frame
+    if name == "survival_curve":
+        changed = _changed_curves(frame, before, settings)
+        return (
+            frame.join(
+                changed, on=["endpoint", "stratum_variable"], how="left", maintain_order="left"
+            )
+            .with_columns(_mark(pl.col("_changed").fill_null(value=False)))
+            .drop("_changed")
+        )
     spec, least = TABLES[name], group_size(settings)
     keys = [key for key in spec.keys if spec.schema[key] != pl.List(pl.String)]
     known = _COUNTS[name]
@@ -690,6 +708,58 @@ def _rests(frame: pl.DataFrame, line: Sequence[str], differences: Sequence[str])
     )
     return strata.join(wholes, on=list(line), how="inner", nulls_equal=True).with_columns(
         pl.col(name) - pl.col(f"{name}_shown") for name in differences
+    )
+
+
+def _changed_curves(
+    now: pl.DataFrame, before: pl.DataFrame, settings: DisclosureSettings
+) -> pl.DataFrame:
+    """Find the survival curves that tell of few patients together with those of before.
+
+    The curves of a stratum variable leave together or not at all, and not without the whole
+    cohort's. Bins may have been merged, so that
+    counts are compared between the edges that a curve has now and had before: patients at risk at
+    each, and between two of them the events and the censored patients.
+
+    Returns
+    -------
+    polars.DataFrame
+        endpoint, stratum_variable and ``_changed`` (true).
+    """
+    least = group_size(settings)
+    names = ["endpoint", "stratum_variable"]
+    changed = set(now.filter(pl.col("rule").is_not_null()).select(names).unique().iter_rows())
+    curve = ["endpoint", "stratum_variable", "stratum"]
+    earlier = before.partition_by(curve, as_dict=True)
+    for key, part in now.partition_by(curve, as_dict=True).items():
+        if key not in earlier:
+            continue
+        pairs = [frame.sort("time_lower") for frame in (part, earlier[key])]
+        starts = [set(frame["time_lower"]) for frame in pairs]
+        edges = sorted(starts[0] & starts[1])
+        counts = []
+        for frame in pairs:
+            # The bin of a time is the last common edge before it; what precedes all is no bin.
+            bins = pl.DataFrame({"edge": edges}, schema={"edge": pl.Float64})
+            placed = frame.join_asof(bins, left_on="time_lower", right_on="edge")
+            sums = placed.drop_nulls("edge").group_by("edge", maintain_order=True)
+            counts.append(
+                sums.agg(pl.col("n_at_risk").first(), pl.col("n_events", "n_censored").sum()).drop(
+                    "edge"
+                )
+            )
+        difference = (counts[0] - counts[1]).to_numpy()
+        few = (difference != 0) & (abs(difference) < least)
+        if not settings.zero_cells_allowed:
+            few[:, 1:] |= (difference[:, :1] != 0) & (difference[:, 1:] == 0)
+        if few.any():
+            changed.add(key[:2])
+    every = now.select(names).unique(maintain_order=True)
+    return every.with_columns(
+        _changed=pl.Series(
+            [(name, by) in changed or (name, ALL) in changed for name, by in every.iter_rows()],
+            dtype=pl.Boolean,
+        )
     )
 
 
