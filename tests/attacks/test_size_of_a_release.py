@@ -57,17 +57,16 @@ def pairs(tmp_path_factory):
     return found
 
 
-def size_of(files):
-    return len(b"".join(bundles.members(files))) + 1024
-
-
 def test_the_length_of_the_sealed_file_does_not_tell(pairs):
-    sizes = [tuple(size_of(files) for files, _ in pair) for pair in pairs]
-    # Unpadded, the archive's length gives nearly every newcomer away.
-    assert sum(without != with_one for without, with_one in sizes) >= COHORTS - 1
-    assert all(padded_size(without) == padded_size(with_one) for without, with_one in sizes)
+    # Without padding, the files' bytes give nearly every newcomer away.
+    bytes_of = [tuple(sum(map(len, files.values())) for files, _ in pair) for pair in pairs]
+    assert sum(without != with_one for without, with_one in bytes_of) >= COHORTS - 1
+    sealed = [
+        tuple(len(bundles.archive(bundles.members(files))) for files, _ in pair) for pair in pairs
+    ]
+    assert all(without == with_one for without, with_one in sealed)
     # The same where releases are larger than the smallest length.
-    far = [(without + 3_000_000, with_one + 3_000_000) for without, with_one in sizes]
+    far = [(without + 3_000_000, with_one + 3_000_000) for without, with_one in bytes_of]
     assert sum(padded_size(a) == padded_size(b) for a, b in far) >= COHORTS - 1
 
 
