@@ -90,9 +90,9 @@ rule apply_disclosure_control:
     params:
         study_file=plan.run.study,
         site_file=lambda wildcards: SITE_FILES[wildcards.site],
+        # What is in force is read from the files; this makes a change of it run the job again.
         thresholds=lambda wildcards: plan.thresholds[wildcards.site].model_dump(),
-        ledger=lambda wildcards: sites[wildcards.site].release
-        and sites[wildcards.site].release.ledger,
+        measured=MEASURED,
     message:
         "Clear the summaries of {wildcards.site} for release"
     script:
