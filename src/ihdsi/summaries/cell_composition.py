@@ -116,6 +116,8 @@ def build_cell_composition(
     )
     return (
         shares.join(stratify(kept["patient"], clinical, strata), on="patient")
+        # Sums of floats depend on their order, and equal donors must give equal bytes.
+        .sort("patient")
         .group_by("cell_type", "stratum_variable", "stratum")
         .agg(
             n_donors=pl.len(),

@@ -172,11 +172,16 @@ def _levels(known: pl.DataFrame, variable: str, levels: Sequence[str]) -> pl.Dat
 
 
 def _moments(known: pl.DataFrame, variable: str, unit: str | None) -> pl.DataFrame:
-    moments = known.group_by("stratum_variable", "stratum").agg(
-        n=pl.len(),
-        n_total=pl.len(),
-        mean=pl.col("value").mean(),
-        standard_deviation=pl.col("value").std(ddof=1),
+    # Sums of floats depend on their order, and equal patients must give equal bytes.
+    moments = (
+        known.sort("patient")
+        .group_by("stratum_variable", "stratum")
+        .agg(
+            n=pl.len(),
+            n_total=pl.len(),
+            mean=pl.col("value").mean(),
+            standard_deviation=pl.col("value").std(ddof=1),
+        )
     )
     return _table(moments.with_columns(unit=pl.lit(unit)), variable, "moments")
 

@@ -152,7 +152,8 @@ def build_mutation_burden(
             _burden(variants, assessed, ALL_MUTATIONS, pl.lit(value=True)),
             *(
                 exposures.join(assessed, on="patient", how="semi")
-                .group_by("patient")
+                .sort("patient", "signature")
+                .group_by("patient", maintain_order=True)
                 .agg(
                     value=pl.col("share").filter(pl.col("signature").is_in(list(members))).sum(),
                     measure=pl.lit(SHARE_PREFIX + name),
@@ -167,6 +168,8 @@ def build_mutation_burden(
     return (
         stratify(patients, clinical, strata)
         .join(values, on="patient")
+        # Sums of floats depend on their order, and equal patients must give equal bytes.
+        .sort("measure", "stratum_variable", "stratum", "patient")
         .group_by("measure", "unit", "stratum_variable", "stratum")
         .agg(
             n=pl.len(),

@@ -457,3 +457,50 @@ def test_designs_are_coded_alike_at_all_sites():
 def test_model_parameters_of_the_demo_study():
     study = load_study("config/studies/demo.yaml")
     assert model_parameters(study) == {"muscle_invasion": 4, "overall_survival": 3}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_patients_changes_no_bit_of_a_mean(seed):
+    rng = np.random.default_rng(0)
+    n = 400
+    clinical = pl.DataFrame(
+        {
+            "patient": [f"p{i}" for i in range(n)],
+            "age": rng.normal(68, 9, n),
+            "stage": rng.choice(["low", "high"], n),
+        }
+    )
+    exposures = pl.DataFrame(
+        {"patient": np.repeat(clinical["patient"].to_numpy(), 3), "signature": ["A", "B", "C"] * n}
+    ).with_columns(share=pl.Series(rng.dirichlet(np.ones(3), n).ravel()))
+    variants = pl.DataFrame(
+        {
+            "patient": rng.choice(clinical["patient"], 4000),
+            "chromosome": "1",
+            "position": np.arange(4000),
+            "reference_allele": "A",
+            "alternate_allele": "T",
+            "alteration_class": "missense",
+        }
+    )
+    assessed = clinical.select("patient", callable_megabases=pl.lit(31.7))
+    variables = {"age": ClinicalVariable(type="number", unit="a")}
+
+    def tables(order):
+        def mixed(frame):
+            return frame.sample(fraction=1, shuffle=True, seed=order) if order else frame
+
+        return (
+            build_cohort_profile(mixed(clinical), variables, ["stage"]),
+            build_mutation_burden(
+                mixed(variants),
+                mixed(assessed),
+                mixed(clinical),
+                ["stage"],
+                mixed(exposures),
+                {"a_and_b": ["A", "B"]},
+            ),
+        )
+
+    for first, second in zip(tables(0), tables(seed + 1), strict=True):
+        assert first.equals(second)
