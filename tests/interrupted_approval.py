@@ -1,4 +1,4 @@
-"""Approve or publish in processes that are killed at a chosen moment.
+"""Draft, approve or publish in processes that are killed at a chosen moment.
 
 Run as a script, it reads one job (JSON) a line, does it in a fork of itself, and answers with one
 line: all that a job needs is imported once, and polars, whose threads no fork survives, is only
@@ -61,6 +61,8 @@ def work(job):
     try:
         if job["decision"] == "approve":
             candidates.decide(root)
+        elif job["decision"] == "draft":
+            candidates.draft(Path(root, "candidate"), mean=job["mean"], anew=False)
         else:
             publish_pending(f"{root}/ledger.sqlite", f"{root}/exchange")
     except InputError as error:

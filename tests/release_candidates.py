@@ -43,9 +43,19 @@ def tables(mean):
     return {name: empty_table(name) for name in TABLES} | {"mutation_burden": burden}
 
 
-def draft(folder, *, sequence=1, earlier=(), mean=3.25, producer=bundles.NORTH.producer, **changes):
+def draft(
+    folder,
+    *,
+    sequence=1,
+    earlier=(),
+    mean=3.25,
+    producer=bundles.NORTH.producer,
+    anew=True,
+    **changes,
+):
     """A signed candidate of site north; `mean` makes its content another."""
-    shutil.rmtree(folder, ignore_errors=True)
+    if anew:
+        shutil.rmtree(folder, ignore_errors=True)
     arguments = {
         "disclosure": DISCLOSURE,
         "study": bundles.STUDY,

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import polars as pl
 
-__all__ = ["atomic_output", "sha256_of", "write_parquet", "write_text", "write_tsv"]
+__all__ = ["PARTIAL", "atomic_output", "sha256_of", "write_parquet", "write_text", "write_tsv"]
+
+
+#: Beginning of the names of files that are not finished; one that is left was killed.
+PARTIAL = ".partial-"
 
 
 @contextmanager
@@ -24,7 +28,7 @@ def atomic_output(path: Path | str) -> Iterator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=".partial-", suffix="".join(target.suffixes) or ".tmp"
+        dir=target.parent, prefix=PARTIAL, suffix="".join(target.suffixes) or ".tmp"
     )
     os.close(handle)
     temporary = Path(name)

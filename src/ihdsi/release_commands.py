@@ -138,6 +138,48 @@ def reject_release(
         print(f"Rejected: the candidate of {site} stays where it is, and cannot be released")
 
 
+@release.command("override")
+def sign_override(
+    site: SiteId,
+    output: Annotated[Path, typer.Argument(help="File of the signed document.")],
+    maximum: Annotated[float, typer.Option(help="Largest power of membership inference.")],
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day it counts.")],
+    key: StewardKey,
+    reason: Reason,
+    configfile: Config = DEFAULT,
+) -> None:
+    """Sign that more germline frequencies may leave a site than the study allows.
+
+    Name the file in the site file as release.membership_override. Releases drafted with it still
+    have to be approved one by one, with --override.
+    """
+    from ihdsi.bundle.keys import load_signing_key
+    from ihdsi.bundle.places import places_of_site
+    from ihdsi.bundle.trust import load_trust_store
+    from ihdsi.disclosure.override import MembershipOverride, create_override, verify_override
+    from ihdsi.files import atomic_output
+    from ihdsi.study import study_hash
+    from ihdsi.yaml_documents import validate_document
+
+    with errors_in_words():
+        places = places_of_site(configfile, site)
+        protocol = study_hash(places.study)
+        document = {
+            "study": places.study.study,
+            "study_hash": protocol,
+            "site": site,
+            "maximum_membership_power": maximum,
+            "reason": reason,
+            "valid_until": until.date(),
+        }
+        override = validate_document(document, MembershipOverride, output)
+        store, signer = load_trust_store(places.trust_store), load_signing_key(key)
+        with atomic_output(output) as temporary:
+            create_override(temporary, override, signer)
+            verify_override(temporary, store, protocol, site, datetime.now(UTC).date())
+        print(f"Power up to {maximum:g} until {until.date()}: {output}")
+
+
 @release.command("resume")
 def resume_release(site: SiteId, configfile: Config = DEFAULT) -> None:
     """Finish what was approved and then interrupted; put back what the exchange has lost."""

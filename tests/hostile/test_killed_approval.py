@@ -16,6 +16,7 @@ import release_candidates as candidates
 import signed_bundles as bundles
 from ihdsi.bundle import open as opening
 from ihdsi.bundle.approval import publish_pending, verify_decisions
+from ihdsi.bundle.release import verify_candidate
 from ihdsi.disclosure.ledger import Ledger
 from ihdsi.errors import InputError
 
@@ -181,6 +182,35 @@ def test_killed_at_any_time(tmp_path, killed, second):
         killed(root, delay=choose.uniform(0, 0.4))
         check(root, 1, 2)
         shutil.rmtree(root)
+
+
+def read_mean(candidate):
+    """The number in a candidate that may be approved; None if it may not."""
+    keys = bundles.trust_store().sites["north"].producer
+    arguments = {"study_hash": candidates.STUDY_HASH, "site": "north", "on": bundles.TODAY}
+    try:
+        found = verify_candidate(candidate, producer_keys=keys, **arguments)
+    except InputError:
+        return None
+    return found.tables["mutation_burden"]["mean"][0]
+
+
+def test_killed_while_drafting(tmp_path, killed, first):
+    """A half-written candidate cannot be approved, and the next draft replaces it."""
+    whole = killed(shutil.copytree(first, tmp_path / "whole"), "draft", mean=7.5)
+    assert whole["status"] == 0
+    found = []
+    for moment in spread(len(whole["moments"]), 10):
+        root = Path(shutil.copytree(first, tmp_path / str(moment)))
+        assert killed(root, "draft", moment=moment, mean=7.5) == {"status": -signal.SIGKILL}
+        found.append(read_mean(root / "candidate"))
+        candidates.draft(root / "candidate", mean=7.5, anew=False)
+        assert read_mean(root / "candidate") == 7.5
+        shutil.rmtree(root)
+    # The earlier candidate, then none, then the new one.
+    order = [3.25, None, 7.5]
+    assert sorted(found, key=order.index) == found
+    assert None in found
 
 
 def test_killed_while_publishing(tmp_path, killed, second):

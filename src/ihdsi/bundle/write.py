@@ -24,7 +24,7 @@ from ihdsi.bundle.manifest import (
     table_path,
 )
 from ihdsi.errors import InputError, Problem
-from ihdsi.files import sha256_of, write_text
+from ihdsi.files import PARTIAL, sha256_of, write_text
 from ihdsi.summaries import TABLES, write_table
 
 __all__ = ["write_bundle"]
@@ -163,6 +163,9 @@ def _entry(folder: Path, path: str) -> FileEntry:
 
 
 def _refuse_foreign_files(folder: Path, own: set[str]) -> None:
+    # What a draft that was killed had not renamed yet (see ihdsi.files.atomic_output).
+    for partial in folder.rglob(f"{PARTIAL}*"):
+        partial.unlink()
     foreign = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
