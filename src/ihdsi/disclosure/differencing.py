@@ -607,12 +607,21 @@ def _compared(
             joined = joined.with_columns(few_genotypes=pl.col("few_genotypes") | _any(few[n_rows:]))
         if "stratum" in spec.keys:
             line = [key for key in keys if key not in ("stratum_variable", "stratum")]
-            rests = [_few(_rest(line, name), least) for name in differences]
-            joined = joined.with_columns(
-                _row=_any(rests[:n_rows]), _genotypes=_any(rests[n_rows:])
+            exposed = _rests(joined, line, differences).select(
+                *line,
+                "stratum_variable",
+                _row=_any([_few(pl.col(name), least) for name in differences[:n_rows]]),
+                _genotypes=_any([_few(pl.col(name), least) for name in differences[n_rows:]]),
+            )
+            joined = joined.join(
+                exposed.filter(pl.col("_row") | pl.col("_genotypes")),
+                on=[*line, "stratum_variable"],
+                how="left",
+                nulls_equal=True,
+                maintain_order="left",
             ).with_columns(
-                _mark(pl.col("_row")),
-                few_genotypes=pl.col("few_genotypes") | pl.col("_genotypes"),
+                _mark(pl.col("_row").fill_null(value=False)),
+                few_genotypes=pl.col("few_genotypes") | pl.col("_genotypes").fill_null(value=False),
             )
     return joined.drop(
         "_left",
@@ -665,16 +674,23 @@ def _safe_moments(settings: DisclosureSettings) -> pl.Expr:
     return (n == 0) | (varies & small_contributions(total, squares, settings))
 
 
-def _rest(line: Sequence[str], difference: str) -> pl.Expr:
-    """Compute by how much a line's whole changed without the strata that are not withheld.
+def _rests(frame: pl.DataFrame, line: Sequence[str], differences: Sequence[str]) -> pl.DataFrame:
+    """Compute by how much each line's whole changed without the strata that are not withheld.
 
     The whole minus these strata is known, now as before: a stratum that is withheld because it
-    changed by one patient must not be had in this way. Null for the whole itself.
+    changed by one patient must not be had in this way. A row for each line and stratum variable.
     """
     is_whole = pl.col("stratum_variable") == ALL
-    whole = pl.col(difference).filter(is_whole).first().over(line)
-    shown = pl.when(pl.col("rule").is_null()).then(difference).otherwise(0)
-    return pl.when(~is_whole).then(whole - shown.sum().over([*line, "stratum_variable"]))
+    shown = pl.when(pl.col("rule").is_null())
+    wholes = frame.filter(is_whole).select(*line, *differences)
+    strata = (
+        frame.filter(~is_whole)
+        .group_by(*line, "stratum_variable")
+        .agg(shown.then(pl.col(name)).sum().alias(f"{name}_shown") for name in differences)
+    )
+    return strata.join(wholes, on=list(line), how="inner", nulls_equal=True).with_columns(
+        pl.col(name) - pl.col(f"{name}_shown") for name in differences
+    )
 
 
 def _unsafe_designs(
