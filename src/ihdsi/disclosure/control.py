@@ -102,7 +102,14 @@ def apply_disclosure_control(
     everything = {
         name: comparison.mark(name, tables.get(name, empty_table(name))) for name in TABLES
     }
-    context = Context(settings, everything, parameters, comparison.mark, comparison.compare_curves)
+    context = Context(
+        settings,
+        everything,
+        parameters,
+        comparison.mark,
+        comparison.compare_curves,
+        comparison.released_variants,
+    )
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]
     frequencies = judge_frequencies(context, genotypes)

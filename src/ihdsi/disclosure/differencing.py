@@ -34,12 +34,14 @@ from ihdsi.study import DisclosureSettings, Study
 from ihdsi.summaries.cell_composition import donors_of
 from ihdsi.summaries.design import contrast_design, endpoint_cases
 from ihdsi.summaries.gene_alterations import COPY_NUMBER
+from ihdsi.summaries.germline_gene_carriers import consequence_group
 from ihdsi.summaries.matrix_moments import PATTERN, missingness_patterns
 from ihdsi.summaries.mutation_burden import SHARE_PREFIX
 from ihdsi.summaries.qc_profile import FAILED_LIMITS
 from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.strata import ALL, stratify
 from ihdsi.summaries.survival_curve import CURVE
+from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
 __all__ = [
     "POPULATIONS_SCHEMA",
@@ -514,6 +516,9 @@ class Comparison:
             marked = _compared(
                 name, placed, tables.get(name), self._settings, noisy=name in self._noisy
             ).drop("withheld", "near")
+        if name == "variant_frequencies":
+            for tables in self._tables:
+                marked = _mark_counted_by_gene(marked, tables)
         if name.startswith("expression_"):
             marked = marked.with_columns(_mark(pl.col("contrast").is_in(list(self._designs))))
         if name.startswith("matrix_") and self._patterns:
@@ -525,6 +530,21 @@ class Comparison:
             ]
             marked = marked.with_columns(_mark(pl.any_horizontal(close)))
         return marked.drop(_PLACE)
+
+    @property
+    def released_variants(self) -> pl.DataFrame:
+        """Variants that left by themselves before, each once (`VARIANT_KEY`)."""
+        tables = [
+            pl.DataFrame(
+                schema={key: TABLES["variant_frequencies"].schema[key] for key in VARIANT_KEY}
+            )
+        ]
+        tables += [
+            earlier["variant_frequencies"].select(VARIANT_KEY)
+            for earlier in self._tables
+            if "variant_frequencies" in earlier
+        ]
+        return pl.concat(tables).unique()
 
     def compare_curves(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Merge bins of `survival_curve`, or withhold lines, that differ by few from earlier ones.
@@ -898,6 +918,32 @@ def _unsafe_designs(
         for (contrast,), part in change.group_by("contrast")
         if not safe_groups(part, settings.minimum_n, unsafe_counts(settings))
     }
+
+
+def _mark_counted_by_gene(frame: pl.DataFrame, before: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Mark variants that a row of `germline_gene_carriers` counted before.
+
+    The row's patients minus the variant's are those who carry another one of the row only: neither
+    number tells this by itself. A variant that left by itself in that release was not in the row.
+    """
+    rows = before.get("germline_gene_carriers")
+    if rows is None:
+        return frame
+    kinds = {term: consequence_group(term) for term in frame["consequence"].unique()}
+    group = pl.col("consequence").replace_strict(kinds, return_dtype=pl.String)
+    counted = frame.with_columns(_group=group).join(
+        rows.select("gene_id", _group="consequence_group").unique(),
+        on=["gene_id", "_group"],
+        how="semi",
+    )
+    if "variant_frequencies" in before:
+        counted = counted.join(before["variant_frequencies"], on=VARIANT_KEY, how="anti")
+    counted = counted.select(VARIANT_KEY).unique().with_columns(_counted=pl.lit(value=True))
+    return (
+        frame.join(counted, on=list(VARIANT_KEY), how="left", maintain_order="left")
+        .with_columns(_mark(pl.col("_counted").is_not_null()))
+        .drop("_counted")
+    )
 
 
 def _close_designs(

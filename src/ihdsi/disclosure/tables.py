@@ -98,7 +98,7 @@ class Context:
 
     `tables` are marked already, by `mark` (see `ihdsi.disclosure.differencing.Comparison.mark`);
     `compare_curves` takes rows of survival curves, with their bins merged, and returns what may
-    leave beside earlier releases.
+    leave beside earlier releases. `released_variants` left by themselves before (`VARIANT_KEY`).
     """
 
     settings: DisclosureSettings
@@ -106,6 +106,7 @@ class Context:
     parameters: Mapping[str, int]
     mark: Callable[[str, pl.DataFrame], pl.DataFrame]
     compare_curves: Callable[[pl.DataFrame], pl.DataFrame]
+    released_variants: pl.DataFrame
 
 
 @dataclass(frozen=True)
