@@ -984,4 +984,6 @@ def _all_products(
             continue
         for key, part in frame.group_by(columns, maintain_order=True):
             contrast = str(key[columns.index("contrast")])
-            yield table, key, contrast, cross_products(part)
+            # Released tables are sorted; products compare term by term.
+            ordered = part.sort("row_term", "column_term")
+            yield table, key, contrast, cross_products(ordered)

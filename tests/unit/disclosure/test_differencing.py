@@ -27,10 +27,12 @@ from ihdsi.study import (
     Study,
 )
 from ihdsi.summaries import TABLES
+from ihdsi.summaries.cell_composition import build_cell_composition
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.design import endpoint_cases, model_parameters
 from ihdsi.summaries.expression_moments import build_expression_moments
 from ihdsi.summaries.gene_alterations import build_gene_alterations
+from ihdsi.summaries.matrix_moments import build_matrix_moments
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.parquet import empty_table
 from ihdsi.summaries.qc_profile import build_qc_profile
@@ -792,3 +794,70 @@ def test_every_release_of_a_ledger_is_read(first):
     assert [release.sequence for release in found] == [1, 2]
     assert [release.tables["qc_profile"].height for release in found] == [1, 2]
     assert [release.populations.height for release in found] == [1, 2]
+
+
+def proteins(people, patients):
+    values = np.log2(people.reads[:4, people.index(patients)] + 1.0)
+    labels = {"feature": [f"P{n:05d}" for n in range(4)], "feature_name": "p", "gene_id": None}
+    return pl.DataFrame(labels | dict(zip(patients, values.T, strict=True)))
+
+
+def cells_of(people, patients):
+    counts = people.reads[:3, people.index(patients)] + 1
+    return pl.DataFrame({"patient": patients} | dict(zip("abc", counts, strict=True)))
+
+
+def measured(people, patients, earlier=()):
+    """Release of a protein matrix and of cell shares."""
+    clinical = people.clinical.filter(pl.col("patient").is_in(patients))
+    matrices, cells = {"protein": proteins(people, patients)}, cells_of(people, patients)
+    design, moments = build_matrix_moments(matrices, clinical, STUDY.contrasts, VARIABLES, K)
+    populations = populations_of(
+        STUDY,
+        clinical=clinical,
+        matrices=matrices,
+        cells=cells,
+        pseudobulk={"T cell": people.counts(patients)},
+    ).rename({"patient": "patient_hash"})
+    cleared, _ = apply_disclosure_control(
+        {
+            "matrix_design": design,
+            "matrix_moments": moments,
+            "cell_composition": build_cell_composition(cells, clinical, STUDY.strata),
+        },
+        SETTINGS,
+        [],
+        model_parameters(STUDY),
+        earlier=earlier,
+        populations=populations,
+    )
+    return EarlierRelease(1 + len(earlier), cleared, populations)
+
+
+def test_matrices_and_cells_of_one_patient_more_do_not_leave(people):
+    names = ("matrix_design", "matrix_moments", "cell_composition")
+    first = measured(people, people.names[:150])
+    again = measured(people, people.names[:150], [first])
+    many = measured(people, people.names, [first])
+    one = measured(people, people.names[:151], [first])
+    for name in names:
+        assert first.tables[name].height > 3
+        assert again.tables[name].equals(first.tables[name])
+        assert many.tables[name].height
+        assert one.tables[name].is_empty()
+    unseen = measured(people, people.names[:151])
+    told = differences(first, unseen, "matrix_moments", ["n", "yty"])
+    assert (told["n"] == 1).all()
+    sizes = {
+        row[:3]: row[3]
+        for row in first.populations.group_by("population", "stratum_variable", "stratum")
+        .len()
+        .iter_rows()
+    }
+    n = first.tables["matrix_moments"]["n"][0]
+    assert sizes["matrix:1:protein:grade", "all", "all"] == n
+    assert sizes["cell_contrast:T cell:grade", "all", "all"] == n
+    for v, s, n in (
+        first.tables["cell_composition"].select("stratum_variable", "stratum", "n_donors").rows()
+    ):
+        assert sizes["cells", v, s] == n
