@@ -103,11 +103,19 @@ def apply_disclosure_control(
         populations,
         tables.get("expression_design"),
         noisy=() if noise is None else noise.tables,
+        matrix_design=tables.get("matrix_design"),
     )
     everything = {
         name: comparison.mark(name, tables.get(name, empty_table(name))) for name in TABLES
     }
-    context = Context(settings, everything, parameters, comparison.mark)
+    context = Context(
+        settings,
+        everything,
+        parameters,
+        comparison.mark,
+        comparison.compare_curves,
+        comparison.released_variants,
+    )
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]
     frequencies = judge_frequencies(context, genotypes)

@@ -10,7 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["Patterns", "Products", "cross_products", "safe_groups", "unexplained"]
+__all__ = [
+    "Patterns",
+    "Products",
+    "cross_products",
+    "equal_products",
+    "safe_groups",
+    "unexplained",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -46,6 +53,11 @@ def cross_products(design: pl.DataFrame) -> Products:
         [place.get(term, 0) for term in design["column_term"]],
     ] = design["value"].to_numpy()
     return Products(tuple(terms), xtx)
+
+
+def equal_products(one: Products, other: Products) -> bool:
+    """Whether two X'X are the same up to rounding."""
+    return one.terms == other.terms and np.allclose(one.xtx, other.xtx, rtol=1e-9, atol=1e-6)
 
 
 def _group_cells(products: Products) -> tuple[list[str], IntArray] | None:
@@ -130,10 +142,11 @@ class Patterns:
         """
         if self._n_of_assay[assay, contrast] >= MAXIMUM_PATTERNS:
             return False
-        return all(self._differ(products, other) for other in self._designs[contrast])
+        return all(self.differ(products, other) for other in self._designs[contrast])
 
-    def _differ(self, one: Products, other: Products) -> bool:
-        if one.terms == other.terms and np.allclose(one.xtx, other.xtx, rtol=1e-9, atol=1e-6):
+    def differ(self, one: Products, other: Products) -> bool:
+        """Whether two designs are equal, or differ by enough patients."""
+        if equal_products(one, other):
             return True
         if abs(one.n - other.n) < self.least:
             return False

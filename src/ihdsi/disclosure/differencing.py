@@ -13,24 +13,36 @@ patients no population is recorded (of cells, of matrices) do not leave after an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import Any, Protocol
 
 import polars as pl
 
-from ihdsi.disclosure.designs import safe_groups
+from ihdsi.disclosure.curve_differences import compare_curves
+from ihdsi.disclosure.designs import (
+    Patterns,
+    Products,
+    cross_products,
+    equal_products,
+    safe_groups,
+)
 from ihdsi.disclosure.rules import group_size, small_contributions
 from ihdsi.disclosure.tables import DIFFERENCING, unsafe_counts
 from ihdsi.quality_control import excluded_patients
 from ihdsi.study import DisclosureSettings, Study
+from ihdsi.summaries.cell_composition import donors_of
 from ihdsi.summaries.design import contrast_design, endpoint_cases
 from ihdsi.summaries.gene_alterations import COPY_NUMBER
+from ihdsi.summaries.germline_gene_carriers import consequence_group
+from ihdsi.summaries.matrix_moments import PATTERN, missingness_patterns
 from ihdsi.summaries.mutation_burden import SHARE_PREFIX
 from ihdsi.summaries.qc_profile import FAILED_LIMITS
 from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.strata import ALL, stratify
+from ihdsi.summaries.survival_curve import CURVE
+from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
 __all__ = [
     "POPULATIONS_SCHEMA",
@@ -53,7 +65,9 @@ _GROUP = ("population", "stratum_variable", "stratum")
 #: The same of a row, under names that no table has.
 _PLACE = ("_population", "_variable", "_stratum")
 #: Populations of a model, whose groups are known together or not at all.
-_MODELS = ("contrast:", "design:", "endpoint:")
+_MODELS = ("contrast:", "cell_contrast:", "design:", "endpoint:")
+#: Populations of X'X: each is compared with every earlier one of its contrast.
+_DESIGN, _MATRIX = "design:", "matrix:"
 #: Populations whose strata are metrics, not parts of a whole.
 _QUALITY = "quality:"
 #: More levels than these are withheld together, because their subsets are too many to compare.
@@ -116,6 +130,10 @@ def populations_of(
     exposures: pl.DataFrame | None = None,
     copy_number: pl.DataFrame | None = None,
     counts: pl.DataFrame | None = None,
+    matrices: Mapping[str, pl.DataFrame] | None = None,
+    cells: pl.DataFrame | None = None,
+    minimum_cells: int = 1,
+    pseudobulk: Mapping[str, pl.DataFrame] | None = None,
 ) -> pl.DataFrame:
     """List who is behind each summary table, by stratum.
 
@@ -135,18 +153,25 @@ def populations_of(
     assessed, exposures, copy_number
         patient and callable_megabases of the somatic call sets; patients with signature shares;
         patients with copy numbers.
+    matrices
+        As for `ihdsi.summaries.matrix_moments.build_matrix_moments`.
+    cells, minimum_cells
+        As for `ihdsi.summaries.cell_composition.build_cell_composition`.
+    pseudobulk
+        As for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`.
 
     Returns
     -------
     polars.DataFrame
         Columns of `POPULATIONS_SCHEMA`, sorted, each row once. Populations are
         ``clinical:<variable>`` (patients whose value is known), ``germline``, ``somatic``,
-        ``burden`` (somatic with known callable territory), ``signatures`` and ``copy_number``, each
-        with its strata;
-        ``contrast:<name>`` with case and control as strata, and ``design:<name>`` with the levels
-        of categorical covariates as well; ``endpoint:<name>`` with event and none; and
-        ``quality:<assay>`` with metrics as strata; and ``curve:<endpoint>`` (patients of known time
-        and event) with its strata.
+        ``burden`` (somatic with known callable territory), ``signatures``, ``copy_number``,
+        ``cells`` (donors of cells) and ``curve:<endpoint>`` (time and event are known), each with
+        its strata;
+        ``contrast:<name>`` and ``cell_contrast:<cell type>:<name>`` with case and control as
+        strata; ``design:<name>`` and ``matrix:<pattern>:<assay>:<name>`` with the levels of
+        categorical covariates as well; ``endpoint:<name>`` with event and none; and
+        ``quality:<assay>`` with metrics as strata.
     """
     strata = list(study.strata)
 
@@ -169,18 +194,22 @@ def populations_of(
     parts = [pl.DataFrame(schema=POPULATIONS_SCHEMA)]
     if clinical is not None:
         measured |= {
-            f"curve:{name}": clinical.drop_nulls([endpoint.time, endpoint.event])["patient"]
-            for name, endpoint in study.endpoints.items()
-            if endpoint.curve_bins and {endpoint.time, endpoint.event} <= set(clinical.columns)
-        }
-        measured |= {
             f"clinical:{name}": clinical.drop_nulls(name)["patient"]
             for name in study.clinical.variables
             if name in clinical.columns
         }
+        measured |= {
+            f"curve:{name}": clinical.drop_nulls([endpoint.time, endpoint.event])["patient"]
+            for name, endpoint in study.endpoints.items()
+            if endpoint.curve_bins and {endpoint.time, endpoint.event} <= set(clinical.columns)
+        }
         if counts is not None:
-            expressed = set(counts.columns) - {"gene_id", "gene_name"}
-            parts += _models(study, clinical, kept(expressed, "tumour_rna").to_list())
+            expressed = kept(_patients(counts), "tumour_rna").to_list()
+            parts += _models(study, clinical, expressed)
+        parts += _matrices(study, clinical, matrices or {})
+        parts += _cell_types(study, clinical, pseudobulk or {})
+    if cells is not None:
+        measured["cells"] = donors_of(cells, minimum_cells)["patient"]
     parts += [
         _population(name, stratify(patients, clinical, strata))
         for name, patients in measured.items()
@@ -217,15 +246,66 @@ def _quality(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _patients(counts: pl.DataFrame) -> list[str]:
+    return [name for name in counts.columns if name not in ("gene_id", "gene_name")]
+
+
+def _grouped(
+    name: str, patients: Sequence[str], clinical: pl.DataFrame, groups: Iterable[str], study: Study
+) -> pl.DataFrame:
+    """Patients of a model, and the groups that its sums are over."""
+    chosen = pl.Series("patient", list(patients), dtype=pl.String)
+    variables = study.clinical.variables
+    categorical = [g for g in dict.fromkeys(groups) if variables[g].type == "categorical"]
+    return _population(name, stratify(chosen, clinical, categorical))
+
+
+def _matrices(
+    study: Study, clinical: pl.DataFrame, matrices: Mapping[str, pl.DataFrame]
+) -> list[pl.DataFrame]:
+    """Patients of each missingness pattern."""
+    return [
+        _grouped(
+            f"{_MATRIX}{pattern.number}:{assay}:{name}",
+            pattern.patients,
+            clinical,
+            [contrast.variable, *contrast.covariates],
+            study,
+        )
+        for assay, matrix in matrices.items()
+        for name, contrast in study.contrasts.items()
+        if {contrast.variable, *contrast.covariates} <= set(clinical.columns)
+        for pattern in missingness_patterns(
+            assay, matrix, clinical, contrast, study.clinical.variables
+        )
+    ]
+
+
+def _cell_types(
+    study: Study, clinical: pl.DataFrame, pseudobulk: Mapping[str, pl.DataFrame]
+) -> list[pl.DataFrame]:
+    """Donors of each contrast in each cell type."""
+    variables, parts = study.clinical.variables, []
+    for cell_type, counts in pseudobulk.items():
+        for name, contrast in study.contrasts.items():
+            if {contrast.variable, *contrast.covariates} <= set(clinical.columns):
+                design = contrast_design(
+                    clinical, _patients(counts), contrast, variables, full_rank=False
+                )
+                population = f"cell_contrast:{cell_type}:{name}"
+                parts.append(
+                    _grouped(population, design.patients, clinical, [contrast.variable], study)
+                )
+    return parts
+
+
 def _models(study: Study, clinical: pl.DataFrame, measured: Sequence[str]) -> list[pl.DataFrame]:
     """Patients of each contrast and endpoint, and the groups that the models' sums are over."""
     variables = study.clinical.variables
     parts = []
 
     def add(name: str, patients: Sequence[str], groups: Iterable[str]) -> None:
-        chosen = pl.Series("patient", list(patients), dtype=pl.String)
-        categorical = [g for g in dict.fromkeys(groups) if variables[g].type == "categorical"]
-        parts.append(_population(name, stratify(chosen, clinical, categorical)))
+        parts.append(_grouped(name, patients, clinical, groups, study))
 
     for name, contrast in study.contrasts.items():
         if {contrast.variable, *contrast.covariates} <= set(clinical.columns):
@@ -262,10 +342,17 @@ def _of_row(table: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
         return pl.lit("contrast:") + pl.col("contrast"), *whole
     if table in ("expression_design", "expression_moments"):
         return pl.lit("design:") + pl.col("contrast"), *whole
-    if table == "survival_curve":
-        return pl.lit("curve:") + pl.col("endpoint"), variable, stratum
     if table == "survival_effects":
         return pl.lit("endpoint:") + pl.col("endpoint"), *whole
+    if table == "survival_curve":
+        return pl.lit("curve:") + pl.col("endpoint"), variable, stratum
+    if table in ("matrix_design", "matrix_moments"):
+        name = pl.format(_MATRIX + "{}:{}:{}", "pattern", "assay", "contrast")
+        return name, *whole
+    if table == "cell_composition":
+        return pl.lit("cells"), variable, stratum
+    if table == "cell_expression_effects":
+        return pl.format("cell_contrast:{}:{}", "cell_type", "contrast"), *whole
     raise ValueError(f"nobody said whom the table '{table}' counts; nothing leaves without that")
 
 
@@ -308,6 +395,19 @@ _COUNTS: Mapping[str, _Counts] = {
     "expression_design": _Counts("n"),
     "expression_moments": _Counts("n"),
     "survival_effects": _Counts("n", _and_rest("n_events", "n")),
+    "matrix_design": _Counts("n"),
+    "matrix_moments": _Counts("n"),
+    "cell_composition": _Counts("n_donors"),
+    "cell_expression_effects": _Counts("n_case", (pl.col("n_control"),)),
+    # Its bins are compared when they are merged (see `Comparison.compare_curves`).
+    "survival_curve": _Counts("n_at_risk"),
+}
+#: Tables of means and variances, and the column of their n.
+_MEANS: Mapping[str, str] = {"mutation_burden": "n", "cell_composition": "n_donors"}
+#: Columns that name one X'X.
+_CROSS_PRODUCTS: Mapping[str, tuple[str, ...]] = {
+    "expression_design": ("contrast",),
+    "matrix_design": PATTERN,
 }
 
 
@@ -326,6 +426,8 @@ class Comparison:
         `populations_of`), hashed as those of the earlier releases. Needed if there are any.
     design
         Table `expression_design` of the release at hand, before disclosure control.
+    matrix_design
+        The same of `matrix_design`.
     noisy
         Tables that get random noise: their counts are not compared, only their patients.
 
@@ -342,6 +444,7 @@ class Comparison:
         populations: pl.DataFrame | None = None,
         design: pl.DataFrame | None = None,
         noisy: Collection[str] = (),
+        matrix_design: pl.DataFrame | None = None,
     ) -> None:
         if earlier and populations is None:
             raise ValueError("earlier releases can only be compared if populations are given")
@@ -350,6 +453,8 @@ class Comparison:
         self._tables: list[dict[str, pl.DataFrame]] = []
         self._strata: list[pl.DataFrame] = []
         self._designs: set[str] = set()
+        self._patterns: set[tuple[Any, ...]] = set()
+        designs = {"expression_design": design, "matrix_design": matrix_design}
         for release in earlier:
             before = {
                 name: _placed(name, frame)
@@ -370,6 +475,11 @@ class Comparison:
             self._strata.append(strata.rename(dict(zip(_GROUP, _PLACE, strict=True))))
             if design is not None and "expression_design" in before:
                 self._designs |= _unsafe_designs(design, before["expression_design"], settings)
+            for table, key in _close_designs(designs, before, settings):
+                if table == "matrix_design":
+                    self._patterns.add(key)
+                else:
+                    self._designs |= {str(key[0])}
 
     def mark(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
         """Mark the rows of a table that tell of few patients together with an earlier release.
@@ -407,9 +517,55 @@ class Comparison:
             marked = _compared(
                 name, placed, tables.get(name), self._settings, noisy=name in self._noisy
             ).drop("withheld", "near")
-        if "contrast" in frame.columns:
+        if name == "variant_frequencies":
+            for tables in self._tables:
+                marked = _mark_counted_by_gene(marked, tables)
+        if name.startswith("expression_"):
             marked = marked.with_columns(_mark(pl.col("contrast").is_in(list(self._designs))))
+        if name.startswith("matrix_") and self._patterns:
+            close = [
+                pl.all_horizontal(
+                    pl.col(column) == part for column, part in zip(PATTERN, key, strict=True)
+                )
+                for key in self._patterns
+            ]
+            marked = marked.with_columns(_mark(pl.any_horizontal(close)))
         return marked.drop(_PLACE)
+
+    @property
+    def released_variants(self) -> pl.DataFrame:
+        """Variants that left by themselves before, each once (`VARIANT_KEY`)."""
+        tables = [
+            pl.DataFrame(
+                schema={key: TABLES["variant_frequencies"].schema[key] for key in VARIANT_KEY}
+            )
+        ]
+        tables += [
+            earlier["variant_frequencies"].select(VARIANT_KEY)
+            for earlier in self._tables
+            if "variant_frequencies" in earlier
+        ]
+        return pl.concat(tables).unique()
+
+    def compare_curves(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Merge bins of `survival_curve`, or withhold lines, that differ by few from earlier ones.
+
+        Parameters
+        ----------
+        frame
+            Rows that are to leave, with their bins merged as the release by itself requires.
+
+        Returns
+        -------
+        polars.DataFrame
+            The rows that may leave (see `ihdsi.disclosure.curve_differences.compare_curves`).
+        """
+        before = [tables["survival_curve"] for tables in self._tables if "survival_curve" in tables]
+        if not before:
+            return frame
+        return compare_curves(
+            frame, before, group_size(self._settings), unsafe_counts(self._settings)
+        )
 
     def _require_populations(self, name: str, placed: pl.DataFrame) -> None:
         lacking = (
@@ -444,7 +600,9 @@ def changed_strata(
       the same, or to have changed by `least`, too. While it does not, or while they differ by few
       from withheld strata of before, the smallest stratum is withheld as well;
     - a stratum that is new or changed must not nearly be another one of before;
-    - contrasts and endpoints leave with all their groups or not at all.
+    - contrasts and endpoints leave with all their groups or not at all;
+    - the patients of an X'X, and its groups, must not nearly be those of any earlier X'X of the
+      contrast, unless they are exactly those of one that left.
 
     Parameters
     ----------
@@ -478,6 +636,10 @@ def changed_strata(
             withheld = set(strata)
         else:
             withheld = _changed(population, strata, earlier, set(left[population]), least)
+        if population.startswith((_DESIGN, _MATRIX)) and not withheld:
+            others = [name for name in left if _same_contrast(name, population)]
+            if _near_another(strata, [theirs.get(name) for name in others], least):
+                withheld = set(strata)
         for stratum, patients in strata.items():
             old = earlier.get(stratum, frozenset())
             near = len(patients - old) < least and len(old - patients) < least
@@ -496,23 +658,48 @@ def _members(frame: pl.DataFrame) -> dict[str, dict[Stratum, frozenset[str]]]:
     return members
 
 
-def _changed(
-    population: str, now: Members, before: Members, left: Collection[Stratum], least: int
-) -> set[Stratum]:
-    """Strata of one population that are withheld."""
+def _few_changed(now: Members, before: Members, least: int) -> set[Stratum]:
+    """Strata that gained or lost at least one patient and fewer than `least`."""
     nobody: frozenset[str] = frozenset()
 
     def few(ours: frozenset[str], theirs: frozenset[str]) -> bool:
         return 0 < len(ours - theirs) < least or 0 < len(theirs - ours) < least
 
-    changed = {
+    return {
         stratum
         for stratum in {*now, *before}
         if few(now.get(stratum, nobody), before.get(stratum, nobody))
     }
+
+
+def _same_contrast(one: str, other: str) -> bool:
+    """Whether both populations are those of an X'X of the same contrast."""
+
+    def contrast(name: str) -> str | None:
+        if name.startswith(_DESIGN):
+            return name.removeprefix(_DESIGN)
+        # matrix:<pattern>:<assay>:<contrast>
+        return name.split(":", 3)[3] if name.startswith(_MATRIX) else None
+
+    return contrast(one) is not None and contrast(one) == contrast(other)
+
+
+def _near_another(now: Members, earlier: Sequence[Members | None], least: int) -> bool:
+    """Whether a model's groups differ by few from those of another that left; no record counts."""
+    if any(before == now for before in earlier):
+        return False
+    return any(before is None or _few_changed(now, before, least) for before in earlier)
+
+
+def _changed(
+    population: str, now: Members, before: Members, left: Collection[Stratum], least: int
+) -> set[Stratum]:
+    """Strata of one population that are withheld."""
+    nobody: frozenset[str] = frozenset()
+    changed = _few_changed(now, before, least)
     if population.startswith(_QUALITY):
         return changed & set(left)
-    if population.startswith(_MODELS):
+    if population.startswith((*_MODELS, _MATRIX)):
         return set(now) if changed else set()
     for stratum, patients in now.items():
         if stratum in left and patients == before.get(stratum):
@@ -576,23 +763,17 @@ def _compared(
     frame = frame.with_columns(_mark(pl.col("withheld").fill_null(value=False)))
     if before is None:
         return frame
-    if name == "survival_curve":
-        changed = _changed_curves(frame, before, settings)
-        return (
-            frame.join(
-                changed, on=["endpoint", "stratum_variable"], how="left", maintain_order="left"
-            )
-            .with_columns(_mark(pl.col("_changed").fill_null(value=False)))
-            .drop("_changed")
-        )
     spec, least = TABLES[name], group_size(settings)
     keys = [key for key in spec.keys if spec.schema[key] != pl.List(pl.String)]
+    if name == "survival_curve":
+        lines = before.select(CURVE).unique().with_columns(_left=pl.lit(value=True))
+        return _with_known(frame.join(lines, on=list(CURVE), how="left", maintain_order="left"))
     known = _COUNTS[name]
     counts = [pl.col(known.size), *known.parts, *known.genotypes]
     names = [f"_count_{index}" for index in range(len(counts))]
     differences = [f"_difference_{index}" for index in range(len(counts))]
     n_rows = 1 + len(known.parts)
-    moments = ["n", "mean", "variance"] if name == "mutation_burden" else []
+    moments = [_MEANS[name], "mean", "variance"] if name in _MEANS else []
     earlier = before.select(
         *keys,
         *(count.alias(column) for count, column in zip(counts, names, strict=True)),
@@ -601,9 +782,7 @@ def _compared(
     )
     # Of keys that a row lacks (level, bin) null equals null.
     joined = frame.join(earlier, on=keys, how="left", nulls_equal=True, maintain_order="left")
-    joined = joined.with_columns(
-        known=pl.col("known") | (pl.col("_left") & pl.col("near")).fill_null(value=False)
-    )
+    joined = _with_known(joined)
     if not noisy:
         joined = joined.with_columns(
             (count - pl.col(column)).alias(difference)
@@ -619,7 +798,14 @@ def _compared(
                     for rule, difference in zip(few[1:], differences[1:], strict=True)
                 ),
             ]
-        of_row = [*few[:n_rows], *([~_safe_moments(settings)] if moments else [])]
+        of_row = list(few[:n_rows])
+        if moments:
+            unsafe = ~_safe_moments(moments, settings)
+            if name == "cell_composition":
+                # The shares add up to one over cell types, and the strata to the whole, so that one
+                # row follows from the others.
+                unsafe = _any([unsafe]).any()
+            of_row.append(unsafe)
         joined = joined.with_columns(_mark(_any(of_row)))
         if known.genotypes:
             joined = joined.with_columns(few_genotypes=pl.col("few_genotypes") | _any(few[n_rows:]))
@@ -642,7 +828,6 @@ def _compared(
                 few_genotypes=pl.col("few_genotypes") | pl.col("_genotypes").fill_null(value=False),
             )
     return joined.drop(
-        "_left",
         "_row",
         "_genotypes",
         *names,
@@ -650,6 +835,12 @@ def _compared(
         *(f"_before_{column}" for column in moments),
         strict=False,
     )
+
+
+def _with_known(joined: pl.DataFrame) -> pl.DataFrame:
+    """Note which rows left before (``_left``), of nearly the same patients (``near``)."""
+    left = (pl.col("_left") & pl.col("near")).fill_null(value=False)
+    return joined.with_columns(known=pl.col("known") | left).drop("_left")
 
 
 def _any(conditions: Sequence[pl.Expr]) -> pl.Expr:
@@ -671,14 +862,14 @@ def _few(difference: pl.Expr, least: int) -> pl.Expr:
     return (difference != 0) & (difference.abs() < least)
 
 
-def _safe_moments(settings: DisclosureSettings) -> pl.Expr:
+def _safe_moments(moments: Sequence[str], settings: DisclosureSettings) -> pl.Expr:
     """Whether the patients whom two releases differ in have safe sums; true if there are none.
 
     Mean and variance give sum and sum of squares, and the differences of these are as good as
-    released.
+    released. `moments` are the columns of n, mean and variance.
     """
-    now = [pl.col(name) for name in ("n", "mean", "variance")]
-    before = [pl.col(f"_before_{name}") for name in ("n", "mean", "variance")]
+    now = [pl.col(name) for name in moments]
+    before = [pl.col(f"_before_{name}") for name in moments]
 
     def sums(n: pl.Expr, mean: pl.Expr, variance: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
         return n * mean, (n - 1) * variance + n * mean**2
@@ -711,58 +902,6 @@ def _rests(frame: pl.DataFrame, line: Sequence[str], differences: Sequence[str])
     )
 
 
-def _changed_curves(
-    now: pl.DataFrame, before: pl.DataFrame, settings: DisclosureSettings
-) -> pl.DataFrame:
-    """Find the survival curves that tell of few patients together with those of before.
-
-    The curves of a stratum variable leave together or not at all, and not without the whole
-    cohort's. Bins may have been merged, so that
-    counts are compared between the edges that a curve has now and had before: patients at risk at
-    each, and between two of them the events and the censored patients.
-
-    Returns
-    -------
-    polars.DataFrame
-        endpoint, stratum_variable and ``_changed`` (true).
-    """
-    least = group_size(settings)
-    names = ["endpoint", "stratum_variable"]
-    changed = set(now.filter(pl.col("rule").is_not_null()).select(names).unique().iter_rows())
-    curve = ["endpoint", "stratum_variable", "stratum"]
-    earlier = before.partition_by(curve, as_dict=True)
-    for key, part in now.partition_by(curve, as_dict=True).items():
-        if key not in earlier:
-            continue
-        pairs = [frame.sort("time_lower") for frame in (part, earlier[key])]
-        starts = [set(frame["time_lower"]) for frame in pairs]
-        edges = sorted(starts[0] & starts[1])
-        counts = []
-        for frame in pairs:
-            # The bin of a time is the last common edge before it; what precedes all is no bin.
-            bins = pl.DataFrame({"edge": edges}, schema={"edge": pl.Float64})
-            placed = frame.join_asof(bins, left_on="time_lower", right_on="edge")
-            sums = placed.drop_nulls("edge").group_by("edge", maintain_order=True)
-            counts.append(
-                sums.agg(pl.col("n_at_risk").first(), pl.col("n_events", "n_censored").sum()).drop(
-                    "edge"
-                )
-            )
-        difference = (counts[0] - counts[1]).to_numpy()
-        few = (difference != 0) & (abs(difference) < least)
-        if not settings.zero_cells_allowed:
-            few[:, 1:] |= (difference[:, :1] != 0) & (difference[:, 1:] == 0)
-        if few.any():
-            changed.add(key[:2])
-    every = now.select(names).unique(maintain_order=True)
-    return every.with_columns(
-        _changed=pl.Series(
-            [(name, by) in changed or (name, ALL) in changed for name, by in every.iter_rows()],
-            dtype=pl.Boolean,
-        )
-    )
-
-
 def _unsafe_designs(
     now: pl.DataFrame, before: pl.DataFrame, settings: DisclosureSettings
 ) -> set[str]:
@@ -780,3 +919,72 @@ def _unsafe_designs(
         for (contrast,), part in change.group_by("contrast")
         if not safe_groups(part, settings.minimum_n, unsafe_counts(settings))
     }
+
+
+def _mark_counted_by_gene(frame: pl.DataFrame, before: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Mark variants that a row of `germline_gene_carriers` counted before.
+
+    The row's patients minus the variant's are those who carry another one of the row only: neither
+    number tells this by itself. A variant that left by itself in that release was not in the row.
+    """
+    rows = before.get("germline_gene_carriers")
+    if rows is None:
+        return frame
+    kinds = {term: consequence_group(term) for term in frame["consequence"].unique()}
+    group = pl.col("consequence").replace_strict(kinds, return_dtype=pl.String)
+    counted = frame.with_columns(_group=group).join(
+        rows.select("gene_id", _group="consequence_group").unique(),
+        on=["gene_id", "_group"],
+        how="semi",
+    )
+    if "variant_frequencies" in before:
+        counted = counted.join(before["variant_frequencies"], on=VARIANT_KEY, how="anti")
+    counted = counted.select(VARIANT_KEY).unique().with_columns(_counted=pl.lit(value=True))
+    return (
+        frame.join(counted, on=list(VARIANT_KEY), how="left", maintain_order="left")
+        .with_columns(_mark(pl.col("_counted").is_not_null()))
+        .drop("_counted")
+    )
+
+
+def _close_designs(
+    now: Mapping[str, pl.DataFrame | None],
+    before: Mapping[str, pl.DataFrame],
+    settings: DisclosureSettings,
+) -> list[tuple[str, tuple[Any, ...]]]:
+    """List each X'X (table and key) that nearly is an earlier one of its contrast.
+
+    Expression is compared with expression elsewhere. An X'X that left in the same form in the
+    earlier release tells nothing new.
+    """
+    earlier: dict[str, list[tuple[str, Products]]] = {}
+    for table, _, contrast, products in _all_products(before):
+        earlier.setdefault(contrast, []).append((table, products))
+    patterns = Patterns(group_size(settings), unsafe_counts(settings))
+    close = []
+    for table, key, contrast, products in _all_products(now):
+        others = earlier.get(contrast, [])
+        if any(equal_products(products, other) for _, other in others):
+            continue
+        if not all(
+            patterns.differ(products, other)
+            for name, other in others
+            if "matrix_design" in (table, name)
+        ):
+            close.append((table, key))
+    return close
+
+
+def _all_products(
+    tables: Mapping[str, pl.DataFrame | None],
+) -> Iterator[tuple[str, tuple[Any, ...], str, Products]]:
+    """Yield table, key, contrast and X'X of each design."""
+    for table, columns in _CROSS_PRODUCTS.items():
+        frame = tables.get(table)
+        if frame is None:
+            continue
+        for key, part in frame.group_by(columns, maintain_order=True):
+            contrast = str(key[columns.index("contrast")])
+            # Released tables are sorted; products compare term by term.
+            ordered = part.sort("row_term", "column_term")
+            yield table, key, contrast, cross_products(ordered)

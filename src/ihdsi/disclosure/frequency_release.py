@@ -12,9 +12,10 @@ power of the attack on all of them together reaches the study's limit:
 
 Both share one limit, since each is a frequency. The order uses nothing of the patients' genotypes.
 A gene row and a released variant have no variant in common, so that neither can be subtracted from
-the other. A row with genotype counts is two frequencies (of carriers, and of homozygotes among
-these): where not everything can leave, n_carriers and n_homozygous stay, and with them gone more
-variants leave.
+the other. Between releases neither: a variant that a gene row counted before does not leave by
+itself, and a gene row does not leave that counts a variant which left by itself before. A row with
+genotype counts is two frequencies (of carriers, and of homozygotes among these): where not
+everything can leave, n_carriers and n_homozygous stay, and with them gone more variants leave.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from ihdsi.disclosure.membership import (
     release_priority,
 )
 from ihdsi.disclosure.tables import (
+    DIFFERENCING,
     MEMBERSHIP,
     MEMBERSHIP_GENOTYPES,
     MINIMUM_CELL_COUNT,
@@ -455,9 +457,13 @@ class _Choice:
             },
             schema_overrides={"place": pl.get_index_type()},
         )
-        return carriers, assessed, self._judged_rows(frame, rows)
+        released = folded.join(self._context.released_variants, on=VARIANT_KEY, how="semi")
+        return carriers, assessed, self._judged_rows(frame, rows, released["row"])
 
-    def _judged_rows(self, counts: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    def _judged_rows(
+        self, counts: pl.DataFrame, rows: pl.DataFrame, rows_with_released: pl.Series
+    ) -> pl.DataFrame:
+        """Judge gene rows; not those with a variant that left by itself in an earlier release."""
         variable, stratum = (list(part) for part in zip(*self._groups, strict=True))
         table = (
             counts.join(rows, on="place", maintain_order="left")
@@ -467,10 +473,14 @@ class _Choice:
                 stratum=pl.lit(pl.Series(stratum)).gather(pl.col("group")),
             )
             .filter(pl.col("n_assessed") > 0)
-            .select(*germline_gene_carriers.SPEC.schema, "place")
+            .select(*germline_gene_carriers.SPEC.schema, "place", "row")
         )
         # This table is made here, so that it has not been compared with earlier releases yet.
-        table = self._context.mark("germline_gene_carriers", table)
+        table = self._context.mark("germline_gene_carriers", table).with_columns(
+            rule=pl.when(pl.col("row").is_in(rows_with_released.implode()))
+            .then(pl.lit(DIFFERENCING))
+            .otherwise("rule")
+        )
         return control_germline_gene_carriers(table, self._context).frame
 
     def gene_rows(self, size: int) -> pl.DataFrame:

@@ -38,6 +38,7 @@ from ihdsi.summaries.gene_alterations import ANY, COPY_NUMBER, PROTEIN_ALTERING
 from ihdsi.summaries.matrix_moments import PATTERN
 from ihdsi.summaries.mutation_burden import SHARE_PREFIX
 from ihdsi.summaries.strata import ALL
+from ihdsi.summaries.survival_curve import CURVE
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
 __all__ = ["REASONS", "RULES", "Context", "Judged", "unsafe_counts"]
@@ -111,13 +112,17 @@ REASONS: Mapping[str, str] = {
 class Context:
     """What the rules need besides the table itself.
 
-    `tables` are marked already, by `mark` (see `ihdsi.disclosure.differencing.Comparison.mark`).
+    `tables` are marked already, by `mark` (see `ihdsi.disclosure.differencing.Comparison.mark`);
+    `compare_curves` takes rows of survival curves, with their bins merged, and returns what may
+    leave beside earlier releases. `released_variants` left by themselves before (`VARIANT_KEY`).
     """
 
     settings: DisclosureSettings
     tables: Mapping[str, pl.DataFrame]
     parameters: Mapping[str, int]
     mark: Callable[[str, pl.DataFrame], pl.DataFrame]
+    compare_curves: Callable[[pl.DataFrame], pl.DataFrame]
+    released_variants: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -983,10 +988,11 @@ def control_survival_curve(frame: pl.DataFrame, context: Context) -> Judged:
     """Bins as wide as their counts need, first of the whole cohort, then of each stratum variable.
 
     The strata of a variable share their edges, which are edges of the whole cohort's curve; see
-    `merge_bins` for what is required of them.
+    `merge_bins` for what is required of them. What would leave is then compared with the curves of
+    earlier releases.
     """
     settings = context.settings
-    judged, merged = [_unmarked(frame)], [_unmarked(frame)]
+    judged = [_unmarked(frame)]
     for endpoint in frame.partition_by("endpoint", maintain_order=True):
         bins = _curve_bins(endpoint)
         whole = endpoint.filter(pl.col("stratum_variable") == ALL)
@@ -1017,10 +1023,26 @@ def control_survival_curve(frame: pl.DataFrame, context: Context) -> Judged:
             )
         for curves, found in groups:
             for curve, run in zip(curves, found, strict=True):
-                left, lost = _merged_curve(curve.sort("time_lower"), run, settings)
-                judged.append(left)
-                merged.append(lost)
-    return Judged(pl.concat(judged), pl.concat(merged))
+                judged.append(_merged_curve(curve.sort("time_lower"), run, settings))
+    merged_curves = pl.concat(judged)
+    safe = merged_curves.filter(pl.col("rule").is_null())
+    left = context.compare_curves(safe)
+    ends = left.group_by(CURVE).agg(_end=pl.col("time_upper").fill_null(np.inf).max())
+    told = pl.col("time_lower") < pl.col("_end")
+    gone = (
+        safe.join(ends, on=list(CURVE), how="left", maintain_order="left")
+        .filter(~told.fill_null(value=False))
+        .with_columns(rule=pl.lit(DIFFERENCING))
+        .drop("_end")
+    )
+    merged = (
+        frame.join(ends, on=list(CURVE), how="inner", maintain_order="left")
+        .filter(told)
+        .drop("_end")
+        .join(left, on=[*CURVE, "time_lower", "time_upper"], how="anti", nulls_equal=True)
+    )
+    withheld = merged_curves.filter(pl.col("rule").is_not_null())
+    return Judged(pl.concat([left, withheld, gone]), merged.with_columns(rule=pl.lit(MERGED)))
 
 
 def _curve_bins(endpoint: pl.DataFrame) -> pl.DataFrame:
@@ -1047,9 +1069,9 @@ def _curve_counts(curves: Sequence[pl.DataFrame], bins: pl.DataFrame) -> NDArray
 
 def _merged_curve(
     curve: pl.DataFrame, runs: Sequence[tuple[int, int]], settings: DisclosureSettings
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One curve with its bins merged, then what is withheld; and the bins that were merged."""
-    left, lost = [], []
+) -> pl.DataFrame:
+    """One curve with its bins merged, then what is withheld."""
+    left = []
     for first, stop in runs:
         part = curve[first:stop]
         left.append(
@@ -1059,8 +1081,6 @@ def _merged_curve(
                 n_censored=pl.lit(part["n_censored"].sum(), dtype=pl.Int64),
             )
         )
-        if stop - first > 1:
-            lost.append(part.with_columns(rule=pl.lit(MERGED)))
     rest = curve[runs[-1][1] if runs else 0 :]
     events, censored = rest["n_events"].sum(), rest["n_censored"].sum()
     rest = rest.with_columns(
@@ -1072,7 +1092,7 @@ def _merged_curve(
         )
     )
     rest = rest.with_columns(_mark(pl.lit(value=True), COMPLEMENTARY))
-    return pl.concat([*left, rest]), pl.concat([_unmarked(curve), *lost])
+    return pl.concat([*left, rest])
 
 
 def control_cell_composition(frame: pl.DataFrame, context: Context) -> Judged:

@@ -10,7 +10,7 @@ import polars as pl
 from ihdsi.summaries.strata import stratify
 from ihdsi.summaries.table import STRATUM_COLUMNS, Column, Constraint, TableSpec
 
-__all__ = ["CELL_TYPE", "SPEC", "build_cell_composition"]
+__all__ = ["CELL_TYPE", "SPEC", "build_cell_composition", "donors_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,22 @@ SPEC = TableSpec(
 )
 
 
+def donors_of(counts: pl.DataFrame, minimum_cells: int = 1) -> pl.DataFrame:
+    """Choose the donors who are counted, with ``_cells``, the number of all their cells.
+
+    Parameters
+    ----------
+    counts, minimum_cells
+        As for `build_cell_composition`; types without a count get 0.
+    """
+    cell_types = [name for name in counts.columns if name != "patient"]
+    return (
+        counts.with_columns(pl.col(cell_types).fill_null(0))
+        .with_columns(_cells=pl.sum_horizontal(cell_types))
+        .filter(pl.col("_cells") >= max(1, minimum_cells))
+    )
+
+
 def build_cell_composition(
     counts: pl.DataFrame,
     clinical: pl.DataFrame | None,
@@ -101,14 +117,12 @@ def build_cell_composition(
     cell_types = [name for name in counts.columns if name != "patient"]
     if not cell_types:
         return pl.DataFrame(schema=SPEC.schema)
-    counts = counts.with_columns(pl.col(cell_types).fill_null(0))
-    sized = counts.with_columns(_cells=pl.sum_horizontal(cell_types))
-    kept = sized.filter(pl.col("_cells") >= max(1, minimum_cells))
-    if kept.height < sized.height:
+    kept = donors_of(counts, minimum_cells)
+    if kept.height < counts.height:
         logger.warning(
             "%d of %d donors have fewer than %d cells and are left out",
-            sized.height - kept.height,
-            sized.height,
+            counts.height - kept.height,
+            counts.height,
             max(1, minimum_cells),
         )
     shares = kept.select("patient", pl.col(cell_types).cast(pl.Float64) / pl.col("_cells")).unpivot(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 
     from ihdsi.study import ClinicalVariable, Contrast
 
-__all__ = ["ASSAYS", "DESIGN_SPEC", "MOMENTS_SPEC", "PATTERN", "build_matrix_moments"]
+__all__ = [
+    "ASSAYS",
+    "DESIGN_SPEC",
+    "MOMENTS_SPEC",
+    "PATTERN",
+    "MissingnessPattern",
+    "build_matrix_moments",
+    "missingness_patterns",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -123,24 +132,20 @@ def build_matrix_moments(
     designs = [pl.DataFrame(schema=DESIGN_SPEC.schema)]
     moments = [pl.DataFrame(schema=MOMENTS_SPEC.schema)]
     for assay, matrix in matrices.items():
-        labels, values, measured = _split(assay, matrix)
         for name, contrast in contrasts.items():
-            design = contrast_design(clinical, measured, contrast, variables, full_rank=False)
-            place = {patient: index for index, patient in enumerate(measured)}
-            chosen = values[:, [place[patient] for patient in design.patients]]
             refused: dict[str, int] = {}
-            for number, features, present in _patterns(chosen):
-                patients = [p for p, here in zip(design.patients, present, strict=True) if here]
+            for pattern in missingness_patterns(assay, matrix, clinical, contrast, variables):
+                patients = pattern.patients
                 fitted = contrast_design(clinical, patients, contrast, variables, full_rank=True)
                 reason = refusal(fitted, minimum_n)
                 if reason is not None:
-                    refused[reason] = refused.get(reason, 0) + len(features)
+                    refused[reason] = refused.get(reason, 0) + pattern.features.height
                     continue
                 rows = moment_rows(
                     contrast_design(clinical, patients, contrast, variables, full_rank=False),
-                    labels[features.tolist()],
-                    chosen[features][:, present],
-                    {"assay": assay, "contrast": name, "pattern": number},
+                    pattern.features,
+                    pattern.values,
+                    {"assay": assay, "contrast": name, "pattern": pattern.number},
                     specs,
                 )
                 designs.append(rows[0])
@@ -148,6 +153,52 @@ def build_matrix_moments(
             for reason, n in refused.items():
                 logger.warning("%s, contrast %s: %d features: %s", assay, name, n, reason)
     return pl.concat(designs), pl.concat(moments).sort(MOMENTS_SPEC.keys)
+
+
+@dataclass(frozen=True)
+class MissingnessPattern:
+    """Features (F) that were measured in the same patients (P).
+
+    Parameters
+    ----------
+    number
+        From 1, for the pattern with the most features.
+    patients
+        Those of the contrast with values.
+    features
+        feature, feature_name and gene_id.
+    values
+        Shape (F, P).
+    """
+
+    number: int
+    patients: tuple[str, ...]
+    features: pl.DataFrame
+    values: NDArray[np.float64]
+
+
+def missingness_patterns(
+    assay: str,
+    matrix: pl.DataFrame,
+    clinical: pl.DataFrame,
+    contrast: Contrast,
+    variables: Mapping[str, ClinicalVariable],
+) -> Iterator[MissingnessPattern]:
+    """Yield the patterns of a matrix among the patients of a contrast, most features first.
+
+    Parameters and errors are those of `build_matrix_moments`.
+    """
+    from ihdsi.summaries.design import contrast_design
+
+    labels, values, measured = _split(assay, matrix)
+    design = contrast_design(clinical, measured, contrast, variables, full_rank=False)
+    place = {patient: index for index, patient in enumerate(measured)}
+    chosen = values[:, [place[patient] for patient in design.patients]]
+    for number, features, present in _patterns(chosen):
+        patients = [p for p, here in zip(design.patients, present, strict=True) if here]
+        yield MissingnessPattern(
+            number, tuple(patients), labels[features.tolist()], chosen[features][:, present]
+        )
 
 
 def _split(assay: str, matrix: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float64], list[str]]:

@@ -15,6 +15,7 @@ from scipy.stats import norm
 
 from ihdsi.bundle.manifest import DisclosureStatement
 from ihdsi.disclosure import apply_disclosure_control, disclosure_summary
+from ihdsi.disclosure.differencing import EarlierRelease
 from ihdsi.disclosure.membership import ReleasedGroups, combined_power, predict_power
 from ihdsi.errors import InputError
 from ihdsi.study import DisclosureSettings
@@ -417,3 +418,39 @@ def test_a_limit_below_chance_lets_nothing_leave():
     cleared, log = clear(cohort, strict)
     assert cleared["variant_frequencies"].is_empty()
     assert disclosure_summary(log, strict)["membership"]["power_after"] == 0.05
+
+
+def gene_and_variant(cohort, least, earlier=()):
+    """Carriers of the common stop gain and of its gene's row, and the release."""
+    settings = OFF.model_copy(update={"minimum_cell_count": least})
+    populations = cohort.strata.select(
+        pl.lit("germline").alias("population"),
+        "stratum_variable",
+        "stratum",
+        patient_hash="patient",
+    )
+    cleared, _ = clear(cohort, settings, earlier=earlier, populations=populations)
+    told = [
+        cleared[table]["n_carriers"].to_list()
+        for table in ("variant_frequencies", "germline_gene_carriers")
+    ]
+    return told, EarlierRelease(1 + len(earlier), cleared, populations)
+
+
+def test_gene_rows_and_variants_of_different_releases_are_not_subtracted_either():
+    """Twenty carry the common stop gain, three others a rare one: 23 - 20 must not be had."""
+    dosage = np.zeros((4, 400))
+    dosage[0, :20] = dosage[1, 50] = dosage[2, 51] = dosage[3, 52] = 1
+    clinical = clinical_table(400)
+    consequences = [KINDS[0].format("GENE1")] * 4
+    cohort = Cohort(
+        clinical, (block(clinical["patient"], dosage, consequences=consequences),), GENES
+    )
+    single, by_gene = gene_and_variant(cohort, 5), gene_and_variant(cohort, 21)
+    assert single[0] == [[20], []]
+    assert by_gene[0] == [[], [23]]
+    assert gene_and_variant(cohort, 21, [single[1]])[0] == [[], []]
+    # The variant stays in the row that counted it before, and the row leaves as it did.
+    assert gene_and_variant(cohort, 5, [by_gene[1]])[0] == [[], [23]]
+    for least, (told, release) in ((5, single), (21, by_gene)):
+        assert gene_and_variant(cohort, least, [release])[0] == told

@@ -1,13 +1,18 @@
 """Released curves: safe bins, safe differences, nothing lost that a wider bin can tell."""
 
+from itertools import combinations
+
 import numpy as np
 import polars as pl
 import pytest
 from scipy.optimize import linprog
 
 from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.disclosure.curve_differences import compare_curves
 from ihdsi.disclosure.curves import merge_bins
+from ihdsi.disclosure.differencing import EarlierRelease
 from ihdsi.study import DisclosureSettings, Endpoint
+from ihdsi.summaries.strata import stratify
 from ihdsi.summaries.survival_curve import build_survival_curve
 
 SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
@@ -247,3 +252,152 @@ def test_curves_that_do_not_hold_each_patient_once_do_not_leave():
     ):
         with pytest.raises(ValueError, match="survival curve"):
             clear(broken)
+
+
+# --- Earlier releases ----------------------------------------------------------------------------
+
+K = 10
+
+
+def release(clinical, earlier=(), settings=SETTINGS):
+    """Clear the curves of these patients, compared with `earlier` releases."""
+    strata = stratify(clinical["patient"], clinical, ["stage"])
+    populations = strata.select(
+        pl.lit("curve:death").alias("population"),
+        "stratum_variable",
+        "stratum",
+        patient_hash="patient",
+    )
+    cleared, log = apply_disclosure_control(
+        {"survival_curve": build_survival_curve(clinical, ENDPOINTS, ["stage"])},
+        settings,
+        [],
+        {},
+        earlier=earlier,
+        populations=populations,
+    )
+    return EarlierRelease(1 + len(earlier), cleared, populations), log
+
+
+def cumulative(released):
+    """Events and censored patients before each edge, by stratum."""
+    found = {}
+    for row in released.tables["survival_curve"].sort("time_lower").iter_rows(named=True):
+        line = found.setdefault(row["stratum"], {0.0: np.zeros(2)})
+        upper = np.inf if row["time_upper"] is None else row["time_upper"]
+        line[upper] = line[row["time_lower"]] + [row["n_events"], row["n_censored"]]
+    return found
+
+
+def told(first, second):
+    """Small differences between two releases over shared edges: stratum or rest, edges, number."""
+    before, now = cumulative(first), cumulative(second)
+    hits, changes = set(), {}
+    for stratum in set(before) & set(now):
+        edges = sorted(set(before[stratum]) & set(now[stratum]))
+        for start, stop in combinations(edges, 2):
+            changes.setdefault((start, stop), {})[stratum] = sum(
+                sign * (line[stratum][stop] - line[stratum][start])
+                for sign, line in ((1, now), (-1, before))
+            )
+    for interval, of in changes.items():
+        strata = [change for stratum, change in of.items() if stratum != "all"]
+        sums = {"sum": sum(strata)} if len(strata) > 1 else {}
+        rest = {"rest": of["all"] - sum(strata)} if "all" in of and strata else {}
+        for name, change in (of | sums | rest).items():
+            for kind, n in zip(("event", "censored"), change, strict=True):
+                if 0 < abs(n) < K:
+                    hits.add((name, *interval, kind, int(n)))
+    return hits
+
+
+def after_one_death(clinical):
+    """The last censored patient of stage low who was seen in the third year dies in the fourth."""
+    row = (
+        clinical.with_row_index()
+        .filter(pl.col("time").is_between(2, 3, closed="left"), stage="low", event="no")["index"]
+        .max()
+    )
+    chosen = pl.int_range(pl.len()) == row
+    return clinical.with_columns(
+        time=pl.when(chosen).then(3.5).otherwise("time"),
+        event=pl.when(chosen).then(pl.lit("yes")).otherwise("event"),
+    )
+
+
+@pytest.mark.parametrize("unknown", [0, 100])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_death_between_two_releases_is_told_by_subtraction_only_without_the_rule(seed, unknown):
+    before = cohort(seed, n=1200, unknown=unknown)
+    after = after_one_death(before)
+    first, _ = release(before)
+    hits = told(first, release(after)[0])
+    assert ("all", 3.0, 4.0, "event", 1) in hits
+    # Bins of the strata are wider, as those of the smallest one have to be.
+    assert any(
+        (name, kind, n) == ("low", "event", 1) and 0 < start <= 3 and stop >= 4
+        for name, start, stop, kind, n in hits
+    )
+    second, log = release(after, [first])
+    assert told(first, second) == set()
+    assert set(log.filter(rule="differencing")["key"].str.json_path_match("$.stratum")) >= {
+        "all",
+        "low",
+    }
+    # Those without a change leave as before.
+    left = second.tables["survival_curve"]
+    assert set(left["stratum"]) == {"high", "third"}
+    assert left.equals(
+        first.tables["survival_curve"].filter(pl.col("stratum").is_in(["high", "third"]))
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_curves_with_many_new_patients_leave_in_bins_that_changed_by_many(seed):
+    everyone = cohort(seed, n=650)
+    first, _ = release(everyone.head(350))
+    assert told(first, release(everyone)[0])
+    second, log = release(everyone, [first])
+    assert told(first, second) == set()
+    left = second.tables["survival_curve"]
+    assert left.filter(stratum="all").height >= 3
+    assert {"low", "high"} <= set(left["stratum"])
+    assert "merged_bins" in set(log["rule"])
+    # A third release is compared with both.
+    third, _ = release(everyone.head(649), [first, second])
+    assert third.tables["survival_curve"].is_empty()
+
+
+def test_the_same_patients_have_the_same_curves():
+    clinical = cohort(1, n=300, unknown=20)
+    first, log = release(clinical)
+    again, log_again = release(clinical, [first])
+    assert again.tables["survival_curve"].equals(first.tables["survival_curve"])
+    assert first.tables["survival_curve"].height > 5
+    assert log_again.equals(log)
+
+
+def line_of(*bins):
+    """A curve of the whole cohort from (lower, upper, at risk, events, censored)."""
+    columns = ["time_lower", "time_upper", "n_at_risk", "n_events", "n_censored"]
+    table = pl.DataFrame(bins, schema=columns, orient="row")
+    return table.select(
+        pl.lit("death").alias("endpoint"),
+        pl.lit("all").alias("stratum_variable"),
+        pl.lit("all").alias("stratum"),
+        pl.col("time_lower", "time_upper").cast(pl.Float64),
+        pl.col("n_at_risk", "n_events", "n_censored"),
+    )
+
+
+@pytest.mark.parametrize(("between", "n_bins"), [(3, 1), (5, 2), (0, 2)])
+def test_old_and_new_edges_do_not_enclose_few(between, n_bins):
+    """Earlier a bin ended at 1, now it ends at 2: what is between 1 and 2 can be subtracted."""
+    before = line_of((0, 1, 100, 20, 20), (1, 3, 60, 30, 30))
+    now = line_of((0, 2, 100, 20 + between, 20), (2, 3, 60 - between, 30 - between, 30))
+    left = compare_curves(now, [before], K, unsafe(SETTINGS))
+    assert left.height == n_bins
+    if n_bins == 2:
+        assert left.equals(now)
+    else:
+        assert left.equals(line_of((0, 3, 100, 50, 50)))
