@@ -139,6 +139,7 @@ class Plan:
             *("reference", "given", "reads", "alignment", "germline", "somatic", "signatures"),
             "copy_number",
             *("expression", "clinical", "quality_control", "summaries", "release"),
+            *(("simulated_release",) if self.study.simulated else ()),
         )
         return (
             *(site if self.sites else ()),
@@ -172,16 +173,18 @@ class Plan:
             head += f"\nDNA: aligned with {self.study.alignment.aligner}; " + (
                 f"panel or exome, targets {targets}" if targets else "whole genome, no targets"
             )
+        notes = []
         if self.without_release:
-            absent = ", ".join(self.without_release)
-            head += (
-                f"\nNo release is drafted, because 'release' is missing in the site file: {absent}"
+            notes.append(
+                "No release is drafted, because 'release' is missing in the site file: "
+                f"{', '.join(self.without_release)}"
             )
         if self.awaits_releases:
-            head += (
-                f"\nThe coordinator's part waits for the releases of: {', '.join(self.unreleased)}"
+            notes.append(
+                f"The coordinator's part waits for the releases of: {', '.join(self.unreleased)}"
             )
-        return "\n".join([head, *(say(c, self.sites[s].title) for s, c in self.cohorts.items())])
+        sites = (say(c, self.sites[s].title) for s, c in self.cohorts.items())
+        return "\n".join([head, *sites, *notes])
 
 
 def load_plan(

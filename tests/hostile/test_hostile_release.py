@@ -547,7 +547,8 @@ from ihdsi.bundle import unpacking
 from ihdsi.errors import InputError
 from ihdsi.summaries import TABLES
 unpacking.MAXIMUM_MEMORY, unpacking.MAXIMUM_UNPACKED_BYTES = 2**29, 2**26
-unpacking.MAXIMUM_SECONDS = 3.0
+# Time is not what is tried here, and a busy machine takes its own.
+unpacking.MAXIMUM_SECONDS = 60.0
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**31, used + 2**31))
 working = Path(sys.argv[2])

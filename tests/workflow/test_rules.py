@@ -43,7 +43,8 @@ SCRIPT = re.compile(r"^    script:", flags=re.M)
 def test_every_rule_says_what_it_needs(name):
     directives = set(re.findall(r"^    (\w+):", RULES[name], flags=re.M))
     needed = {"input", "output", "log", "benchmark", "threads", "resources", "conda", "message"}
-    assert needed <= directives
+    # Keys are made of nothing but chance.
+    assert needed - ({"input"} if name == "create_practice_keys" else set()) <= directives
     assert directives & {"shell", "script"}
     for resource in ("mem_mb", "runtime"):
         amount = rf"{resource}=lambda wildcards, attempt: (\d+|ALIGNER\.memory_mb) \* attempt"

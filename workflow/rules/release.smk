@@ -1,7 +1,7 @@
 """Site: disclosure control, the release candidate, and what the data steward reviews.
 
 `snakemake` ends here. A candidate is released by the data steward, with `ihdsi release approve`; only
-the sites of a simulated study have a rule for it.
+the sites of a simulated study have a rule for it (simulated_release.smk).
 """
 
 from ihdsi.study import study_hash
@@ -157,39 +157,3 @@ rule review_release:
         "Write what the data steward of {wildcards.site} reviews"
     script:
         "../../scripts/release/review_release.py"
-
-
-# Patients who do not exist need no steward. No study of real ones has this rule.
-if study.simulated:
-
-    rule approve_simulated_release:
-        input:
-            manifest=f"{CANDIDATE}/manifest.json",
-            signature=f"{CANDIDATE}/manifest.dsse.json",
-            review=f"{SITE}/review",
-            populations=f"{SITE}/cleared/populations.parquet",
-            practice_keys=PRACTICE_KEYS,
-        output:
-            "exchange/{study}/{site}/seal.dsse.json",
-        log:
-            f"{SITE}/logs/approve_simulated_release.log",
-        benchmark:
-            f"{SITE}/benchmarks/approve_simulated_release.tsv"
-        wildcard_constraints:
-            # Bundles of other participants come from elsewhere; no rule here makes them.
-            site="|".join(sites),
-        retries: 0
-        conda:
-            "../../envs/python.yaml"
-        threads: 1
-        resources:
-            mem_mb=lambda wildcards, attempt: 1000 * attempt,
-            runtime=lambda wildcards, attempt: 10 * attempt,
-        params:
-            study_file=plan.run.study,
-            site_file=lambda wildcards: SITE_FILES[wildcards.site],
-            steward_key=f"{KEYS}/{{site}}/steward",
-        message:
-            "Approve the simulated release of {wildcards.site} with the practice key"
-        script:
-            "../../scripts/release/approve_simulated_release.py"
