@@ -97,6 +97,7 @@ def draft_release(
         created=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
         software=software_versions(),
         title=f"{study.title}: {site.title}",
+        permit=site.release.permit or "",
     )
     sign_candidate(folder, signer)
     return manifest
