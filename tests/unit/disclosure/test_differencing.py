@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 import pytest
-from cohort_in_memory import Cohort, block
 
+from cohort_in_memory import Cohort, block
 from ihdsi.disclosure import apply_disclosure_control
 from ihdsi.disclosure.differencing import (
     Comparison,

@@ -7,9 +7,9 @@ programming. They succeed where only the small cells themselves are withheld.
 import numpy as np
 import polars as pl
 import pytest
-from cohort_in_memory import Cohort, block
 from scipy.optimize import linprog
 
+from cohort_in_memory import Cohort, block
 from ihdsi.disclosure import apply_disclosure_control
 from ihdsi.study import ClinicalVariable, DisclosureSettings
 from ihdsi.summaries.cohort_profile import build_cohort_profile

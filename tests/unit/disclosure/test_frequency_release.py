@@ -9,10 +9,10 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from cohort_in_memory import Cohort, block, clinical_table
 from pydantic import ValidationError
 from scipy.stats import norm
 
+from cohort_in_memory import Cohort, block, clinical_table
 from ihdsi.bundle.manifest import DisclosureStatement
 from ihdsi.disclosure import apply_disclosure_control, disclosure_summary
 from ihdsi.disclosure.differencing import EarlierRelease

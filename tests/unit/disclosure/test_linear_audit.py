@@ -13,10 +13,10 @@ from itertools import product
 import numpy as np
 import polars as pl
 import pytest
-from cohort_in_memory import Cohort
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
+from cohort_in_memory import Cohort
 from ihdsi.disclosure import apply_disclosure_control, complementary, tables
 from ihdsi.study import ClinicalVariable, DisclosureSettings
 from ihdsi.summaries.cohort_profile import build_cohort_profile
