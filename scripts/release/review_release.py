@@ -18,5 +18,6 @@ request = review_request(
     Path(snakemake.input.manifest).parent,
     pl.read_parquet(snakemake.input.disclosure_log),
     datetime.now(UTC).date(),
+    snakemake.params.config_file,
 )
 write_review(snakemake.output[0], request)

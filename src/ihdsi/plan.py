@@ -15,11 +15,21 @@ from ihdsi.clinical.harmonise import harmonise_clinical
 from ihdsi.cohort import Cohort
 from ihdsi.disclosure.settings import stricter_of
 from ihdsi.errors import InputError, Problem
+from ihdsi.files import sha256_of
 from ihdsi.given_files import faults_of_given_files
 from ihdsi.given_variants import known_variants_problem
 from ihdsi.sheet_description import describe_cohort, outline_cohort
 from ihdsi.sheets import read_cohort
-from ihdsi.study import DisclosureSettings, RunConfig, Site, Study, load_run, load_site, load_study
+from ihdsi.study import (
+    DisclosureSettings,
+    RunConfig,
+    Site,
+    Study,
+    load_run,
+    load_site,
+    load_study,
+    study_hash,
+)
 from ihdsi.variants.hotspots import read_hotspots
 from ihdsi.variants.regions import check_targets
 from ihdsi.variants.signatures import reference_signatures
@@ -70,6 +80,29 @@ class Plan:
             for site in self.participants
             if site not in made_here and not Path(released_seal(self.study.study, site)).is_file()
         )
+
+    def release_facts(self, site: str) -> dict[str, str | None]:
+        """Say what a candidate of a site depends on besides files, so that a change drafts anew."""
+        found = self.sites[site]
+        release = found.release
+        override = None if release is None else release.membership_override
+        return {
+            "study_hash": study_hash(self.study),
+            "title": f"{self.study.title}: {found.title}",
+            "permit": None if release is None else release.permit,
+            "producer_key": None if release is None else release.producer_key,
+            "ledger": None if release is None else release.ledger,
+            "override": sha256_of(override) if override and Path(override).is_file() else override,
+        }
+
+    def arrived(self, site: str) -> str | None:
+        """Tell the seal that lies in the exchange by its hash; None if this run makes it.
+
+        Files that were sent keep the times of the sender, so that times do not tell what is new.
+        """
+        seal = Path(released_seal(self.study.study, site))
+        made_here = self.study.simulated and site in self.sites
+        return None if made_here or not seal.is_file() else sha256_of(seal)
 
     @property
     def without_release(self) -> tuple[str, ...]:

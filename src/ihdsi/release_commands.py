@@ -22,6 +22,9 @@ Config = Annotated[Path, typer.Option("--configfile", help="Run configuration.")
 SiteId = Annotated[str, typer.Argument(help="Id of the site, for example lih.")]
 StewardKey = Annotated[Path, typer.Option("--key", help="The steward's private key.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, in words; kept in the ledger.")]
+Reviewed = Annotated[
+    str, typer.Option("--manifest", help="SHA-256 of the manifest that the review page names.")
+]
 DEFAULT = Path("config/config.yaml")
 EXCHANGE = Path("exchange")
 
@@ -72,6 +75,7 @@ def approve_release(
     site: SiteId,
     key: StewardKey,
     reason: Reason,
+    manifest: Reviewed,
     override: Annotated[
         str | None,
         typer.Option(
@@ -99,11 +103,12 @@ def approve_release(
             study=places.study.study,
             study_hash=study_hash(places.study),
             site=site,
-            steward_signer=load_signing_key(key),
+            steward_signer=load_signing_key(key, steward=True),
             reason=reason,
             sender=load_transport_key(places.release.transport_key),
             now=datetime.now(UTC),
             override=override,
+            reviewed=manifest,
         )
         print(f"Manifest {approval.manifest_sha256}")
         print(f"Released: number {approval.sequence} of {site}, in {approval.published}")
@@ -111,7 +116,11 @@ def approve_release(
 
 @release.command("reject")
 def reject_release(
-    site: SiteId, key: StewardKey, reason: Reason, configfile: Config = DEFAULT
+    site: SiteId,
+    key: StewardKey,
+    reason: Reason,
+    manifest: Reviewed,
+    configfile: Config = DEFAULT,
 ) -> None:
     """Reject the release candidate of a site; nothing leaves, and the ledger keeps the reason."""
     from ihdsi.bundle.approval import reject
@@ -130,9 +139,10 @@ def reject_release(
             study=places.study.study,
             study_hash=study_hash(places.study),
             site=site,
-            steward_signer=load_signing_key(key),
+            steward_signer=load_signing_key(key, steward=True),
             reason=reason,
             now=datetime.now(UTC),
+            reviewed=manifest,
         )
         print(f"Manifest {rejection.manifest_sha256}")
         print(f"Rejected: the candidate of {site} stays where it is, and cannot be released")
@@ -173,7 +183,7 @@ def sign_override(
             "valid_until": until.date(),
         }
         override = validate_document(document, MembershipOverride, output)
-        store, signer = load_trust_store(places.trust_store), load_signing_key(key)
+        store, signer = load_trust_store(places.trust_store), load_signing_key(key, steward=True)
         with atomic_output(output) as temporary:
             create_override(temporary, override, signer)
             verify_override(temporary, store, protocol, site, datetime.now(UTC).date())

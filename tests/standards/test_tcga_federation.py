@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ihdsi.cli import app
+from ihdsi.files import sha256_of
 from project_copy import copy_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.realdata]
@@ -55,7 +56,9 @@ def federation(tmp_path_factory, shared):
     with contextlib.chdir(project.root):
         for site in sites:
             key = f"results/tcga_blca/input/keys/{site}/steward"
+            manifest = sha256_of(f"results/tcga_blca/sites/{site}/candidate/manifest.json")
             arguments = ("--key", key, "--reason", "public data", "--configfile", config)
+            arguments = (*arguments, "--manifest", manifest)
             answer = CliRunner().invoke(app, ["release", "approve", site, *arguments])
             assert answer.exit_code == 0, answer.output
     project.run(

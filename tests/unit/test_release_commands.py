@@ -16,6 +16,7 @@ from ihdsi.bundle.keys import load_transport_key
 from ihdsi.bundle.trust import load_trust_store
 from ihdsi.cli import app
 from ihdsi.errors import InputError
+from ihdsi.files import sha256_of
 from ihdsi.meta.intake import accept_release
 from ihdsi.simulate.practice_keys import create_practice_keys
 from ihdsi.study import load_site, load_study, study_hash
@@ -93,6 +94,14 @@ def draft(folder, mean, now="2026-06-01T09:00:00+00:00", earlier=()):
 
 
 STEWARD = ("--key", "keys/alpha/steward", "--configfile", "config.yaml")
+
+
+def reviewed(folder):
+    """Options of a steward who has looked at the present candidate."""
+    manifest = folder / "results/tiny/sites/alpha/candidate/manifest.json"
+    return (*STEWARD, "--manifest", sha256_of(manifest))
+
+
 CONFIG = ("--configfile", "config.yaml")
 
 
@@ -118,13 +127,13 @@ def test_the_trust_store_is_listed(site):
 def test_from_approval_to_acceptance(site):
     draft(site, 3.25)
     assert not (site / "exchange").exists()
-    answer = done("release", "approve", "alpha", *STEWARD, "--reason", "first release")
+    answer = done("release", "approve", "alpha", *reviewed(site), "--reason", "first release")
     assert "number 1 of alpha" in answer
     assert {path.name for path in (site / "exchange/tiny/alpha").iterdir()} == {
         "bundle-1.tar.c4gh",
         "seal.dsse.json",
     }
-    refused("nothing new", "release", "approve", "alpha", *STEWARD, "--reason", "again")
+    refused("nothing new", "release", "approve", "alpha", *reviewed(site), "--reason", "again")
     study = load_study("study.yaml")
     record = accept_release(
         "exchange/tiny/alpha",
@@ -153,12 +162,14 @@ def test_from_approval_to_acceptance(site):
 def test_history_rejection_and_the_next_release(site):
     assert "Nothing has been decided yet" in done("release", "history", "alpha", *CONFIG)
     first = draft(site, 3.25)
-    rejected = done("release", "reject", "alpha", *STEWARD, "--reason", "bins too fine")
+    rejected = done("release", "reject", "alpha", *reviewed(site), "--reason", "bins too fine")
     assert "Rejected" in rejected
-    refused("bins too fine", "release", "approve", "alpha", *STEWARD, "--reason", "after all")
+    refused(
+        "bins too fine", "release", "approve", "alpha", *reviewed(site), "--reason", "after all"
+    )
     assert not (site / "exchange").exists()
     draft(site, 4.5)
-    done("release", "approve", "alpha", *STEWARD, "--reason", "mended")
+    done("release", "approve", "alpha", *reviewed(site), "--reason", "mended")
     history = done("release", "history", "alpha", *CONFIG).splitlines()
     assert [line.split("\t")[0] for line in history[1:]] == ["rejected", "published"]
     assert "all signed by a steward" in done("release", "verify", "alpha", *CONFIG)
@@ -170,15 +181,42 @@ def test_history_rejection_and_the_next_release(site):
     hashes = history[-1].split("\t")[-1]
     second = draft(site, 5.5, earlier=[hashes])
     assert (second.sequence, second.earlier_manifests) == (2, [hashes])
-    done("release", "approve", "alpha", *STEWARD, "--reason", "more patients")
+    done("release", "approve", "alpha", *reviewed(site), "--reason", "more patients")
     seal = json.loads((site / "exchange/tiny/alpha/seal.dsse.json").read_text())
     assert seal["payload"]
+
+
+def test_what_was_drafted_after_the_review_is_not_released(site):
+    draft(site, 3.25)
+    seen = reviewed(site)
+    draft(site, 4.5)
+    refused("drafted again since", "release", "approve", "alpha", *seen, "--reason", "seen")
+    refused("drafted again since", "release", "reject", "alpha", *seen, "--reason", "seen")
+    assert not (site / "exchange").exists()
+    done("release", "approve", "alpha", *reviewed(site), "--reason", "seen")
+
+
+def test_the_stewards_passphrase_is_its_own(site, monkeypatch):
+    draft(site, 3.25)
+    monkeypatch.setenv("IHDSI_KEY_PASSPHRASE", "of the steward")
+    line = done("keys", "new", "steward").strip()
+    monkeypatch.delenv("IHDSI_KEY_PASSPHRASE")
+    store = site / "keys/trust_store.yaml"
+    document = yaml.safe_load(store.read_text())
+    document["sites"]["alpha"]["steward"][0]["public_key"] = line
+    store.write_text(yaml.safe_dump(document))
+    own = ("--key", "steward", *reviewed(site)[2:])
+    refused("IHDSI_KEY_PASSPHRASE", "release", "approve", "alpha", *own, "--reason", "x")
+    monkeypatch.setenv("IHDSI_STEWARD_PASSPHRASE", "another")
+    refused("IHDSI_STEWARD_PASSPHRASE", "release", "approve", "alpha", *own, "--reason", "x")
+    monkeypatch.setenv("IHDSI_STEWARD_PASSPHRASE", "of the steward")
+    done("release", "approve", "alpha", *own, "--reason", "x")
 
 
 def test_what_the_exchange_lost_comes_back(site):
     assert "Nothing has been approved" in done("release", "resume", "alpha", *CONFIG)
     draft(site, 3.25)
-    done("release", "approve", "alpha", *STEWARD, "--reason", "first release")
+    done("release", "approve", "alpha", *reviewed(site), "--reason", "first release")
     place = site / "exchange/tiny/alpha"
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     for path in place.iterdir():
@@ -191,13 +229,13 @@ def test_what_the_exchange_lost_comes_back(site):
 def test_only_the_sites_steward_decides(site):
     draft(site, 3.25)
     for key in ("keys/beta/steward", "keys/alpha/producer"):
-        wrong = ("--key", key, *CONFIG, "--reason", "me")
+        wrong = ("--key", key, *CONFIG, "--reason", "me", *reviewed(site)[-2:])
         refused("not that of a data steward", "release", "approve", "alpha", *wrong)
         refused("not that of a data steward", "release", "reject", "alpha", *wrong)
-    refused("the site 'beta' is not run here", "release", "approve", "beta", *STEWARD,
+    refused("the site 'beta' is not run here", "release", "approve", "beta", *reviewed(site),
             "--reason", "x")  # fmt: skip
     (site / "keys/alpha/steward").chmod(0o644)
-    refused("chmod 600", "release", "approve", "alpha", *STEWARD, "--reason", "x")
+    refused("chmod 600", "release", "approve", "alpha", *reviewed(site), "--reason", "x")
     assert not (site / "exchange").exists()
     assert not (site / "ledger.sqlite").exists()
 

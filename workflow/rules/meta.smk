@@ -38,6 +38,7 @@ rule intake_bundle:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         study_hash=study_hash(study),
+        arrived=lambda wildcards: plan.arrived(wildcards.site),
         # Files of the coordinator's own, outside the results; they say who may be believed.
         trust_store=study.trust_store,
         transport_key=plan.run.intake and plan.run.intake.transport_key,

@@ -92,6 +92,7 @@ rule apply_disclosure_control:
         site_file=lambda wildcards: SITE_FILES[wildcards.site],
         # What is in force is read from the files; this makes a change of it run the job again.
         thresholds=lambda wildcards: plan.thresholds[wildcards.site].model_dump(),
+        facts=lambda wildcards: plan.release_facts(wildcards.site),
         measured=MEASURED,
     message:
         "Clear the summaries of {wildcards.site} for release"
@@ -127,6 +128,7 @@ rule draft_release:
     params:
         study_file=plan.run.study,
         site_file=lambda wildcards: SITE_FILES[wildcards.site],
+        facts=lambda wildcards: plan.release_facts(wildcards.site),
     message:
         "Draft the release of {wildcards.site}"
     script:
@@ -153,6 +155,8 @@ rule review_release:
     params:
         study_file=plan.run.study,
         site_file=lambda wildcards: SITE_FILES[wildcards.site],
+        facts=lambda wildcards: plan.release_facts(wildcards.site),
+        config_file=os.path.relpath(plan.path) if os.path.exists(plan.path) else None,
     message:
         "Write what the data steward of {wildcards.site} reviews"
     script:

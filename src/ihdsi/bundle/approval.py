@@ -62,6 +62,10 @@ DECISION_TYPE = "application/vnd.ihdsi.decision+json"
 MAXIMUM_REASON = 2000
 #: Setting of the disclosure statement: what a release spends of the privacy budget.
 EPSILON = "differential_privacy_epsilon"
+_DRAFT = (
+    "Draft another with `snakemake site --forcerun apply_disclosure_control` (and your "
+    "--configfile), and look at that one."
+)
 _STAGING = ".staging-"
 _PARTIAL = ".partial-"
 _CHUNK = 2**20
@@ -107,6 +111,7 @@ def approve(
     sender: TransportKey,
     now: datetime,
     override: str | None = None,
+    reviewed: str | None = None,
 ) -> Approval:
     """Approve a candidate: sign, seal for the coordinator, record, and publish.
 
@@ -138,6 +143,9 @@ def approve(
         Why a limit above the study's for the power of membership inference is acceptable; only for
         a candidate that was cleared under such a limit, and then needed.
 
+    reviewed
+        SHA-256 of the manifest that the steward has looked at; a candidate of another is refused.
+
     Raises
     ------
     InputError
@@ -164,6 +172,7 @@ def approve(
             try:
                 bundle = _copy(Path(candidate), staging, store, study, study_hash, site, on)
                 manifest_sha256 = sha256_of(staging / "bundle" / MANIFEST)
+                _check_reviewed(reviewed, manifest_sha256, Path(candidate))
                 content_sha256 = content_of(bundle.manifest)
                 sequence = bundle.manifest.sequence
                 _check_history(ledger, bundle, manifest_sha256, content_sha256)
@@ -223,6 +232,7 @@ def reject(
     steward_signer: CryptoSigner,
     reason: str,
     now: datetime,
+    reviewed: str | None = None,
 ) -> LedgerRejection:
     """Record that a candidate is never to be released, and why.
 
@@ -234,6 +244,7 @@ def reject(
     steward = _steward_key(store, site, steward_signer, on)
     with _in_words(Path(candidate)):
         before = sha256_of(Path(candidate) / MANIFEST)
+        _check_reviewed(reviewed, before, Path(candidate))
         bundle = _verified(Path(candidate), store, study, study_hash, site, on)
         if sha256_of(Path(candidate) / MANIFEST) != before:
             raise _changed(Path(candidate))
@@ -459,7 +470,7 @@ def _check_history(
         raise refusal(
             f"{rejection.steward} rejected this candidate at {rejection.decided_at}: "
             f"{rejection.reason}",
-            "Draft another.",
+            _DRAFT,
         )
     if last is not None and last.content_sha256 == content_sha256:
         raise refusal(
@@ -473,7 +484,19 @@ def _check_history(
         raise refusal(
             f"the candidate was drafted as release {manifest.sequence} after another history than "
             f"the ledger's, whose next number is {ledger.next_sequence()}",
-            "Draft again, and look at that candidate.",
+            _DRAFT,
+        )
+
+
+def _check_reviewed(reviewed: str | None, found: str, candidate: Path) -> None:
+    """Refuse to decide on another candidate than the one that was looked at."""
+    if reviewed is not None and reviewed.strip().lower() != found:
+        raise InputError(
+            Problem(
+                f"the candidate's manifest has the SHA-256 {found}, not {reviewed.strip()[:64]}",
+                "It was drafted again since: look at its review, which shows the new one.",
+                file=candidate / MANIFEST,
+            )
         )
 
 

@@ -50,6 +50,7 @@ from ihdsi.errors import InputError, Problem
 __all__ = [
     "PASSPHRASE_VARIABLE",
     "SIGNING",
+    "STEWARD_VARIABLE",
     "TRANSPORT",
     "TransportKey",
     "create_signing_key",
@@ -61,6 +62,8 @@ __all__ = [
 ]
 
 PASSPHRASE_VARIABLE = "IHDSI_KEY_PASSPHRASE"
+#: The steward's, where it is another than that of the workflow's keys.
+STEWARD_VARIABLE = "IHDSI_STEWARD_PASSPHRASE"
 #: Prefixes of one-line public keys, so that one kind is never taken for the other.
 SIGNING, TRANSPORT = "ed25519", "x25519"
 MAXIMUM_KEY_BYTES = 2**16
@@ -126,8 +129,16 @@ def create_transport_key(path: Path | str) -> Path:
     )
 
 
-def load_signing_key(path: Path | str) -> CryptoSigner:
+def load_signing_key(path: Path | str, *, steward: bool = False) -> CryptoSigner:
     """Return the signer of an Ed25519 private key file.
+
+    Parameters
+    ----------
+    path
+        The private key.
+    steward
+        Whether it is a steward's: then `STEWARD_VARIABLE`, if set, holds its passphrase, so that
+        the workflow, whose keys are opened beside it, need not know it.
 
     Raises
     ------
@@ -137,11 +148,13 @@ def load_signing_key(path: Path | str) -> CryptoSigner:
     """
     path = Path(path)
     content = _read_private(path)
-    passphrase = _needed_passphrase(path) if b"ENCRYPTED PRIVATE KEY" in content else None
+    variable = STEWARD_VARIABLE if steward and STEWARD_VARIABLE in os.environ else None
+    encrypted = b"ENCRYPTED PRIVATE KEY" in content
+    passphrase = _needed_passphrase(path, variable or PASSPHRASE_VARIABLE) if encrypted else None
     try:
         key = load_pem_private_key(content, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise _unreadable(path, "signing key", passphrase is not None) from None
+        raise _unreadable(path, "signing key", encrypted, variable or PASSPHRASE_VARIABLE) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise _unreadable(path, "signing key", False)
     return CryptoSigner(key)
@@ -225,35 +238,37 @@ def public_key_bytes(text: str, kind: str) -> bytes:
     return raw
 
 
-def _passphrase() -> bytes | None:
-    value = os.environ.get(PASSPHRASE_VARIABLE)
+def _passphrase(variable: str = PASSPHRASE_VARIABLE) -> bytes | None:
+    value = os.environ.get(variable)
     if value is None:
         return None
     try:
         if value:
             return value.encode()
-        what = f"the environment variable {PASSPHRASE_VARIABLE} is empty"
+        what = f"the environment variable {variable} is empty"
     except UnicodeEncodeError:
-        what = f"the environment variable {PASSPHRASE_VARIABLE} is not UTF-8"
+        what = f"the environment variable {variable} is not UTF-8"
     raise InputError(Problem(what, "Set it to the passphrase, or unset it."))
 
 
-def _needed_passphrase(path: Path) -> bytes:
-    passphrase = _passphrase()
+def _needed_passphrase(path: Path, variable: str = PASSPHRASE_VARIABLE) -> bytes:
+    passphrase = _passphrase(variable)
     if passphrase is None:
         raise InputError(
             Problem(
                 "the private key is encrypted",
-                f"Set the environment variable {PASSPHRASE_VARIABLE} to its passphrase.",
+                f"Set the environment variable {variable} to its passphrase.",
                 file=path,
             )
         )
     return passphrase
 
 
-def _unreadable(path: Path, kind: str, encrypted: bool) -> InputError:
+def _unreadable(
+    path: Path, kind: str, encrypted: bool, variable: str = PASSPHRASE_VARIABLE
+) -> InputError:
     if encrypted:
-        what = f"the {kind} does not open with the passphrase in {PASSPHRASE_VARIABLE}"
+        what = f"the {kind} does not open with the passphrase in {variable}"
         return InputError(Problem(what, "Correct the passphrase.", file=path))
     what = f"the file is no private {kind} of this pipeline"
     return InputError(Problem(what, "Name another file, or create a key.", file=path))

@@ -16,7 +16,12 @@ __all__ = ["review_request"]
 
 
 def review_request(
-    study: Study, site: Site, candidate: Path | str, disclosure_log: pl.DataFrame, on: date
+    study: Study,
+    site: Site,
+    candidate: Path | str,
+    disclosure_log: pl.DataFrame,
+    on: date,
+    configfile: str | None = None,
 ) -> ReviewRequest:
     """Describe a candidate for `ihdsi.report.review.write_review`.
 
@@ -30,6 +35,8 @@ def review_request(
         What was withheld.
     on
         Day of the review.
+    configfile
+        Run configuration, for the commands that the page shows.
 
     Raises
     ------
@@ -53,6 +60,7 @@ def review_request(
         site_title=site.title,
         recipients=(f"the coordinator of the study {study.study}",),
         participants=tuple(name for name in study.participants if name != site.site),
+        configfile=configfile,
         permit=None if site.release is None else site.release.permit,
         candidate=Path(candidate),
         disclosure_log=disclosure_log,

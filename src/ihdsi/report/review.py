@@ -134,6 +134,8 @@ class ReviewRequest:
         Who gets the release: the coordinator.
     participants
         The study's other sites, which see the pooled results.
+    configfile
+        Run configuration that the commands have to name; None if it is the default one.
     permit
         Ethics approval and legal basis as the study or the site states them; None if neither does.
     candidate
@@ -173,6 +175,7 @@ class ReviewRequest:
     study_thresholds: DisclosureSettings
     thresholds: DisclosureSettings
     participants: tuple[str, ...] = ()
+    configfile: str | None = None
     permit: str | None = None
     previous: Mapping[str, pl.DataFrame] | None = None
     releases: pl.DataFrame | None = None
@@ -250,6 +253,7 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
         request=request,
         manifest=bundle.manifest,
         manifest_sha256=manifest_sha256,
+        configfile=_configfile_option(request.configfile),
         policy=content_security_policy(style),
         style=Markup(style),
         tables=tables,
@@ -579,6 +583,13 @@ def _membership_rows(membership: Mapping[str, Any] | None) -> list[tuple[str, st
     return rows
 
 
+def _configfile_option(configfile: str | None) -> str:
+    """Return the option that the commands need; the default configuration needs none."""
+    if configfile is None or Path(configfile) == Path("config/config.yaml"):
+        return ""
+    return f" --configfile {shlex.quote(configfile)}"
+
+
 def _threshold_rows(request: ReviewRequest) -> list[dict[str, Any]]:
     ours, theirs = request.thresholds, request.study_thresholds
     return [
@@ -587,10 +598,21 @@ def _threshold_rows(request: ReviewRequest) -> list[dict[str, Any]]:
             "description": field.description or "",
             "study": _setting(getattr(theirs, name)),
             "in_force": _setting(getattr(ours, name)),
-            "stricter": getattr(ours, name) != getattr(theirs, name),
+            "remark": _remark(ours, theirs, name),
         }
         for name, field in DisclosureSettings.model_fields.items()
     ]
+
+
+def _remark(ours: DisclosureSettings, theirs: DisclosureSettings, name: str) -> str:
+    """Say how a threshold compares: only a signed override makes one looser."""
+    if getattr(ours, name) == getattr(theirs, name):
+        return ""
+    loosened = (
+        name == "maximum_membership_power"
+        and ours.maximum_membership_power > theirs.maximum_membership_power
+    )
+    return "looser" if loosened else "stricter"
 
 
 def _setting(value: object) -> str:

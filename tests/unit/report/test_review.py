@@ -193,8 +193,8 @@ def test_numbers_are_those_of_the_tables(tmp_path):
         "c0" * 20,
         "2026-11-25T09:00:00Z",
         "The smallest count above zero that leaves is 7; 5 is the least allowed.",
-        'ihdsi release approve lih --key YOUR_KEY.pem --reason "WHY"',
-        'ihdsi release reject lih --key YOUR_KEY.pem --reason "WHY"',
+        'ihdsi release approve lih --key YOUR_KEY --reason "WHY" --manifest ',
+        'ihdsi release reject lih --key YOUR_KEY --reason "WHY" --manifest ',
     ):
         assert words in page.text
     assert "--override" not in page.text
@@ -665,3 +665,17 @@ def test_rows_are_searched_sorted_and_paged(tmp_path):
     seen = json.loads(page.text[page.text.index("[[") :])
     for (action, counts, status), (shown, said) in zip(steps, seen, strict=True):
         assert (action, shown, said) == (action, counts, status)
+
+
+def test_only_a_looser_threshold_is_called_an_override():
+    study = DisclosureSettings()
+    site = study.model_copy(update={"minimum_n": 20, "maximum_membership_power": 0.3})
+    assert review._remark(site, study, "minimum_n") == "stricter"
+    assert review._remark(site, study, "maximum_membership_power") == "looser"
+    assert review._remark(site, study, "minimum_cell_count") == ""
+
+
+def test_the_commands_name_another_configuration_than_the_default():
+    assert review._configfile_option(None) == ""
+    assert review._configfile_option("config/config.yaml") == ""
+    assert review._configfile_option("my site/run.yaml") == " --configfile 'my site/run.yaml'"
