@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import stat
@@ -302,6 +303,17 @@ def test_a_coordinator_refuses_releases_of_another_protocol(demo, tmp_path):
         for folder in (project.root, source.root)
     )
     assert here.equals(there)
+    # A later seal that is no good is seen, whatever its date, and leaves what was accepted.
+    accepted = {path.name: path.read_bytes() for path in files_below(meta / "intake/lih")}
+    (project.root / "exchange").unlink()
+    shutil.copytree(source.root / "exchange", project.root / "exchange")
+    seal = project.root / "exchange/demo/lih/seal.dsse.json"
+    seal.write_bytes(seal.read_bytes().replace(b'"sig": "', b'"sig": "AAAA', 1))
+    os.utime(seal, (1, 1))
+    answer = project.snakemake("--cores", "2", "meta")
+    assert answer.returncode != 0
+    assert {path.name: path.read_bytes() for path in files_below(meta / "intake/lih")} == accepted
+    assert "refused" in (meta / "audit.jsonl").read_text().splitlines()[-1]
 
 
 def test_lanes_merge_under_one_sample(root):
@@ -363,6 +375,24 @@ def planned_jobs(project):
     table = re.search(r"Job stats:\n.*?\ntotal", text, flags=re.S).group()
     rows = [line.split() for line in table.splitlines()[3:-1]]
     return {name: int(count) for name, count in rows}
+
+
+def test_a_site_that_is_summarised_again_releases_nothing_new(demo):
+    project, _ = demo
+    exchange = project.root / "exchange/demo/lih"
+    before = {path.name: path.read_bytes() for path in exchange.iterdir()}
+    tables = [
+        f"results/demo/sites/lih/summaries/{table}.parquet"
+        for table in ("mutation_burden", "cohort_profile", "gene_alterations")
+    ]
+    for table in tables:
+        (project.root / table).unlink()
+    project.run("--cores", "2")
+    assert {path.name: path.read_bytes() for path in exchange.iterdir()} == before
+    archive = project.root / "results/demo/sites/lih/release/ledger.releases"
+    assert [path.name for path in archive.iterdir()] == ["1"]
+    page = (project.root / "results/demo/sites/lih/review/index.html").read_text(encoding="utf-8")
+    assert "There is nothing to approve" in page
 
 
 def test_only_what_depends_on_a_lost_file_is_made_again(demo):

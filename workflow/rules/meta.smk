@@ -22,9 +22,10 @@ rule intake_bundle:
     input:
         seal=released_seal(STUDY, "{site}"),
     output:
-        *[f"results/{{study}}/meta/intake/{{site}}/{table}.parquet" for table in TABLES],
-        accepted="results/{study}/meta/intake/{site}/accepted.json",
-        disclosure="results/{study}/meta/intake/{site}/disclosure.json",
+        # What was accepted before stays where a new release is refused.
+        *[update(f"results/{{study}}/meta/intake/{{site}}/{table}.parquet") for table in TABLES],
+        accepted=update("results/{study}/meta/intake/{site}/accepted.json"),
+        disclosure=update("results/{study}/meta/intake/{site}/disclosure.json"),
     log:
         "results/{study}/logs/intake_bundle/{site}.log",
     benchmark:

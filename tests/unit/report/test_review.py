@@ -198,7 +198,7 @@ def test_numbers_are_those_of_the_tables(tmp_path):
     ):
         assert words in page.text
     assert "--override" not in page.text
-    assert page.text.count(sha256_of(request.candidate / "manifest.json")) == 2
+    assert page.text.count(sha256_of(request.candidate / "manifest.json")) == 4
     embedded = _rows(tmp_path / "review" / "table-gene_alterations.html")
     assert embedded == _alterations(60).to_dict(as_series=False)
     assert "Simulated data" not in page.text
