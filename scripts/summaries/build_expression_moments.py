@@ -16,6 +16,7 @@ design, moments = build_expression_moments(
     {name: Contrast(**keys) for name, keys in snakemake.params.contrasts.items()},
     {name: ClinicalVariable(**keys) for name, keys in snakemake.params.variables.items()},
     snakemake.params.minimum_n,
+    maximum_contribution=snakemake.params.maximum_contribution,
 )
 write_table(design, "expression_design", snakemake.output.design)
 write_table(moments, "expression_moments", snakemake.output.moments)

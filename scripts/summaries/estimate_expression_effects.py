@@ -16,6 +16,7 @@ effects = estimate_expression_effects(
     {name: Contrast(**keys) for name, keys in snakemake.params.contrasts.items()},
     {name: ClinicalVariable(**keys) for name, keys in snakemake.params.variables.items()},
     snakemake.params.minimum_n,
+    maximum_contribution=snakemake.params.maximum_contribution,
     n_cpus=snakemake.threads,
 )
 write_table(effects, "expression_effects", snakemake.output[0])

@@ -4,18 +4,31 @@ The attacker has the released tables and knows, or suspects, that the target too
 of one, from sums over a rare level, or by comparing released numbers with a value.
 """
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
 
 from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.disclosure.differencing import populations_of
 from ihdsi.expression.normalisation import log2_cpm
-from ihdsi.study import ClinicalVariable, Contrast, DisclosureSettings, Endpoint
+from ihdsi.study import (
+    ClinicalDictionary,
+    ClinicalVariable,
+    Contrast,
+    DisclosureSettings,
+    Endpoint,
+    Study,
+)
+from ihdsi.summaries import TABLES
 from ihdsi.summaries.cohort_profile import build_cohort_profile
+from ihdsi.summaries.design import contrast_design
 from ihdsi.summaries.expression_effects import estimate_expression_effects
 from ihdsi.summaries.expression_moments import build_expression_moments
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.survival_effects import estimate_survival_effects
+from ihdsi.summaries.table import Column
 
 SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5)
 N, GENES = 80, 60
@@ -237,3 +250,91 @@ def test_no_released_number_is_a_value_of_one_patient(cohort):
     # Without covariates the cross-products of the design are sizes of groups.
     assert set(rest.pop("expression_design")["value"]) == {float(N), float(N // 2)}
     assert patients_read_back(rest, values) == set()
+
+
+def test_two_contrasts_one_patient_apart_tell_the_patients_expression(cohort):
+    clinical, counts = cohort
+    # The target's smoking is unknown, so that the contrast with this covariate leaves it out.
+    common = clinical.with_columns(
+        smoking=pl.when(pl.int_range(N) == 0)
+        .then(None)
+        .when(pl.int_range(N) % 4 < 2)
+        .then(pl.lit("never"))
+        .otherwise(pl.lit("former"))
+    )
+    contrasts = {
+        "plain": INVASION["invasion"],
+        "smoking": Contrast(variable="stage", case="high", control="low", covariates=("smoking",)),
+    }
+    design, moments = build_expression_moments(counts, common, contrasts, VARIABLES, 10)
+    sums = {
+        contrast: dict(part.select("gene_id", pl.col("xty").list.first()).iter_rows())
+        for (contrast,), part in moments.partition_by("contrast", as_dict=True).items()
+    }
+    truth = log2_cpm(counts.drop("gene_id", "gene_name").to_numpy())[:, 0]
+    found = [sums["plain"][gene] - sums["smoking"][gene] for gene in counts["gene_id"]]
+    assert np.allclose(found, truth)
+    study = Study.model_construct(
+        contrasts=contrasts,
+        endpoints={},
+        strata=(),
+        clinical=ClinicalDictionary(variables=VARIABLES),
+    )
+    populations = populations_of(study, clinical=common, counts=counts)
+    released = apply_disclosure_control(
+        {"expression_design": design, "expression_moments": moments},
+        SETTINGS,
+        [],
+        {"plain": 2, "smoking": 3},
+        populations=populations.rename({"patient": "patient_hash"}),
+    )[0]
+    assert released["expression_moments"]["contrast"].unique().to_list() == ["plain"]
+    assert released["expression_design"]["contrast"].unique().to_list() == ["plain"]
+
+
+@pytest.mark.parametrize("others", ["zero", "small"])
+def test_a_numeric_covariate_of_one_patient_tells_the_patients_expression(cohort, others):
+    clinical, counts = cohort
+    rest = np.zeros(N) if others == "zero" else np.random.default_rng(3).uniform(0, 0.01, N)
+    rest[0] = 1.0
+    flagged = clinical.with_columns(flag=pl.Series(rest))
+    variables = VARIABLES | {"flag": ClinicalVariable(type="number", unit="1")}
+    contrasts = {
+        "invasion": Contrast(variable="stage", case="high", control="low", covariates=("flag",))
+    }
+    # The attack, on what a design without the check would give.
+    made = contrast_design(
+        flagged, counts.columns[2:], contrasts["invasion"], variables, full_rank=False
+    )
+    expression = log2_cpm(counts.drop("gene_id", "gene_name").to_numpy())
+    xty = expression @ made.matrix
+    flag = made.terms.index("flag")
+    scale = made.matrix[:, flag].max()
+    found = xty[:, flag] / scale + xty[:, 0] / N
+    assert np.abs(found - expression[:, 0]).max() < 0.2
+    design, moments = build_expression_moments(counts, flagged, contrasts, variables, 10)
+    assert design.is_empty()
+    assert moments.is_empty()
+    assert estimate_expression_effects(counts, flagged, contrasts, variables, 10).is_empty()
+
+
+def test_a_mean_that_one_patient_makes_up_does_not_leave():
+    values = np.zeros(N)
+    values[0] = 437.0
+    clinical = pl.DataFrame({"patient": [f"p{i}" for i in range(N)], "psa": values})
+    psa = {"psa": ClinicalVariable(type="number", unit="ug/L", bins=(0, 10, 1000))}
+    profile = build_cohort_profile(clinical, psa, [])
+    row = profile.filter(kind="moments")
+    assert round((row["n"] * row["mean"])[0], 6) == 437.0
+    assert cleared(cohort_profile=profile)["cohort_profile"].filter(kind="moments").is_empty()
+
+
+def test_a_count_that_no_rule_looks_at_does_not_leave(cohort, monkeypatch):
+    clinical, counts = cohort
+    effects = estimate_expression_effects(counts, clinical, INVASION, VARIABLES, 10)
+    spec = TABLES["expression_effects"]
+    added = Column("n_mutated", pl.Int64, "count", minimum=0, unit="1", description="Mutated.")
+    wider = dataclasses.replace(spec, columns=(*spec.columns, added))
+    monkeypatch.setitem(TABLES, "expression_effects", wider)
+    with pytest.raises(ValueError, match="n_mutated"):
+        cleared(expression_effects=effects.with_columns(n_mutated=pl.lit(1, dtype=pl.Int64)))

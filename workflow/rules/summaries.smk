@@ -186,6 +186,7 @@ rule estimate_expression_effects:
         contrasts=CONTRASTS,
         variables=VARIABLES,
         minimum_n=lambda wildcards: plan.thresholds[wildcards.site].minimum_n,
+        maximum_contribution=lambda wildcards: plan.thresholds[wildcards.site].maximum_contribution,
     message:
         "Estimate expression effects at {wildcards.site}"
     script:
@@ -214,6 +215,7 @@ rule build_expression_moments:
         contrasts=CONTRASTS,
         variables=VARIABLES,
         minimum_n=lambda wildcards: plan.thresholds[wildcards.site].minimum_n,
+        maximum_contribution=lambda wildcards: plan.thresholds[wildcards.site].maximum_contribution,
     message:
         "Compute moments of expression at {wildcards.site}"
     script:

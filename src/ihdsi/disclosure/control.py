@@ -11,7 +11,11 @@ from typing import Any, get_args
 import polars as pl
 
 from ihdsi.bundle.manifest import DisclosureStatement, canonical_json
-from ihdsi.disclosure.differencing import Comparison, EarlierRelease
+from ihdsi.disclosure.differencing import (
+    Comparison,
+    EarlierRelease,
+    overlapping_contrasts,
+)
 from ihdsi.disclosure.differential_privacy import privatise, require_budget
 from ihdsi.disclosure.frequency_release import (
     GenotypeSource,
@@ -23,8 +27,9 @@ from ihdsi.disclosure.identifiers import (
     refuse_identifiers_in_document,
     refuse_identifiers_in_parquet,
 )
-from ihdsi.disclosure.statistics import STATISTICS
-from ihdsi.disclosure.tables import MEMBERSHIP_POWER, REASONS, RULES, Context
+from ihdsi.disclosure.rules import group_size
+from ihdsi.disclosure.statistics import COUNTS, STATISTICS
+from ihdsi.disclosure.tables import MEMBERSHIP_POWER, OVERLAP, REASONS, RULES, Context
 from ihdsi.disclosure_terms import WithheldBand, withheld_band
 from ihdsi.files import write_text
 from ihdsi.study import DisclosureSettings
@@ -108,6 +113,14 @@ def apply_disclosure_control(
     everything = {
         name: comparison.mark(name, tables.get(name, empty_table(name))) for name in TABLES
     }
+    if populations is not None:
+        close = overlapping_contrasts(populations, group_size(settings))
+        for name in ("expression_design", "matrix_design"):
+            everything[name] = everything[name].with_columns(
+                rule=pl.when(pl.col("rule").is_null() & pl.col("contrast").is_in(close))
+                .then(pl.lit(OVERLAP))
+                .otherwise("rule")
+            )
     context = Context(
         settings,
         everything,
@@ -172,6 +185,7 @@ def _refuse_undeclared(name: str, frame: pl.DataFrame) -> None:
         for column in TABLES[name].columns
         if column.role in get_args(Role)
         and (column.role != "statistic" or (name, column.name) in STATISTICS)
+        and (column.role != "count" or column.name in COUNTS[name])
     }
     undeclared = [column for column in frame.columns if column not in declared]
     if undeclared:

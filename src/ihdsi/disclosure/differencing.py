@@ -50,6 +50,7 @@ __all__ = [
     "EarlierRelease",
     "changed_strata",
     "earlier_releases",
+    "overlapping_contrasts",
     "populations_of",
 ]
 
@@ -70,6 +71,7 @@ _MODELS = ("contrast:", "cell_contrast:", "design:", "endpoint:")
 _DESIGN, _MATRIX = "design:", "matrix:"
 #: Populations whose strata are metrics, not parts of a whole.
 _QUALITY = "quality:"
+_DESIGN = "design:"
 #: More levels than these are withheld together, because their subsets are too many to compare.
 _MOST_LEVELS = 8
 
@@ -318,6 +320,50 @@ def _models(study: Study, clinical: pl.DataFrame, measured: Sequence[str]) -> li
             cases = endpoint_cases(clinical, measured, endpoint)
             add(f"endpoint:{name}", cases["patient"].to_list(), [endpoint.event])
     return parts
+
+
+def overlapping_contrasts(populations: pl.DataFrame, least: int) -> list[str]:
+    """List contrasts whose moments, less those of another contrast, are sums over few patients.
+
+    Sums over the patients of a design and over the groups of its terms leave with it. Where two
+    designs differ by few patients, whole or in a group of the same name, the difference of the
+    sums is nearly these patients' values.
+
+    Parameters
+    ----------
+    populations
+        Columns population, stratum_variable, stratum, and patient or patient_hash: of the release
+        at hand (see `populations_of`).
+    least
+        Fewest patients by which two sets may differ in either direction.
+
+    Returns
+    -------
+    list of str
+        Contrasts to withhold, so that the others, of which the first by name is one, can leave.
+    """
+    person = "patient" if "patient" in populations.columns else "patient_hash"
+    designs = populations.filter(pl.col("population").str.starts_with(_DESIGN))
+    groups: dict[str, dict[Stratum, frozenset[str]]] = {}
+    for (name, variable, stratum), part in designs.partition_by(_GROUP, as_dict=True).items():
+        contrast = str(name).removeprefix(_DESIGN)
+        groups.setdefault(contrast, {})[str(variable), str(stratum)] = frozenset(part[person])
+
+    def close(
+        ours: Mapping[Stratum, frozenset[str]], theirs: Mapping[Stratum, frozenset[str]]
+    ) -> bool:
+        return any(
+            0 < len(difference) < least
+            for group in ours.keys() & theirs.keys()
+            for difference in (ours[group] - theirs[group], theirs[group] - ours[group])
+        )
+
+    kept: list[str] = []
+    withheld: list[str] = []
+    for contrast in sorted(groups):
+        is_close = any(close(groups[contrast], groups[other]) for other in kept)
+        (withheld if is_close else kept).append(contrast)
+    return withheld
 
 
 def _of_row(table: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:

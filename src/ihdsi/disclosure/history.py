@@ -26,7 +26,7 @@ class History:
     manifests
         SHA-256 of their manifests, in order.
     populations
-        Whom the tables at hand count, hashed as in the ledger; None without a ledger.
+        Whom the tables at hand count, hashed as in the ledger; their names without a ledger.
     spent_epsilon
         Privacy loss of all earlier releases together.
     """
@@ -61,7 +61,7 @@ def read_history(ledger: Path | str | None, populations: pl.DataFrame) -> Histor
         If the ledger or its archive cannot be read or was changed.
     """
     if ledger is None or not Path(ledger).exists():
-        return History()
+        return History(populations=populations.rename({"patient": "patient_hash"}))
     with Ledger(ledger) as opened:
         return History(
             earlier_releases(opened),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-__all__ = ["STATISTICS", "Statistic"]
+__all__ = ["COUNTS", "STATISTICS", "Statistic"]
 
 #: Kinds of statistics that may leave a site: every patient's value enters each of them. Order
 #: statistics (minimum, maximum, range, median, quantiles, mode) are values of single patients and
@@ -52,4 +52,26 @@ STATISTICS: Mapping[tuple[str, str], Statistic] = {
     ("cell_expression_effects", "standard_error"): "standard_error",
     ("cell_expression_effects", "statistic"): "test_statistic",
     ("cell_expression_effects", "p_value"): "p_value",
+}
+
+#: Columns of the role ``count`` that the rules of each table look at. A count that is not listed
+#: has no rule, whatever its role, and does not leave.
+COUNTS: Mapping[str, frozenset[str]] = {
+    "cohort_profile": frozenset(["n", "n_total"]),
+    "qc_profile": frozenset(["n", "n_total", "n_passed", "n_warned", "n_failed"]),
+    "variant_frequencies": frozenset(
+        ["n_samples_called", "allele_count", "allele_number", "n_carriers", "n_homozygous"]
+    ),
+    "germline_gene_carriers": frozenset(["n_assessed", "n_carriers"]),
+    "gene_alterations": frozenset(["n_assessed", "n_altered"]),
+    "mutation_burden": frozenset(["n"]),
+    "expression_effects": frozenset(["n_case", "n_control"]),
+    "expression_design": frozenset(["n"]),
+    "expression_moments": frozenset(["n"]),
+    "matrix_design": frozenset(["n"]),
+    "matrix_moments": frozenset(["n"]),
+    "survival_effects": frozenset(["n", "n_events"]),
+    "survival_curve": frozenset(["n_at_risk", "n_events", "n_censored"]),
+    "cell_composition": frozenset(["n_donors"]),
+    "cell_expression_effects": frozenset(["n_case", "n_control"]),
 }

@@ -57,6 +57,7 @@ DESIGN = "design_withheld"
 ESTIMATED = "patients_without_estimate"
 DOMINANCE = "dominance"
 DIFFERENCING = "differencing"
+OVERLAP = "overlapping_contrasts"
 PATTERNS = "missingness_patterns"
 MERGED = "merged_bins"
 MEMBERSHIP = "membership"
@@ -90,6 +91,8 @@ REASONS: Mapping[str, str] = {
     ESTIMATED: "the patients without an estimate are too small a number",
     DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
     DIFFERENCING: "together with an earlier release it would tell of too few patients",
+    OVERLAP: "the patients of this contrast, or of a group of it, differ by too few from those of "
+    "another contrast that leaves",
     PATTERNS: "the patients of this missingness pattern differ by too few from those of another "
     "design, or two patterns of the assay leave already",
     MERGED: "a count of the bin is too small; it leaves as a part of a wider bin",
@@ -168,6 +171,7 @@ def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
         "variable",
         pl.col("standard_deviation") ** 2,
         settings,
+        dominance=True,
     ).with_columns(pl.col("mean", "standard_deviation").round_sig_figs(3))
     counts, bins = (
         pl.concat(

@@ -145,8 +145,20 @@ def contrast_design(
     )
 
 
-def refusal(design: Design, minimum_n: int) -> str | None:
-    """Say why a contrast is not fitted at this site; None if it can be."""
+def refusal(design: Design, minimum_n: int, maximum_contribution: float = 0.5) -> str | None:
+    """Say why a contrast is not fitted at this site; None if it can be.
+
+    Parameters
+    ----------
+    design
+        The design.
+    minimum_n
+        Fewest patients in each group, and fewest whose value of a numeric covariate is not its
+        commonest: sums over such a covariate are sums over those patients.
+    maximum_contribution
+        Most of a numeric covariate's sum of squares (about its mean) that one patient may make up:
+        beyond it, sums over the covariate are nearly this patient's values.
+    """
     smaller = min(design.n_case, design.n_control)
     if smaller < minimum_n:
         return f"a group has {smaller} patients, fewer than {minimum_n}"
@@ -155,6 +167,19 @@ def refusal(design: Design, minimum_n: int) -> str | None:
         return f"{n} patients do not determine {k} parameters"
     if np.linalg.matrix_rank(design.matrix) < k:
         return f"the design is rank deficient (terms {', '.join(design.terms)})"
+    for term, column in zip(design.terms, design.matrix.T, strict=True):
+        # Indicators are judged by the sizes of their groups, in disclosure control.
+        if np.isin(column, (0.0, 1.0)).all():
+            continue
+        apart = n - int(np.unique(column, return_counts=True)[1].max())
+        if apart < minimum_n:
+            return (
+                f"{term} differs from its commonest value in {apart} patients, fewer than "
+                f"{minimum_n}"
+            )
+        squares = (column - column.mean()) ** 2
+        if squares.max() > maximum_contribution * squares.sum():
+            return f"one patient makes up most of what {term} varies"
     return None
 
 

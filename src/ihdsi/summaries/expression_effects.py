@@ -109,6 +109,7 @@ def estimate_expression_effects(
     variables: Mapping[str, ClinicalVariable],
     minimum_n: int,
     n_cpus: int = 1,
+    maximum_contribution: float = 0.5,
 ) -> pl.DataFrame:
     """Estimate every contrast of the study with PyDESeq2.
 
@@ -140,7 +141,7 @@ def estimate_expression_effects(
     parts = [pl.DataFrame(schema=SPEC.schema)]
     for name, contrast in contrasts.items():
         design = contrast_design(clinical, measured, contrast, variables, full_rank=True)
-        reason = refusal(design, minimum_n)
+        reason = refusal(design, minimum_n, maximum_contribution)
         if reason is not None:
             logger.warning("contrast %s is skipped: %s", name, reason)
             continue

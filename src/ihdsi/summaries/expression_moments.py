@@ -61,6 +61,7 @@ def build_expression_moments(
     contrasts: Mapping[str, Contrast],
     variables: Mapping[str, ClinicalVariable],
     minimum_n: int,
+    maximum_contribution: float = 0.5,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Compute the sufficient statistics of log2-CPM ~ intercept + case + covariates.
 
@@ -88,7 +89,7 @@ def build_expression_moments(
     moments = [pl.DataFrame(schema=MOMENTS_SPEC.schema)]
     for name, contrast in contrasts.items():
         fitted = contrast_design(clinical, measured, contrast, variables, full_rank=True)
-        reason = refusal(fitted, minimum_n)
+        reason = refusal(fitted, minimum_n, maximum_contribution)
         if reason is not None:
             logger.warning("contrast %s is skipped: %s", name, reason)
             continue

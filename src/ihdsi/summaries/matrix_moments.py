@@ -97,6 +97,7 @@ def build_matrix_moments(
     contrasts: Mapping[str, Contrast],
     variables: Mapping[str, ClinicalVariable],
     minimum_n: int,
+    maximum_contribution: float = 0.5,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Compute the sufficient statistics of value ~ intercept + case + covariates.
 
@@ -137,7 +138,7 @@ def build_matrix_moments(
             for pattern in missingness_patterns(assay, matrix, clinical, contrast, variables):
                 patients = pattern.patients
                 fitted = contrast_design(clinical, patients, contrast, variables, full_rank=True)
-                reason = refusal(fitted, minimum_n)
+                reason = refusal(fitted, minimum_n, maximum_contribution)
                 if reason is not None:
                     refused[reason] = refused.get(reason, 0) + pattern.features.height
                     continue
