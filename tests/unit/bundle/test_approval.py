@@ -281,7 +281,7 @@ def test_a_return_to_earlier_content_is_new(released):
 )
 def test_a_candidate_of_another_history_is_drafted_again(released, changes):
     draft_next(released, **changes)
-    refused(released, "Draft again")
+    refused(released, "Draft another with")
     draft_next(released)
     candidates.decide(released)
 
@@ -495,7 +495,7 @@ def test_a_changed_decision_is_recognised(released, change):
         verify_decisions(path, store=bundles.trust_store(), site="north")
 
 
-@pytest.mark.parametrize(("mean", "match"), [(3.25, "nothing new"), (4.5, "Draft again")])
+@pytest.mark.parametrize(("mean", "match"), [(3.25, "nothing new"), (4.5, "Draft another with")])
 def test_two_approvals_at_once_make_one_release(root, tmp_path, mean, match):
     candidates.draft(root / "other", mean=mean)
     script = f"""
