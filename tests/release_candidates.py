@@ -8,6 +8,7 @@ import polars as pl
 
 import signed_bundles as bundles
 from ihdsi.bundle.approval import approve
+from ihdsi.bundle.populations import bind_populations
 from ihdsi.bundle.release import open_release, sign_candidate
 from ihdsi.bundle.write import write_bundle
 from ihdsi.summaries import TABLES, empty_table
@@ -75,7 +76,27 @@ def draft(
         **arguments,
     )
     sign_candidate(folder, producer)
+    count(folder, producer=producer)
     return folder
+
+
+def populations_path(candidate):
+    """File of those whom a candidate counts."""
+    return Path(f"{candidate}.populations.parquet")
+
+
+def count(candidate, frame=POPULATIONS, producer=bundles.NORTH.producer):
+    """Have a candidate count the patients of `frame`."""
+    frame.write_parquet(populations_path(candidate))
+    bind_populations(candidate, populations_path(candidate), producer)
+
+
+def copy(candidate, root):
+    """Copy a candidate, with what lies beside it, into a folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    for path in candidate.parent.glob(f"{candidate.name}.populations.*"):
+        shutil.copy(path, root)
+    return shutil.copytree(candidate, root / candidate.name)
 
 
 def decide(root, decision=approve, **changes):
@@ -94,8 +115,10 @@ def decide(root, decision=approve, **changes):
         "now": NOW,
     }
     if decision is approve:
-        arguments |= {"populations": POPULATIONS, "sender": bundles.NORTH.transport}
+        arguments["sender"] = bundles.NORTH.transport
     arguments |= changes
+    if decision is approve:
+        arguments.setdefault("populations", populations_path(arguments["candidate"]))
     return decision(
         arguments.pop("candidate"),
         arguments.pop("ledger_path"),

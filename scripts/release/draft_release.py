@@ -18,6 +18,7 @@ draft_release(
     json.loads(Path(snakemake.input.earlier).read_text(encoding="utf-8")),
     study,
     load_site(snakemake.params.site_file, study),
+    populations=snakemake.input.populations,
     project=Path(snakemake.scriptdir).parents[1],
     now=datetime.now(UTC),
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FaultyFileError", "InputError", "Problem"]
+__all__ = ["FaultyFileError", "InputError", "LocalFaultError", "Problem"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,13 @@ class InputError(ValueError):
         if len(self.problems) > self.shown:
             lines.append(f"  … and {len(self.problems) - self.shown} more")
         return "\n".join(lines)
+
+
+class LocalFaultError(InputError):
+    """The machine could not do its part, whatever the input: no space, no memory, no process.
+
+    Nobody's input is to blame, so that nothing is refused or logged as somebody's fault.
+    """
 
 
 class FaultyFileError(ValueError):

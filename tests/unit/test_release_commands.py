@@ -88,6 +88,7 @@ def draft(folder, mean, now="2026-06-01T09:00:00+00:00", earlier=()):
         earlier,
         study,
         load_site("site.yaml", study),
+        populations=results / "cleared/populations.parquet",
         project=folder,
         now=datetime.fromisoformat(now),
     )
@@ -194,6 +195,21 @@ def test_what_was_drafted_after_the_review_is_not_released(site):
     refused("drafted again since", "release", "reject", "alpha", *seen, "--reason", "seen")
     assert not (site / "exchange").exists()
     done("release", "approve", "alpha", *reviewed(site), "--reason", "seen")
+
+
+def test_a_release_counts_those_with_whom_it_was_drafted(site):
+    draft(site, 3.25)
+    results = site / "results/tiny/sites/alpha"
+    assert (results / "candidate.populations.dsse.json").is_file()
+    path = results / "cleared/populations.parquet"
+    drafted = path.read_bytes()
+    pl.read_parquet(path).clear().write_parquet(path)
+    given = ("release", "approve", "alpha", *reviewed(site), "--reason", "seen")
+    refused("not those with which the candidate was drafted", *given)
+    assert not (site / "exchange").exists()
+    assert not (site / "ledger.sqlite").exists()
+    path.write_bytes(drafted)
+    done(*given)
 
 
 def test_the_stewards_passphrase_is_its_own(site, monkeypatch):

@@ -105,6 +105,8 @@ rule draft_release:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure=f"{SITE}/cleared/disclosure.json",
         earlier=f"{SITE}/cleared/earlier_releases.json",
+        # Only its hash is signed; the file stays at the site.
+        populations=f"{SITE}/cleared/populations.parquet",
         # Keys and trust store of a real study are no inputs: no job may be rerun for their dates.
         practice_keys=PRACTICE_KEYS if study.simulated else [],
     output:
@@ -113,6 +115,8 @@ rule draft_release:
         disclosure=f"{CANDIDATE}/disclosure.json",
         crate=f"{CANDIDATE}/ro-crate-metadata.json",
         workflow=f"{CANDIDATE}/workflow.cwl",
+        # Beside the candidate: whom it counts, for the approval; nothing of it leaves.
+        binding=f"{CANDIDATE}.populations.dsse.json",
         tables=[f"{CANDIDATE}/tables/{table}.parquet" for table in TABLES],
     log:
         f"{SITE}/logs/draft_release.log",

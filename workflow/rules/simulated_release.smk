@@ -10,6 +10,7 @@ rule approve_simulated_release:
         signature=f"{CANDIDATE}/manifest.dsse.json",
         review=f"{SITE}/review",
         populations=f"{SITE}/cleared/populations.parquet",
+        binding=f"{CANDIDATE}.populations.dsse.json",
         practice_keys=PRACTICE_KEYS,
     output:
         "exchange/{study}/{site}/seal.dsse.json",

@@ -33,6 +33,7 @@ from ihdsi.bundle.keys import TransportKey, public_key_bytes
 from ihdsi.bundle.manifest import MANIFEST, MANIFEST_ENVELOPE, MANIFEST_TYPE, canonical_json
 from ihdsi.bundle.manifest import content_sha256 as content_of
 from ihdsi.bundle.open import Bundle
+from ihdsi.bundle.populations import binding_path, read_bound_populations
 from ihdsi.bundle.release import (
     RELEASE_FILES,
     SEAL,
@@ -101,7 +102,7 @@ def approve(
     ledger_path: Path | str,
     exchange: Path | str,
     *,
-    populations: pl.DataFrame | Path | str,
+    populations: Path | str,
     store: TrustStore,
     study: str,
     study_hash: str,
@@ -112,6 +113,7 @@ def approve(
     now: datetime,
     override: str | None = None,
     reviewed: str | None = None,
+    binding: Path | str | None = None,
 ) -> Approval:
     """Approve a candidate: sign, seal for the coordinator, record, and publish.
 
@@ -125,8 +127,8 @@ def approve(
     exchange
         Root of the exchange; the release goes to ``<exchange>/<study>/<site>/``.
     populations
-        Who was counted: columns population, stratum_variable, stratum, patient, or a Parquet file
-        of them. Only their hashes are kept.
+        Parquet file of who was counted: columns population, stratum_variable, stratum, patient.
+        Only their hashes are kept.
     store
         Trusted keys; the coordinator's is the one for which is sealed.
     study, study_hash, site
@@ -142,15 +144,18 @@ def approve(
     override
         Why a limit above the study's for the power of membership inference is acceptable; only for
         a candidate that was cleared under such a limit, and then needed.
-
     reviewed
         SHA-256 of the manifest that the steward has looked at; a candidate of another is refused.
+    binding
+        What the producer signed of manifest and `populations` (`ihdsi.bundle.populations`); without
+        it, the file beside the candidate's folder.
 
     Raises
     ------
     InputError
-        If a key, the candidate, the ledger or the exchange is not as it must be, or the candidate
-        holds nothing new. Nothing is then decided; what earlier decisions had not finished is.
+        If a key, the candidate, its populations, the ledger or the exchange is not as it must be,
+        or the candidate holds nothing new. Nothing is then decided; what earlier decisions had not
+        finished is.
     """
     decided_at, on = _moment(now)
     reason = _text(reason, "reason")
@@ -158,9 +163,18 @@ def approve(
         override = _text(override, "override")
     steward = _steward_key(store, site, steward_signer, on)
     _check_sender(store, site, sender, on)
-    if not isinstance(populations, pl.DataFrame):
-        populations = _read_populations(Path(populations))
-    _verified(Path(candidate), store, study, study_hash, site, on)
+    with _in_words(Path(candidate)):
+        before = sha256_of(Path(candidate) / MANIFEST)
+        drafted = _verified(Path(candidate), store, study, study_hash, site, on)
+    counted = read_bound_populations(
+        binding_path(candidate) if binding is None else binding,
+        populations,
+        manifest_sha256=before,
+        store=store,
+        site=site,
+        on=on,
+    )
+    _check_counted(counted, drafted, Path(populations))
     with _in_words(Path(ledger_path)), Ledger(ledger_path) as ledger:
         _publish(ledger, Path(exchange))
         archives = archive_folder(ledger.path)
@@ -172,6 +186,9 @@ def approve(
             try:
                 bundle = _copy(Path(candidate), staging, store, study, study_hash, site, on)
                 manifest_sha256 = sha256_of(staging / "bundle" / MANIFEST)
+                # Whom `counted` holds was signed for the manifest that was there first.
+                if manifest_sha256 != before:
+                    raise _changed(Path(candidate))
                 _check_reviewed(reviewed, manifest_sha256, Path(candidate))
                 content_sha256 = content_of(bundle.manifest)
                 sequence = bundle.manifest.sequence
@@ -214,7 +231,7 @@ def approve(
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
-            ledger.record_release(release, populations)
+            ledger.record_release(release, counted)
         _publish(ledger, Path(exchange))
         archive = ledger.archive(sequence)
     return Approval(sequence, manifest_sha256, decided_at, archive, Path(exchange) / study / site)
@@ -660,17 +677,16 @@ def _text(text: str, what: str) -> str:
     return text
 
 
-def _read_populations(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError):
+def _check_counted(counted: pl.DataFrame, bundle: Bundle, path: Path) -> None:
+    """Refuse tables that count nobody: later releases would be compared with nobody."""
+    if counted.is_empty() and any(table.height for table in bundle.tables.values()):
         raise InputError(
             Problem(
-                "the populations of the candidate cannot be read",
-                "Run disclosure control again.",
+                "the populations hold no patient, but the candidate's tables have rows",
+                _DRAFT,
                 file=path,
             )
-        ) from None
+        )
 
 
 def _take_away(archive: Path) -> None:

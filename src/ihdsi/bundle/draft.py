@@ -12,6 +12,7 @@ import polars as pl
 import ihdsi
 from ihdsi.bundle.keys import load_signing_key
 from ihdsi.bundle.manifest import Manifest
+from ihdsi.bundle.populations import bind_populations
 from ihdsi.bundle.provenance import software_versions, workflow_commit
 from ihdsi.bundle.release import sign_candidate
 from ihdsi.bundle.write import write_bundle
@@ -30,6 +31,7 @@ def draft_release(
     study: Study,
     site: Site,
     *,
+    populations: Path | str,
     project: Path | str,
     now: datetime,
 ) -> Manifest:
@@ -48,6 +50,9 @@ def draft_release(
         SHA-256 of the manifests of the earlier releases with which the tables were compared.
     study, site
         The protocol and the site, whose key and ledger are used.
+    populations
+        Parquet file of the patients whom the tables count. It is tied to the candidate by a signed
+        document beside `folder` (`ihdsi.bundle.populations`), and does not leave the site.
     project
         Folder of the workflow, whose commit is told.
     now
@@ -100,4 +105,5 @@ def draft_release(
         permit=site.release.permit or "",
     )
     sign_candidate(folder, signer)
+    bind_populations(folder, populations, signer)
     return manifest

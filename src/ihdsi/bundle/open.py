@@ -27,7 +27,7 @@ from ihdsi.bundle.manifest import (
     Manifest,
     table_path,
 )
-from ihdsi.errors import InputError, Problem
+from ihdsi.errors import InputError, LocalFaultError, Problem
 from ihdsi.summaries import TABLES, check_table_footer, read_table_bytes
 
 __all__ = [
@@ -155,7 +155,7 @@ def _check_unpacking(
             seconds=unpacking.MAXIMUM_SECONDS,
         )
     except OSError as error:
-        raise InputError(
+        raise LocalFaultError(
             Problem(
                 f"no process can be started to unpack the tables ({error.strerror})",
                 "Make memory and processes available and try again.",

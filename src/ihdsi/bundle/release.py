@@ -310,7 +310,8 @@ def _inside(error: InputError, root: Path, sealed: Path) -> InputError:
             return file
         return sealed / Path(file).relative_to(root)
 
-    return InputError([replace(problem, file=place(problem.file)) for problem in error.problems])
+    # Of the same class: whose fault it is stays known.
+    return type(error)([replace(problem, file=place(problem.file)) for problem in error.problems])
 
 
 def _fault(file: Path, what: str) -> InputError:
@@ -332,7 +333,7 @@ def _contained(error: InputError) -> InputError:
         )
         return shown if len(text) <= _MAXIMUM_MESSAGE else f"{shown}…"
 
-    return InputError(
+    return type(error)(
         [
             replace(
                 problem,

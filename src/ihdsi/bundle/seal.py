@@ -40,7 +40,7 @@ from ihdsi.bundle.keys import TransportKey
 from ihdsi.bundle.manifest import MANIFEST, canonical_json
 from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, Verified, read_json, verify
 from ihdsi.bundle.trust import TrustStore
-from ihdsi.errors import InputError, Problem
+from ihdsi.errors import InputError, LocalFaultError, Problem
 from ihdsi.files import atomic_output
 from ihdsi.study import Identifier
 
@@ -295,7 +295,7 @@ def unpack(
     try:
         working = Path(tempfile.mkdtemp(dir=target.parent, prefix=".unsealing-"))
     except OSError as error:
-        raise InputError(
+        raise LocalFaultError(
             Problem(
                 f"no folder can be made here ({error.strerror})",
                 "Name a folder in one that exists and that you may write to.",
@@ -317,7 +317,7 @@ def unpack(
             raise _fault(sealed, "the manifest inside is not the one that was signed")
         fresh.rename(target)
     except OSError as error:
-        raise InputError(
+        raise LocalFaultError(
             Problem(
                 f"the bundle cannot be unpacked ({error.strerror})",
                 "Check space and access of the folder and try again.",

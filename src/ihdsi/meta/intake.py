@@ -32,7 +32,7 @@ from ihdsi.bundle.release import SEAL, Release, open_release, sealed_name
 from ihdsi.bundle.seal import MAXIMUM_SEAL_BYTES
 from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, read_json
 from ihdsi.bundle.trust import TrustedKey, TrustStore
-from ihdsi.errors import InputError, Problem
+from ihdsi.errors import InputError, LocalFaultError, Problem
 from ihdsi.files import sha256_of, write_text
 from ihdsi.meta.audit import AuditEntry, AuditLog, LockedAuditLog
 from ihdsi.summaries import write_table
@@ -108,6 +108,8 @@ def accept_release(
         If there is no release, it does not open, or it does not follow from those accepted
         before: then the refusal is logged, and destination and exchange stay as they were. Also if
         the audit log is not intact or a folder cannot be written.
+    LocalFaultError
+        If this machine has no space or process to open the release; nothing is logged or kept.
     """
     source, target = Path(folder), Path(destination)
     if not os.path.lexists(source / SEAL):
@@ -149,6 +151,9 @@ def accept_release(
                         )
                     )
                 _check_history(release, log.accepted(site), source / SEAL)
+            except LocalFaultError:
+                # Not the site's fault: no evidence, no entry; the next call may accept it.
+                raise
             except InputError as error:
                 _refuse(source, Path(quarantine), log, site, seal_sha256, release, error, now)
                 raise

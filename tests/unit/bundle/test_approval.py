@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import release_candidates as candidates
@@ -16,9 +17,15 @@ import signed_bundles as bundles
 from ihdsi.bundle import approval
 from ihdsi.bundle.approval import approve, publish_pending, reject, verify_decisions
 from ihdsi.bundle.manifest import MANIFEST
+from ihdsi.bundle.populations import POPULATIONS_TYPE, bind_populations, binding_path
+from ihdsi.bundle.signature import sign
 from ihdsi.disclosure.ledger import Ledger
 from ihdsi.errors import InputError
 from ihdsi.files import sha256_of
+from ihdsi.summaries import TABLES, empty_table
+from release_candidates import populations_path
+
+DRAFTED = {"candidate", "candidate.populations.parquet", "candidate.populations.dsse.json"}
 
 
 def history(root):
@@ -42,7 +49,7 @@ def drafted(tmp_path_factory):
 @pytest.fixture(scope="module")
 def approved(tmp_path_factory, drafted):
     root = tmp_path_factory.mktemp("approved")
-    shutil.copytree(drafted, root / "candidate")
+    candidates.copy(drafted, root)
     candidates.decide(root)
     return root
 
@@ -50,7 +57,7 @@ def approved(tmp_path_factory, drafted):
 @pytest.fixture
 def root(tmp_path, drafted):
     """A site with its first candidate."""
-    shutil.copytree(drafted, tmp_path / "site" / "candidate")
+    candidates.copy(drafted, tmp_path / "site")
     return tmp_path / "site"
 
 
@@ -143,27 +150,129 @@ def test_the_next_release_follows(released, tmp_path):
     assert [release.epsilon for release in releases] == [0.0, 0.5]
 
 
-def test_populations_may_be_a_file(root):
-    candidates.POPULATIONS.write_parquet(root / "populations.parquet")
-    candidates.decide(root, populations=root / "populations.parquet")
-    with Ledger(root / "ledger.sqlite") as ledger:
-        assert ledger.populations(1).height == candidates.POPULATIONS.height
+def emptied(root):
+    candidates.POPULATIONS.clear().write_parquet(populations_path(root / "candidate"))
 
 
-@pytest.mark.parametrize("content", [None, b"no parquet"])
-def test_populations_that_cannot_be_read_stop_an_approval(root, content):
-    if content:
-        (root / "populations.parquet").write_bytes(content)
-    refused(root, "populations", populations=root / "populations.parquet")
+def newer(root):
+    frame = candidates.POPULATIONS.with_columns(patient=pl.lit("LIH-0003"))
+    frame.write_parquet(populations_path(root / "candidate"))
+
+
+def no_parquet(root):
+    populations_path(root / "candidate").write_bytes(b"no parquet")
+
+
+def no_file(root):
+    populations_path(root / "candidate").unlink()
+
+
+def no_binding(root):
+    binding_path(root / "candidate").unlink()
+
+
+def binding_of_another(root):
+    candidates.draft(root / "other", mean=4.5)
+    shutil.copy(binding_path(root / "other"), binding_path(root / "candidate"))
+
+
+def bound_by(party):
+    def bind(root):
+        candidates.count(root / "candidate", producer=party)
+
+    return bind
+
+
+def manifest_as_binding(root):
+    """A true signature of the producer, over a document of another kind."""
+    shutil.copy(root / "candidate" / "manifest.dsse.json", binding_path(root / "candidate"))
+
+
+def signed_nonsense(root):
+    path = binding_path(root / "candidate")
+    path.write_bytes(sign(b'{"manifest_sha256": 1}', POPULATIONS_TYPE, bundles.NORTH.producer))
+
+
+def signed_for_nobody(root):
+    candidates.count(root / "candidate", candidates.POPULATIONS.clear())
+
+
+def signed_without_parquet(root):
+    no_parquet(root)
+    bind_populations(
+        root / "candidate", populations_path(root / "candidate"), bundles.NORTH.producer
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (emptied, "not those with which the candidate was drafted"),
+        (newer, "not those with which the candidate was drafted"),
+        (no_parquet, "not those with which the candidate was drafted"),
+        (no_file, "cannot be read"),
+        (no_binding, "whom the candidate counts: the file cannot be read"),
+        (binding_of_another, "those of another candidate"),
+        (bound_by(bundles.STRANGER.producer), "does not know"),
+        (bound_by(bundles.SOUTH.producer), "key of site 'south'"),
+        (bound_by(bundles.NORTH.steward), "signed by the steward"),
+        (manifest_as_binding, "another kind of document"),
+        (signed_nonsense, "not that of a candidate's populations"),
+        (signed_for_nobody, "hold no patient"),
+        (signed_without_parquet, "cannot be read"),
+    ],
+)
+def test_populations_that_are_not_the_candidates_stop_an_approval(root, damage, match):
+    damage(root)
+    refused(root, match)
     assert not (root / "ledger.sqlite").exists()
+    assert not (root / "exchange").exists()
+
+
+def test_populations_of_a_revoked_producer_stop_an_approval(root):
+    """Also where the candidate itself is signed by a key that still counts."""
+    content = bundles.trust_store().model_dump()
+    revoked = bundles.entry(bundles.STRANGER.producer, revoked=date(2026, 5, 1))
+    content["sites"]["north"]["producer"].append(revoked)
+    candidates.count(root / "candidate", producer=bundles.STRANGER.producer)
+    refused(root, "was revoked", store=type(bundles.trust_store()).model_validate(content))
+
+
+def test_a_candidate_with_its_binding_changed_while_it_is_read_is_refused(root, monkeypatch):
+    """The whole candidate is exchanged for another that is as valid, just before it is copied."""
+    other, copied = candidates.draft(root / "other", mean=9.75), approval._copy
+
+    def exchange_and_copy(candidate, *arguments):
+        return copied(other, *arguments)
+
+    monkeypatch.setattr(approval, "_copy", exchange_and_copy)
+    refused(root, "changed while it was read")
+    assert history(root) == ([], [])
+
+
+def test_whom_an_empty_candidate_counts_may_be_nobody(root, monkeypatch):
+    monkeypatch.setattr(candidates, "tables", lambda mean: {n: empty_table(n) for n in TABLES})
+    candidates.draft(root / "candidate")
+    signed_for_nobody(root)
+    assert candidates.decide(root).sequence == 1
+
+
+def test_the_binding_may_lie_elsewhere_and_does_not_leave(root):
+    elsewhere = root / "binding.json"
+    binding_path(root / "candidate").rename(elsewhere)
+    refused(root, "whom the candidate counts")
+    found = candidates.decide(root, binding=elsewhere)
+    for folder in (found.archive, found.published):
+        assert not list(folder.rglob("*populations*"))
 
 
 def test_populations_that_say_too_little_stop_an_approval_and_the_next_one_succeeds(root):
-    frame = candidates.POPULATIONS.drop("stratum")
+    candidates.count(root / "candidate", candidates.POPULATIONS.drop("stratum"))
     with pytest.raises(InputError, match="populations"):
-        candidates.decide(root, populations=frame)
+        candidates.decide(root)
     assert history(root) == ([], [])
     assert not (root / "exchange").exists()
+    candidates.count(root / "candidate")
     assert candidates.decide(root).sequence == 1
 
 
@@ -186,7 +295,7 @@ def test_populations_that_say_too_little_stop_an_approval_and_the_next_one_succe
 )
 def test_without_a_valid_steward_and_a_reason_nothing_is_written(root, decision, changes, match):
     refused(root, match, decision, **changes)
-    assert [path.name for path in root.iterdir()] == ["candidate"]
+    assert {path.name for path in root.iterdir()} == DRAFTED
 
 
 @pytest.mark.parametrize(
@@ -199,7 +308,7 @@ def test_without_a_valid_steward_and_a_reason_nothing_is_written(root, decision,
 )
 def test_without_a_valid_transport_key_nothing_is_written(root, changes, match):
     refused(root, match, **changes)
-    assert [path.name for path in root.iterdir()] == ["candidate"]
+    assert {path.name for path in root.iterdir()} == DRAFTED
 
 
 def test_the_day_of_the_decision_is_that_of_utc(root):

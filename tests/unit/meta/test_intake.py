@@ -10,7 +10,8 @@ from datetime import date
 import polars as pl
 import pytest
 
-from ihdsi.errors import InputError
+from ihdsi.bundle import seal, unpacking
+from ihdsi.errors import InputError, LocalFaultError
 from ihdsi.files import sha256_of
 from ihdsi.meta import intake
 from ihdsi.meta.audit import describe_audit, verify_audit_log
@@ -214,6 +215,47 @@ def test_a_refused_release_leaves_the_earlier_intake_and_evidence(site, coordina
         "refused",
         "accepted",
     ]
+
+
+def accused_nobody(coordinator, exchange, match):
+    """A fault of this machine: one error, and nothing that accuses the site."""
+    with pytest.raises(LocalFaultError, match=match):
+        coordinator.accept(exchange)
+    assert [entry.event for entry in coordinator.log.entries()] == ["accepted"]
+    assert not coordinator.quarantine.exists()
+    names = {path.name for path in coordinator.destination().parent.iterdir()}
+    assert names == {"north"}
+
+
+def test_a_full_disk_is_not_the_sites_fault(site, coordinator, monkeypatch):
+    site.release()
+    coordinator.accept(site.exchange)
+    before = contents(coordinator.destination())
+    site.release(4.5)
+
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seal._HashingWriter, "write", full)
+        accused_nobody(coordinator, site.exchange, "No space left on device")
+    assert contents(coordinator.destination()) == before
+    assert coordinator.accept(site.exchange)["sequence"] == 2
+
+
+def test_a_machine_without_processes_is_not_the_sites_fault(site, coordinator, monkeypatch):
+    site.release()
+    coordinator.accept(site.exchange)
+    site.release(4.5)
+
+    def no_process(*arguments, **options):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unpacking, "_current", None)
+        patch.setattr(unpacking.subprocess, "Popen", no_process)
+        accused_nobody(coordinator, site.exchange, "no process can be started")
+    assert coordinator.accept(site.exchange)["sequence"] == 2
 
 
 def test_nothing_released_yet_is_no_refusal(site, coordinator):
