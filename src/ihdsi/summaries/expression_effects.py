@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ihdsi.summaries.table import ENSEMBL_GENE, Column, Constraint, TableSpec
+from ihdsi.summaries.table import (
+    CONTRAST_COLUMN,
+    GENE_COLUMNS,
+    WALD_TEST_COLUMNS,
+    Column,
+    Constraint,
+    TableSpec,
+)
 
 if TYPE_CHECKING:
     from ihdsi.study import ClinicalVariable, Contrast
@@ -22,15 +29,8 @@ SPEC = TableSpec(
     version=1,
     description="PyDESeq2 estimates (unshrunken) of each contrast and gene.",
     columns=(
-        Column("contrast", pl.String, "key", description="Contrast of the study."),
-        Column(
-            "gene_id",
-            pl.String,
-            "key",
-            pattern=ENSEMBL_GENE,
-            description="Ensembl gene without version.",
-        ),
-        Column("gene_name", pl.String, "label", description="HGNC symbol."),
+        CONTRAST_COLUMN,
+        *GENE_COLUMNS,
         Column(
             "n_case",
             pl.Int64,
@@ -63,33 +63,7 @@ SPEC = TableSpec(
             unit="1",
             description="Case against control, unshrunken; null where not estimable.",
         ),
-        Column(
-            "standard_error",
-            pl.Float64,
-            "statistic",
-            nullable=True,
-            positive=True,
-            unit="1",
-            description="Of the estimate; null where that is.",
-        ),
-        Column(
-            "statistic",
-            pl.Float64,
-            "statistic",
-            nullable=True,
-            unit="1",
-            description="Wald statistic.",
-        ),
-        Column(
-            "p_value",
-            pl.Float64,
-            "statistic",
-            nullable=True,
-            minimum=0,
-            maximum=1,
-            unit="1",
-            description="Two-sided, of the Wald test.",
-        ),
+        *WALD_TEST_COLUMNS,
     ),
     keys=("contrast", "gene_id"),
     constraints=(

@@ -14,7 +14,7 @@ from ihdsi.summaries.model_moments import (
     moment_columns,
     moment_rows,
 )
-from ihdsi.summaries.table import ENSEMBL_GENE, Column, TableSpec
+from ihdsi.summaries.table import CONTRAST_COLUMN, GENE_COLUMNS, TableSpec
 
 if TYPE_CHECKING:
     from ihdsi.study import ClinicalVariable, Contrast
@@ -28,7 +28,7 @@ DESIGN_SPEC = TableSpec(
     version=1,
     description="X'X of the linear model of each contrast.",
     columns=(
-        Column("contrast", pl.String, "key", description="Contrast of the study."),
+        CONTRAST_COLUMN,
         *DESIGN_COLUMNS,
     ),
     keys=("contrast", "row_term", "column_term"),
@@ -39,15 +39,8 @@ MOMENTS_SPEC = TableSpec(
     version=1,
     description="X'y and y'y of log2-CPM for each contrast and gene.",
     columns=(
-        Column("contrast", pl.String, "key", description="Contrast of the study."),
-        Column(
-            "gene_id",
-            pl.String,
-            "key",
-            pattern=ENSEMBL_GENE,
-            description="Ensembl gene without version.",
-        ),
-        Column("gene_name", pl.String, "label", description="HGNC symbol."),
+        CONTRAST_COLUMN,
+        *GENE_COLUMNS,
         *moment_columns("log2-CPM"),
     ),
     keys=("contrast", "gene_id"),

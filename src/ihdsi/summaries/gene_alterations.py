@@ -10,7 +10,7 @@ import polars as pl
 from ihdsi.errors import InputError, Problem
 from ihdsi.summaries.strata import stratify
 from ihdsi.summaries.table import (
-    ENSEMBL_GENE,
+    GENE_COLUMNS,
     STRATUM_COLUMNS,
     Column,
     Constraint,
@@ -39,14 +39,7 @@ PROMOTER = "promoter"
 COPY_NUMBER = ("amplification", "gain", "loss", "deletion")
 
 _COLUMNS = (
-    Column(
-        "gene_id",
-        pl.String,
-        "key",
-        pattern=ENSEMBL_GENE,
-        description="Ensembl gene without version.",
-    ),
-    Column("gene_name", pl.String, "label", description="HGNC symbol."),
+    *GENE_COLUMNS,
     Column(
         "coding_length",
         pl.Int64,

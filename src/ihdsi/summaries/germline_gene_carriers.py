@@ -12,13 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ihdsi.summaries.table import (
-    ENSEMBL_GENE,
-    STRATUM_COLUMNS,
-    Column,
-    Constraint,
-    TableSpec,
-)
+from ihdsi.summaries.table import GENE_COLUMNS, STRATUM_COLUMNS, Column, Constraint, TableSpec
 from ihdsi.variants.consequences import alteration_class, severity_rank
 
 __all__ = [
@@ -42,14 +36,7 @@ SPEC = TableSpec(
     description="Patients with a germline variant that the site does not release by itself, by "
     "gene of the panel and kind of variant.",
     columns=(
-        Column(
-            "gene_id",
-            pl.String,
-            "key",
-            pattern=ENSEMBL_GENE,
-            description="Ensembl gene without version.",
-        ),
-        Column("gene_name", pl.String, "label", description="HGNC symbol."),
+        *GENE_COLUMNS,
         Column(
             "consequence_group",
             pl.String,

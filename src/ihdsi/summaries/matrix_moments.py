@@ -16,7 +16,7 @@ from ihdsi.summaries.model_moments import (
     moment_columns,
     moment_rows,
 )
-from ihdsi.summaries.table import ENSEMBL_GENE, Column, TableSpec
+from ihdsi.summaries.table import CONTRAST_COLUMN, ENSEMBL_GENE, Column, TableSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ PATTERN = ("assay", "contrast", "pattern")
 _LABELS = ("feature", "feature_name", "gene_id")
 _PATTERN_COLUMNS = (
     Column("assay", pl.String, "key", allowed=ASSAYS, description="What was measured."),
-    Column("contrast", pl.String, "key", description="Contrast of the study."),
+    CONTRAST_COLUMN,
     Column(
         "pattern",
         pl.Int64,

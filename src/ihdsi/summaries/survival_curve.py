@@ -10,7 +10,7 @@ import polars as pl
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.summaries.strata import stratify
-from ihdsi.summaries.table import STRATUM_COLUMNS, Column, Constraint, TableSpec
+from ihdsi.summaries.table import ENDPOINT_COLUMN, STRATUM_COLUMNS, Column, Constraint, TableSpec
 
 if TYPE_CHECKING:
     from ihdsi.study import Endpoint
@@ -32,7 +32,7 @@ SPEC = TableSpec(
     version=1,
     description="Patients at risk, events and censored patients of each endpoint, by time bin.",
     columns=(
-        Column("endpoint", pl.String, "key", description="Endpoint of the study."),
+        ENDPOINT_COLUMN,
         *STRATUM_COLUMNS,
         Column(
             "time_lower",

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ihdsi.summaries.table import ENSEMBL_GENE, Column, Constraint, TableSpec
+from ihdsi.summaries.table import (
+    ENDPOINT_COLUMN,
+    GENE_COLUMNS,
+    WALD_TEST_COLUMNS,
+    Column,
+    Constraint,
+    TableSpec,
+)
 
 if TYPE_CHECKING:
     from ihdsi.study import ClinicalVariable, Endpoint
@@ -22,7 +29,7 @@ SPEC = TableSpec(
     version=1,
     description="Cox log hazard ratio per unit of log2-CPM, by endpoint and gene (Efron ties).",
     columns=(
-        Column("endpoint", pl.String, "key", description="Endpoint of the study."),
+        ENDPOINT_COLUMN,
         Column(
             "feature_type",
             pl.String,
@@ -30,14 +37,7 @@ SPEC = TableSpec(
             allowed=("expression",),
             description="What was measured of the gene.",
         ),
-        Column(
-            "gene_id",
-            pl.String,
-            "key",
-            pattern=ENSEMBL_GENE,
-            description="Ensembl gene without version.",
-        ),
-        Column("gene_name", pl.String, "label", description="HGNC symbol."),
+        *GENE_COLUMNS,
         Column("n", pl.Int64, "count", minimum=0, unit="1", description="Patients."),
         Column(
             "n_events",
@@ -55,33 +55,7 @@ SPEC = TableSpec(
             unit="1",
             description="Natural logarithm, per unit of log2-CPM; null where not estimable.",
         ),
-        Column(
-            "standard_error",
-            pl.Float64,
-            "statistic",
-            nullable=True,
-            positive=True,
-            unit="1",
-            description="Of the estimate; null where that is.",
-        ),
-        Column(
-            "statistic",
-            pl.Float64,
-            "statistic",
-            nullable=True,
-            unit="1",
-            description="Wald statistic.",
-        ),
-        Column(
-            "p_value",
-            pl.Float64,
-            "statistic",
-            nullable=True,
-            minimum=0,
-            maximum=1,
-            unit="1",
-            description="Two-sided, of the Wald test.",
-        ),
+        *WALD_TEST_COLUMNS,
     ),
     keys=("endpoint", "feature_type", "gene_id"),
     constraints=(

@@ -9,11 +9,15 @@ from typing import Any, Literal
 import polars as pl
 
 __all__ = [
+    "CONTRAST_COLUMN",
+    "ENDPOINT_COLUMN",
     "ENSEMBL_GENE",
+    "GENE_COLUMNS",
     "STRATUM_COLUMNS",
     "UNIT_OF_ROW",
     "UNIT_OF_ROW_SQUARED",
     "UNIT_OF_TERMS",
+    "WALD_TEST_COLUMNS",
     "Column",
     "Constraint",
     "Predecessor",
@@ -150,4 +154,49 @@ class TableSpec:
 STRATUM_COLUMNS = (
     Column("stratum_variable", pl.String, "key", description="Clinical variable, or all."),
     Column("stratum", pl.String, "key", description="Level of the variable, or all."),
+)
+
+CONTRAST_COLUMN = Column("contrast", pl.String, "key", description="Contrast of the study.")
+ENDPOINT_COLUMN = Column("endpoint", pl.String, "key", description="Endpoint of the study.")
+
+GENE_COLUMNS = (
+    Column(
+        "gene_id",
+        pl.String,
+        "key",
+        pattern=ENSEMBL_GENE,
+        description="Ensembl gene without version.",
+    ),
+    Column("gene_name", pl.String, "label", description="HGNC symbol."),
+)
+
+#: Estimate's standard error and the test of the estimate against zero.
+WALD_TEST_COLUMNS = (
+    Column(
+        "standard_error",
+        pl.Float64,
+        "statistic",
+        nullable=True,
+        positive=True,
+        unit="1",
+        description="Of the estimate; null where that is.",
+    ),
+    Column(
+        "statistic",
+        pl.Float64,
+        "statistic",
+        nullable=True,
+        unit="1",
+        description="Wald statistic.",
+    ),
+    Column(
+        "p_value",
+        pl.Float64,
+        "statistic",
+        nullable=True,
+        minimum=0,
+        maximum=1,
+        unit="1",
+        description="Two-sided, of the Wald test.",
+    ),
 )
