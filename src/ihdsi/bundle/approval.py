@@ -29,6 +29,7 @@ import polars as pl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 
+from ihdsi.bundle.foreign_json import read_json
 from ihdsi.bundle.keys import TransportKey, public_key_bytes
 from ihdsi.bundle.manifest import MANIFEST, MANIFEST_ENVELOPE, MANIFEST_TYPE, canonical_json
 from ihdsi.bundle.manifest import content_sha256 as content_of
@@ -42,7 +43,7 @@ from ihdsi.bundle.release import (
     verify_candidate,
 )
 from ihdsi.bundle.seal import SEAL_TYPE, SealDocument, seal_payload
-from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, read_json, sign, verify
+from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, sign, verify
 from ihdsi.bundle.trust import TrustedKey, TrustStore
 from ihdsi.disclosure.ledger import Ledger, LedgerRejection, LedgerRelease, archive_folder
 from ihdsi.errors import InputError, Problem

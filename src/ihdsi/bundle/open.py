@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
@@ -15,6 +14,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ihdsi.bundle import unpacking
+from ihdsi.bundle.foreign_json import first_fault, read_json
 from ihdsi.bundle.manifest import (
     CRATE,
     DISCLOSURE,
@@ -251,24 +251,12 @@ def parse_document(data: bytes, model: type[Document], path: Path) -> Document:
     InputError
         At the first fault, with `path` as its file.
     """
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        document = dict(pairs)
-        if len(document) != len(pairs):
-            raise ValueError("a key stands twice")
-        return document
-
     try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
-        return model.model_validate(document)
+        return model.model_validate(read_json(data, len(data), len(data)))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:80]
-        raise _fault(path, first["msg"], place or None) from error
-    except (ValueError, RecursionError) as error:
+        place, what = first_fault(error)
+        raise _fault(path, what, place or None) from error
+    except ValueError as error:
         raise _fault(path, "the file is not the JSON that a bundle holds") from error
 
 

@@ -18,9 +18,10 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
+from ihdsi.bundle.foreign_json import read_json
 from ihdsi.bundle.manifest import MANIFEST, canonical_json
 from ihdsi.bundle.open import read_bounded
-from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, read_json, sign, verify
+from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, sign, verify
 from ihdsi.bundle.trust import TrustStore
 from ihdsi.errors import InputError, Problem
 from ihdsi.files import sha256_of, write_text

@@ -36,9 +36,10 @@ from crypt4gh import header  # type: ignore[import-untyped]
 from crypt4gh.lib import body_decrypt, encrypt, limited_output  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from ihdsi.bundle.foreign_json import first_fault, read_json
 from ihdsi.bundle.keys import TransportKey
 from ihdsi.bundle.manifest import MANIFEST, canonical_json
-from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, Verified, read_json, verify
+from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, Verified, verify
 from ihdsi.bundle.trust import TrustStore
 from ihdsi.errors import InputError, LocalFaultError, Problem
 from ihdsi.files import atomic_output
@@ -174,9 +175,7 @@ def seal_folder(
     except OSError as error:
         raise _cannot_seal(root, f"the folder cannot be sealed ({error.strerror})") from None
     except ValidationError as error:
-        place = str(
-            error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"][0]
-        )
+        place, _ = first_fault(error)
         raise _cannot_seal(root, f"'{place}' of the seal is not as it must be") from None
 
 
@@ -484,12 +483,7 @@ def _document(payload: bytes, envelope: Path) -> SealDocument:
     try:
         return SealDocument.model_validate(read_json(payload, MAXIMUM_SEAL_BYTES, 1))
     except ValidationError as error:
-        place = ".".join(
-            str(part)
-            for part in error.errors(include_url=False, include_context=False, include_input=False)[
-                0
-            ]["loc"]
-        )[:80]
+        place, _ = first_fault(error)
         raise _fault(envelope, f"the seal is malformed at '{place}'") from None
     except ValueError:
         raise _fault(envelope, "the signed payload is no seal") from None

@@ -9,12 +9,11 @@ manifest is signed by producer and steward, a seal by the steward alone.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -26,6 +25,7 @@ from securesystemslib.signer import (  # type: ignore[attr-defined]
     SSlibKey,
 )
 
+from ihdsi.bundle.foreign_json import first_fault, read_json
 from ihdsi.bundle.manifest import canonical_json
 from ihdsi.bundle.trust import TrustedKey, TrustStore
 from ihdsi.errors import InputError, Problem
@@ -36,7 +36,6 @@ __all__ = [
     "SigningRole",
     "Verified",
     "add_signature",
-    "read_json",
     "sign",
     "verify",
     "verify_producer",
@@ -212,34 +211,6 @@ def verify_producer(
     return opened.payload
 
 
-def read_json(data: bytes, limit: int, brackets: int) -> Any:  # noqa: ANN401 - JSON
-    """Parse foreign JSON whose size and number of brackets, thus nesting, are bounded before.
-
-    Raises
-    ------
-    ValueError
-        If a bound is passed, a key stands twice, or the bytes are not JSON in UTF-8.
-    """
-    if len(data) > limit:
-        raise ValueError(f"more than {limit} bytes")
-    if data.count(b"[") + data.count(b"{") > brackets:
-        raise ValueError("nested deeper than any such document")
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        document = dict(pairs)
-        if len(document) != len(pairs):
-            raise ValueError("a key stands twice")
-        return document
-
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("nested deeper than any such document") from None
-
-
 def _fault(file: Path | str | None, what: str) -> InputError:
     return InputError(Problem(what, _AGAIN, file=file))
 
@@ -254,12 +225,7 @@ def _open(envelope: bytes, payload_type: str, file: Path | str | None) -> Envelo
             for entry in document.signatures
         }
     except ValidationError as error:
-        place = ".".join(
-            str(part)
-            for part in error.errors(include_url=False, include_context=False, include_input=False)[
-                0
-            ]["loc"]
-        )[:80]
+        place, _ = first_fault(error)
         raise _fault(file, f"the envelope is malformed at '{place}'") from None
     except ValueError as error:
         raise _fault(file, f"the file is no signature envelope ({str(error)[:80]})") from None

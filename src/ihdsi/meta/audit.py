@@ -38,7 +38,7 @@ from pydantic import (
     model_validator,
 )
 
-from ihdsi.bundle.signature import read_json
+from ihdsi.bundle.foreign_json import read_json
 from ihdsi.errors import InputError, Problem
 from ihdsi.study import Identifier
 

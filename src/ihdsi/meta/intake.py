@@ -26,11 +26,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from ihdsi.bundle.foreign_json import read_json
 from ihdsi.bundle.keys import TransportKey
 from ihdsi.bundle.manifest import CRATE, DISCLOSURE, MANIFEST
 from ihdsi.bundle.release import SEAL, Release, open_release, sealed_name
 from ihdsi.bundle.seal import MAXIMUM_SEAL_BYTES
-from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, read_json
+from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES
 from ihdsi.bundle.trust import TrustedKey, TrustStore
 from ihdsi.errors import InputError, LocalFaultError, Problem
 from ihdsi.files import sha256_of, write_text
