@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ihdsi.bundle import signature
+from ihdsi.bundle import foreign_json, signature
 from ihdsi.bundle.signature import add_signature, sign, verify, verify_producer
 from ihdsi.bundle.trust import TrustStore
 from ihdsi.errors import InputError
@@ -202,7 +202,7 @@ def test_the_size_is_checked_before_json_is_parsed(monkeypatch):
     def parsed(*arguments, **options):
         raise AssertionError("parsed")
 
-    monkeypatch.setattr(signature.json, "loads", parsed)
+    monkeypatch.setattr(foreign_json.json, "loads", parsed)
     refused(b"[" * (signature.MAXIMUM_ENVELOPE_BYTES + 1), "more than")
     refused(b"[" * 1000, "nested")
 
