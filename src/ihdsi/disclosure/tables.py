@@ -1156,8 +1156,7 @@ def control_cell_composition(frame: pl.DataFrame, context: Context) -> Judged:
     """Means by n and by what a few donors can contribute, and by what strata and types leave over.
 
     The shares of a donor add up to one. So the types that are withheld in a stratum have a known
-    mean in sum: there are at least two of them, and few donors cannot make up too much of their
-    sum.
+    mean in sum: there are at least two of them, and a few donors do not make up too much of it.
     All strata of a variable release the same types, and no type without the whole cohort.
     """
     settings = context.settings
