@@ -1,12 +1,11 @@
 """Clear a site's summary tables for release."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
-from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.disclosure import apply_disclosure_control, judge_features
 from ihdsi.disclosure.cohort_genotypes import CohortGenotypes
 from ihdsi.disclosure.control import write_cleared, write_statement
 from ihdsi.disclosure.differencing import populations_of
@@ -36,10 +35,11 @@ cleared, log = apply_disclosure_control(
     identifiers,
     model_parameters(study),
     genotypes=CohortGenotypes.of_files(given, study, cohort),
+    features=judge_features(study, settings, frames),
     **history.as_arguments(),
 )
 write_cleared(cleared, identifiers, made.tables)
 write_parquet(log, made.disclosure_log)
 write_statement(log, settings, override, made.disclosure)
 write_parquet(populations, made.populations)
-write_text(json.dumps(list(history.manifests)) + "\n", made.earlier)
+write_text(history.manifests_as_json(), made.earlier)

@@ -238,7 +238,9 @@ class DisclosureSettings(_Document):
         0.2, description="Most model parameters per patient (or per event, for survival)."
     )
     maximum_contribution: Share = Field(
-        0.5, description="Most that one patient may contribute to a mean of burdens or shares."
+        0.5,
+        description="Most that one patient may contribute to a mean, to a feature's squared "
+        "deviations, and to what a numeric covariate varies.",
     )
 
     minimum_residual_degrees_of_freedom: NonNegativeInt = Field(

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.disclosure import apply_disclosure_control, judge_features
 from ihdsi.disclosure.differencing import populations_of
 from ihdsi.expression.normalisation import log2_cpm
 from ihdsi.study import (
@@ -73,8 +73,22 @@ def cohort():
     return clinical, counts
 
 
-def cleared(**tables):
-    return apply_disclosure_control(tables, SETTINGS, [], PARAMETERS)[0]
+def study_of(contrasts):
+    return Study.model_construct(
+        contrasts=contrasts,
+        endpoints={},
+        strata=(),
+        clinical=ClinicalDictionary(variables=VARIABLES),
+    )
+
+
+def cleared(features=None, **tables):
+    return apply_disclosure_control(tables, SETTINGS, [], PARAMETERS, features=features)[0]
+
+
+def judged(clinical, counts, contrasts):
+    frames = {"clinical": clinical, "counts": counts}
+    return judge_features(study_of(contrasts), SETTINGS, frames)
 
 
 def mean_of_a_stratum_of_one(profile):
@@ -135,7 +149,8 @@ def test_sums_over_a_rare_level_are_one_patients_expression(cohort):
     truth = log2_cpm(counts.drop("gene_id", "gene_name").to_numpy())[:, 0]
     found = expression_of_the_smoker(moments)
     assert np.allclose(np.sort(found), np.sort(truth))
-    released = cleared(expression_design=design, expression_moments=moments)
+    features = judged(clinical, counts, SMOKERS)
+    released = cleared(features, expression_design=design, expression_moments=moments)
     assert expression_of_the_smoker(released["expression_moments"]).size == 0
 
 
@@ -162,7 +177,8 @@ def test_a_common_covariate_leaves_and_solving_its_cross_products_finds_groups_o
         smoking=pl.when(pl.int_range(N) % 4 < 2).then(pl.lit("never")).otherwise(pl.lit("former"))
     )
     design, moments = build_expression_moments(counts, common, SMOKERS, VARIABLES, 10)
-    released = cleared(expression_design=design, expression_moments=moments)
+    features = judged(common, counts, SMOKERS)
+    released = cleared(features, expression_design=design, expression_moments=moments)
     assert released["expression_moments"].height == moments.height > 0
     sizes = released["expression_design"].filter(
         pl.col("row_term") == pl.col("column_term"), pl.col("row_term") != "age"
@@ -240,7 +256,7 @@ def test_no_released_number_is_a_value_of_one_patient(cohort):
     assert (None, age) in patients_read_back(
         {"profile": tables["cohort_profile"].filter(stratum="current", kind="moments")}, values
     )
-    released = cleared(**tables)
+    released = cleared(judged(clinical, counts, INVASION), **tables)
     assert sum(frame.height for frame in released.values()) > 3 * GENES
     # A rounded mean of a whole cohort may be somebody's age, too; what it may not be is a mean of
     # few. So descriptive moments are judged by the patients behind them.
@@ -274,19 +290,14 @@ def test_two_contrasts_one_patient_apart_tell_the_patients_expression(cohort):
     truth = log2_cpm(counts.drop("gene_id", "gene_name").to_numpy())[:, 0]
     found = [sums["plain"][gene] - sums["smoking"][gene] for gene in counts["gene_id"]]
     assert np.allclose(found, truth)
-    study = Study.model_construct(
-        contrasts=contrasts,
-        endpoints={},
-        strata=(),
-        clinical=ClinicalDictionary(variables=VARIABLES),
-    )
-    populations = populations_of(study, clinical=common, counts=counts)
+    populations = populations_of(study_of(contrasts), clinical=common, counts=counts)
     released = apply_disclosure_control(
         {"expression_design": design, "expression_moments": moments},
         SETTINGS,
         [],
         {"plain": 2, "smoking": 3},
         populations=populations.rename({"patient": "patient_hash"}),
+        features=judged(common, counts, contrasts),
     )[0]
     assert released["expression_moments"]["contrast"].unique().to_list() == ["plain"]
     assert released["expression_design"]["contrast"].unique().to_list() == ["plain"]

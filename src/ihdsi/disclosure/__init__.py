@@ -7,6 +7,7 @@ and asks all released germline frequencies at once. What is not: the number of p
 of a variable is unknown; membership in what somatic alterations and expression tell together.
 """
 
+from ihdsi.disclosure.contributions import judge_features
 from ihdsi.disclosure.control import apply_disclosure_control, disclosure_summary
 from ihdsi.disclosure.identifiers import (
     refuse_identifiers,
@@ -18,6 +19,7 @@ from ihdsi.disclosure.settings import stricter_of
 __all__ = [
     "apply_disclosure_control",
     "disclosure_summary",
+    "judge_features",
     "refuse_identifiers",
     "refuse_identifiers_in_document",
     "refuse_identifiers_in_parquet",

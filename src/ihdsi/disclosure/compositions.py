@@ -6,7 +6,12 @@ from collections.abc import Collection
 
 import polars as pl
 
-from ihdsi.disclosure.rules import enough_patients, small_contributions
+from ihdsi.disclosure.rules import (
+    dominance_rule,
+    enough_patients,
+    p_ratio_rule,
+    small_contributions,
+)
 from ihdsi.study import DisclosureSettings
 
 __all__ = ["released_strata", "withheld_parts"]
@@ -71,8 +76,8 @@ def withheld_parts(
     """Choose the cell types that no stratum of these releases.
 
     Withheld are those that are unsafe in any stratum, and then the smallest of the others until the
-    withheld ones are safe in sum: two or more of them, whose sum is no one donor's, in every
-    stratum. Of the sum's squares only a bound is known here, the square of the sum of the types'
+    withheld ones are safe in sum: two or more of them, whose sum a few donors do not make up, in
+    every stratum. Of the sum's squares only a bound is known here, the square of the sum of the types'
     roots (Minkowski's inequality); the attacker knows no more.
 
     Parameters
@@ -102,6 +107,7 @@ def withheld_parts(
         pl.col("_squares").clip(lower_bound=0).sqrt().sum() ** 2,
         pl.col("n_donors").max(),
     )
+    moments = (pl.col("n_donors"), pl.col("_total"), pl.col("_squares"))
     while hidden:
         part = columns.filter(pl.col("cell_type").is_in(hidden))
         sound = (
@@ -110,6 +116,8 @@ def withheld_parts(
             .select(
                 (
                     small_contributions(pl.col("_total"), pl.col("_squares"), settings)
+                    & dominance_rule(*moments, settings)
+                    & p_ratio_rule(*moments, settings)
                     & (pl.col("_total") > ROUNDING * pl.col("n_donors"))
                 ).all()
             )

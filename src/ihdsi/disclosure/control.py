@@ -11,6 +11,7 @@ from typing import Any, get_args
 import polars as pl
 
 from ihdsi.bundle.manifest import DisclosureStatement, canonical_json
+from ihdsi.disclosure.contributions import FEATURES_SCHEMA
 from ihdsi.disclosure.differencing import (
     Comparison,
     EarlierRelease,
@@ -57,6 +58,7 @@ def apply_disclosure_control(
     populations: pl.DataFrame | None = None,
     spent_epsilon: float = 0.0,
     genotypes: GenotypeSource | None = None,
+    features: pl.DataFrame | None = None,
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Clear a site's summary tables for release.
 
@@ -78,6 +80,9 @@ def apply_disclosure_control(
     genotypes
         The patients behind `variant_frequencies`. Without them no germline frequency leaves, as the
         power of a membership attack is not known. The table `germline_gene_carriers` is made here.
+    features
+        What single patients make up of each feature's statistics (see
+        `ihdsi.disclosure.contributions.judge_features`). Features that are not in it do not leave.
 
     Returns
     -------
@@ -128,6 +133,7 @@ def apply_disclosure_control(
         comparison.mark,
         comparison.compare_curves,
         comparison.released_variants,
+        pl.DataFrame(schema=FEATURES_SCHEMA) if features is None else features,
     )
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]

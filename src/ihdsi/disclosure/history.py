@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,10 @@ class History:
             "populations": self.populations,
             "spent_epsilon": self.spent_epsilon,
         }
+
+    def manifests_as_json(self) -> str:
+        """Return the manifests as a JSON list, on one line."""
+        return json.dumps(list(self.manifests)) + "\n"
 
 
 def read_history(ledger: Path | str | None, populations: pl.DataFrame) -> History:

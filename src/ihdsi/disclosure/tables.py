@@ -69,6 +69,8 @@ DOMINANCE_NK = "dominance_of_several"
 P_RATIO = "p_ratio"
 RESIDUAL = "minimum_residual_degrees_of_freedom"
 LEVELS = "maximum_levels_density"
+COMMONEST = "commonest_value"
+FEATURE_NOT_JUDGED = "contributions_not_judged"
 
 #: Columns that count samples by what was decided on them.
 DECIDED = ("n_passed", "n_warned", "n_failed")
@@ -89,7 +91,8 @@ REASONS: Mapping[str, str] = {
     PARAMETERS: "more model parameters than maximum_parameter_share of the patients (or events)",
     DESIGN: "the design of this contrast is withheld",
     ESTIMATED: "the patients without an estimate are too small a number",
-    DOMINANCE: "one patient could make up more than maximum_contribution of the sum",
+    DOMINANCE: "one patient could make up more than maximum_contribution of the sum, or of the "
+    "squared deviations behind sums of products",
     DIFFERENCING: "together with an earlier release it would tell of too few patients",
     OVERLAP: "the patients of this contrast, or of a group of it, differ by too few from those of "
     "another contrast that leaves",
@@ -103,11 +106,15 @@ REASONS: Mapping[str, str] = {
     NOT_JUDGED: "without the patients' genotypes the power of a membership attack is not known",
     MEMBERSHIP_POWER: "power of the membership attack on what leaves, and on what the other rules "
     "would have let leave",
-    DOMINANCE_NK: "dominance_n patients could make up dominance_k of the sum, or more",
+    DOMINANCE_NK: "dominance_n patients could make up dominance_k of the sum, or of the squared "
+    "deviations behind sums of products, or more",
     P_RATIO: "all but the two largest values could sum up to less than p_ratio of the largest",
     RESIDUAL: "fewer patients (or events) in excess of the model parameters than "
     "minimum_residual_degrees_of_freedom",
     LEVELS: "more levels than maximum_levels_density of the patients",
+    COMMONEST: "most patients, or most of a group, have the same value, and fewer than minimum_n "
+    "another",
+    FEATURE_NOT_JUDGED: "without the patients' values it is not known what one of them makes up",
 }
 
 
@@ -118,6 +125,8 @@ class Context:
     `tables` are marked already, by `mark` (see `ihdsi.disclosure.differencing.Comparison.mark`);
     `compare_curves` takes rows of survival curves, with their bins merged, and returns what may
     leave beside earlier releases. `released_variants` left by themselves before (`VARIANT_KEY`).
+    `features` says which features single patients make up (see
+    `ihdsi.disclosure.contributions.judge_features`).
     """
 
     settings: DisclosureSettings
@@ -126,6 +135,7 @@ class Context:
     mark: Callable[[str, pl.DataFrame], pl.DataFrame]
     compare_curves: Callable[[pl.DataFrame], pl.DataFrame]
     released_variants: pl.DataFrame
+    features: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -848,13 +858,50 @@ def _parameters(frame: pl.DataFrame, model: str, context: Context) -> pl.Expr:
     )
 
 
+def _mark_features(
+    judged: pl.DataFrame, table: str, part: pl.Expr, feature: str, n: pl.Expr, context: Context
+) -> pl.DataFrame:
+    """Withhold features that single patients make up, and those that nobody has judged.
+
+    A feature counts as judged where it was judged on as many patients as are behind the row.
+    """
+    found = context.features.filter(table=table).select(
+        "part", "contrast", "feature", "feature_rule", _judged="n"
+    )
+    return (
+        judged.with_columns(_part=part)
+        .join(
+            found,
+            left_on=["_part", "contrast", feature],
+            right_on=["part", "contrast", "feature"],
+            how="left",
+            validate="m:1",
+            maintain_order="left",
+        )
+        .with_columns(_mark(n != pl.col("_judged"), FEATURE_NOT_JUDGED))
+        .with_columns(rule=pl.coalesce("rule", "feature_rule"))
+        .drop("_part", "_judged", "feature_rule")
+    )
+
+
 def control_expression_effects(frame: pl.DataFrame, context: Context) -> Judged:
-    """Both groups are large enough and the model is small enough."""
+    """Both groups are large enough, the model is small enough, and nobody makes up the mean."""
+    return _control_effects(frame, "expression_effects", pl.lit(""), context)
+
+
+def control_cell_expression_effects(frame: pl.DataFrame, context: Context) -> Judged:
+    """Judge each cell type's effects as those of all cells."""
+    return _control_effects(frame, "cell_expression_effects", pl.col("cell_type"), context)
+
+
+def _control_effects(frame: pl.DataFrame, table: str, part: pl.Expr, context: Context) -> Judged:
     settings = context.settings
     least = group_size(settings)
     case, control = pl.col("n_case"), pl.col("n_control")
     judged = frame.with_columns(_mark((case < least) | (control < least), MINIMUM_N))
-    return Judged(_mark_model(judged, "contrast", case + control, context), _unmarked(frame))
+    judged = _mark_model(judged, "contrast", case + control, context)
+    judged = _mark_features(judged, table, part, "gene_id", case + control, context)
+    return Judged(judged, _unmarked(frame))
 
 
 def control_expression_design(frame: pl.DataFrame, context: Context) -> Judged:
@@ -926,17 +973,23 @@ def control_matrix_design(frame: pl.DataFrame, context: Context) -> Judged:
 
 
 def control_expression_moments(frame: pl.DataFrame, context: Context) -> Judged:
-    """Moments leave with their design or not at all."""
+    """Moments leave with their design or not at all, and only where nobody makes them up."""
     design = context.tables["expression_design"]
-    judged = control_expression_design(design, context).frame
-    return Judged(_judge_moments(frame, judged, ["contrast"]), _unmarked(frame))
+    judged = _judge_moments(frame, control_expression_design(design, context).frame, ["contrast"])
+    judged = _mark_features(
+        judged, "expression_moments", pl.lit(""), "gene_id", pl.col("n"), context
+    )
+    return Judged(judged, _unmarked(frame))
 
 
 def control_matrix_moments(frame: pl.DataFrame, context: Context) -> Judged:
-    """Moments leave with the design of their missingness pattern or not at all."""
+    """Judge moments as in expression, with the design of their missingness pattern."""
     design = context.tables["matrix_design"]
-    judged = control_matrix_design(design, context).frame
-    return Judged(_judge_moments(frame, judged, list(PATTERN)), _unmarked(frame))
+    judged = _judge_moments(frame, control_matrix_design(design, context).frame, list(PATTERN))
+    judged = _mark_features(
+        judged, "matrix_moments", pl.col("assay"), "feature", pl.col("n"), context
+    )
+    return Judged(judged, _unmarked(frame))
 
 
 def _judge_moments(
@@ -1100,10 +1153,10 @@ def _merged_curve(
 
 
 def control_cell_composition(frame: pl.DataFrame, context: Context) -> Judged:
-    """Means by n and by what one donor can contribute, and by what strata and types leave over.
+    """Means by n and by what a few donors can contribute, and by what strata and types leave over.
 
     The shares of a donor add up to one. So the types that are withheld in a stratum have a known
-    mean in sum: there are at least two of them, and no donor can make up too much of their sum.
+    mean in sum: there are at least two of them, and a few donors do not make up too much of it.
     All strata of a variable release the same types, and no type without the whole cohort.
     """
     settings = context.settings
@@ -1113,6 +1166,8 @@ def control_cell_composition(frame: pl.DataFrame, context: Context) -> Judged:
         enough_patients(n, settings)
         & (squares - total**2 / n > 1e-9 * squares)
         & small_contributions(total, squares, settings)
+        & dominance_rule(n, total, squares, settings)
+        & p_ratio_rule(n, total, squares, settings)
     )
     judged = frame.with_columns(
         _total=n * mean, _squares=(n - 1) * pl.col("variance") + n * mean**2
@@ -1121,6 +1176,8 @@ def control_cell_composition(frame: pl.DataFrame, context: Context) -> Judged:
         (~enough_patients(n, settings), MINIMUM_N),
         (~(pl.col("variance") > 0), CONSTANT),
         (~small_contributions(total, squares, settings), DOMINANCE),
+        (~dominance_rule(n, total, squares, settings), DOMINANCE_NK),
+        (~p_ratio_rule(n, total, squares, settings), P_RATIO),
     ):
         judged = judged.with_columns(_mark(condition, rule))
     is_whole = pl.col("stratum_variable") == ALL
@@ -1151,6 +1208,5 @@ RULES: Mapping[str, Callable[[pl.DataFrame, Context], Judged]] = {
     "survival_effects": control_survival_effects,
     "survival_curve": control_survival_curve,
     "cell_composition": control_cell_composition,
-    # The same columns under the same rules, in each cell type.
-    "cell_expression_effects": control_expression_effects,
+    "cell_expression_effects": control_cell_expression_effects,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MINIMUM_COUNT", "expressed_genes", "log2_cpm"]
+__all__ = ["MINIMUM_COUNT", "expressed_genes", "log2_cpm", "median_of_ratios"]
 
 FloatArray = NDArray[np.float64]
 
@@ -55,3 +55,34 @@ def expressed_genes(counts: FloatArray, smallest_group: int) -> NDArray[np.bool_
     Love, Anders & Huber, "Analyzing RNA-seq data with DESeq2" (vignette), section "Pre-filtering".
     """
     return np.asarray((counts >= MINIMUM_COUNT).sum(axis=1) >= smallest_group)
+
+
+def median_of_ratios(counts: FloatArray) -> FloatArray:
+    """Size factors of patients: medians of ratios to the genes' geometric means.
+
+    They are those of `ihdsi.expression.differential.wald_test` wherever a gene has reads in all
+    patients. Where none has, PyDESeq2 estimates them iteratively; here they are then proportional
+    to the patients' sums of counts.
+
+    Parameters
+    ----------
+    counts
+        Genes x patients, at least one gene; rounded, as the test rounds them.
+
+    Returns
+    -------
+    ndarray
+        One factor a patient, positive.
+
+    References
+    ----------
+    Anders & Huber 2010, Genome Biology 11:R106, equation 5.
+    """
+    # It brings pandas with it, which readers of the other functions do not need.
+    from pydeseq2.preprocessing import deseq2_norm
+
+    rounded = np.rint(counts)
+    if not (rounded > 0).all(axis=1).any():
+        sums = np.maximum(rounded.sum(axis=0), 1.0)
+        return np.asarray(sums / sums.mean())
+    return np.asarray(deseq2_norm(rounded.T)[1])

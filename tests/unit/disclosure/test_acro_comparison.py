@@ -17,6 +17,7 @@ from ihdsi.study import ClinicalVariable, DisclosureSettings
 from ihdsi.summaries import TABLES
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.mutation_burden import SPEC as BURDEN
+from judged_features import nobody_makes_up
 
 # acro hands pandas functions that a later pandas will treat differently.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -196,8 +197,9 @@ def test_degrees_of_freedom(session, n, terms):
         schema=TABLES["expression_effects"].schema,
         orient="row",
     )
+    tables = {"expression_effects": effects}
     cleared, log = apply_disclosure_control(
-        {"expression_effects": effects}, SETTINGS, [], {"c": terms}
+        tables, SETTINGS, [], {"c": terms}, features=nobody_makes_up(tables)
     )
     assert (cleared["expression_effects"].height == 1) == (output.status == "pass")
     assert set(log["rule"]) <= {"minimum_residual_degrees_of_freedom"}

@@ -9,6 +9,7 @@ from ihdsi.disclosure import apply_disclosure_control
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries import TABLES
 from ihdsi.summaries.cell_composition import build_cell_composition
+from judged_features import nobody_makes_up
 
 SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
 TYPES = ["T", "B", "tumour", "stroma", "mast", "rare"]
@@ -199,8 +200,9 @@ def cell_effects(n_case, n_control):
 )
 def test_donors_of_cell_expression_effects(groups, parameters, rule):
     name = "cell_expression_effects"
+    tables = {name: cell_effects(*groups)}
     cleared, log = apply_disclosure_control(
-        {name: cell_effects(*groups)}, SETTINGS, [], {"c": parameters}
+        tables, SETTINGS, [], {"c": parameters}, features=nobody_makes_up(tables)
     )
     assert cleared[name].height == (0 if rule else 1)
     assert log["rule"].to_list() == ([rule] if rule else [])

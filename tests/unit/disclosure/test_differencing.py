@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from cohort_in_memory import Cohort, block
-from ihdsi.disclosure import apply_disclosure_control
+from ihdsi.disclosure import apply_disclosure_control, judge_features
 from ihdsi.disclosure.differencing import (
     Comparison,
     EarlierRelease,
@@ -221,6 +221,11 @@ class People:
             earlier=earlier,
             populations=populations,
             genotypes=self.genotypes(patients),
+            features=judge_features(
+                STUDY,
+                settings,
+                {"clinical": self.clinical, "counts": self.counts(patients)},
+            ),
         )
         return EarlierRelease(sequence, cleared, populations), log
 
@@ -830,6 +835,7 @@ def measured(people, patients, earlier=()):
         model_parameters(STUDY),
         earlier=earlier,
         populations=populations,
+        features=judge_features(STUDY, SETTINGS, {"clinical": clinical}, matrices=matrices),
     )
     return EarlierRelease(1 + len(earlier), cleared, populations)
 

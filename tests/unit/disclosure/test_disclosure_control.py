@@ -16,14 +16,18 @@ from ihdsi.disclosure import tables as rules
 from ihdsi.errors import InputError
 from ihdsi.study import DisclosureOverrides, DisclosureSettings
 from ihdsi.summaries import TABLES, empty_table, validate_table
+from judged_features import nobody_makes_up
 
 SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5, zero_cells_allowed=True)
 
 
+def cleared_of(tables, settings, parameters):
+    features = nobody_makes_up(tables)
+    return apply_disclosure_control(tables, settings, [], parameters, features=features)
+
+
 def clear(name, table, settings=SETTINGS, parameters=None, **others):
-    return apply_disclosure_control(
-        {name: table, **others}, settings, [], parameters or {"c": 3, "e": 3}
-    )
+    return cleared_of({name: table, **others}, settings, parameters or {"c": 3, "e": 3})
 
 
 def burden(n, variance=1.0):
@@ -271,22 +275,22 @@ def test_survival(n, n_events, rule):
     ],
 )
 def test_cells_of_the_cross_products(change, left):
-    cleared, _ = apply_disclosure_control(model(**change), SETTINGS, [], {"c": 3})
+    cleared, _ = cleared_of(model(**change), SETTINGS, {"c": 3})
     assert (cleared["expression_design"].height == 9) is left
     assert (cleared["expression_moments"].height == 1) is left
 
 
 def test_moments_without_their_design_stay():
     tables = model()
-    cleared, log = apply_disclosure_control(
-        {"expression_moments": tables["expression_moments"]}, SETTINGS, [], {"c": 3}
+    cleared, log = cleared_of(
+        {"expression_moments": tables["expression_moments"]}, SETTINGS, {"c": 3}
     )
     assert cleared["expression_moments"].is_empty()
     assert log["rule"].to_list() == ["design_withheld"]
     tables["expression_moments"] = tables["expression_moments"].with_columns(
         n=pl.lit(41, dtype=pl.Int64)
     )
-    cleared, _ = apply_disclosure_control(tables, SETTINGS, [], {"c": 3})
+    cleared, _ = cleared_of(tables, SETTINGS, {"c": 3})
     assert cleared["expression_moments"].is_empty()
 
 
@@ -371,7 +375,7 @@ def test_descriptive_moments_are_rounded_and_model_moments_are_not():
     assert cleared["cohort_profile"].select("mean", "standard_deviation").row(0) == (67.1, 9.88)
     tables = model()
     tables["expression_moments"] = tables["expression_moments"].with_columns(yty=pl.lit(100 / 3))
-    cleared, _ = apply_disclosure_control(tables, SETTINGS, [], {"c": 3})
+    cleared, _ = cleared_of(tables, SETTINGS, {"c": 3})
     assert cleared["expression_moments"]["yty"].item() == 100 / 3
 
 

@@ -8,6 +8,7 @@ from pydeseq2.dds import DeseqDataSet
 from pydeseq2.default_inference import DefaultInference
 from pydeseq2.ds import DeseqStats
 
+from ihdsi.expression.normalisation import median_of_ratios
 from ihdsi.study import ClinicalVariable, Contrast
 from ihdsi.summaries import validate_table
 from ihdsi.summaries.expression_effects import estimate_expression_effects
@@ -98,3 +99,25 @@ def test_planted_effects_are_found_and_null_genes_stay_null(effects):
 def test_a_small_group_is_skipped(data, caplog):
     assert estimate_expression_effects(*data, CONTRASTS, VARIABLES, 23).is_empty()
     assert "fewer than 23" in caplog.text
+
+
+def test_size_factors_are_those_of_the_test(data):
+    counts, clinical = data
+    matrix = counts.select(clinical["patient"].to_list()).to_numpy().astype(float)
+    dataset = DeseqDataSet(
+        counts=pd.DataFrame(matrix.T.astype(int)),
+        metadata=clinical.to_pandas()[["stage"]].set_axis(map(str, range(len(clinical)))),
+        design="~ stage",
+        quiet=True,
+    )
+    dataset.fit_size_factors()
+    factors = median_of_ratios(matrix + 0.25)  # estimated counts are rounded
+    assert np.allclose(factors, dataset.obs["size_factors"])
+
+
+def test_without_a_gene_in_everybody_size_factors_are_sums():
+    matrix = np.array([[0.0, 10.0, 30.0], [20.0, 0.0, 50.0], [0.0, 0.0, 0.0]])
+    factors = median_of_ratios(matrix)
+    assert np.allclose(factors / factors[1], [2, 1, 8])
+    matrix[:, 0] = 0
+    assert (median_of_ratios(matrix) > 0).all()
