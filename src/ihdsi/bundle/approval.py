@@ -30,7 +30,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 
 from ihdsi.bundle.keys import TransportKey, public_key_bytes
-from ihdsi.bundle.manifest import MANIFEST, MANIFEST_ENVELOPE, MANIFEST_TYPE, canonical_json
+from ihdsi.bundle.manifest import (
+    MANIFEST,
+    MANIFEST_ENVELOPE,
+    MANIFEST_TYPE,
+    canonical_json,
+    needs_exception,
+)
 from ihdsi.bundle.manifest import content_sha256 as content_of
 from ihdsi.bundle.open import Bundle
 from ihdsi.bundle.populations import binding_path, read_bound_populations
@@ -524,7 +530,7 @@ def _membership_power(bundle: Bundle, override: str | None) -> float | None:
         exceeds, power, maximum = False, None, None
     else:
         power, maximum = float(membership["power_after"]), float(membership["maximum_power"])
-        exceeds = bool(membership["override"]) or power > maximum
+        exceeds = needs_exception(membership)
     if exceeds and override is None:
         raise InputError(
             Problem(
