@@ -547,42 +547,72 @@ class _Choice:
     def _matrices(
         self, size: int, *, with_genotypes: bool
     ) -> tuple[Int8Array, Int8Array, ReleasedGroups]:
-        """Everything that left or leaves with the first `size`: variants, then gene rows as 0/1."""
+        """Everything that left or leaves with the first `size`: variants, and gene rows as 0 and 1.
+
+        What left before comes first, so that it meets the same simulated people again.
+        """
         carriers, assessed, judged = self._counted(size)
         mask = self._mask(judged.filter(pl.col("rule").is_null()), len(carriers))
-        dosage, ploidy, released = self._frequencies(self.n_variants(size), with_genotypes)
+        dosage, ploidy, released, place = self._frequencies(self.n_variants(size), with_genotypes)
         told, people = self._told_genes, self._people
         leaves = np.flatnonzero(mask.any(axis=1))
         rows = self._items.head(size)["row"].drop_nulls().to_numpy()[leaves]
         shape = (len(rows), len(people.members))
         own, counted = np.zeros(shape, dtype=np.int8), np.zeros(shape, dtype=np.int8)
         groups = np.zeros((len(rows), people.members.shape[1]), dtype=bool)
-        place = np.array([self._told_place.get(int(row), -1) for row in rows], dtype=np.intp)
-        again = place >= 0
-        own[again], counted[again] = told.dosage[place[again]], told.ploidy[place[again]]
-        groups[again] = told.released[place[again]]
+        line = np.array([self._told_place.get(int(row), -1) for row in rows], dtype=np.intp)
+        again = line >= 0
+        own[again], counted[again] = told.dosage[line[again]], told.ploidy[line[again]]
+        groups[again] = told.released[line[again]]
         own[:, : people.n_patients] = carriers[leaves]
         counted[:, : people.n_patients] = assessed[leaves]
         groups[:, : people.n_groups] |= mask[leaves]
         other = np.asarray(told.released.any(axis=1))
-        other[place[again]] = False
+        other[line[again]] = False
+        variant_places, gene_places = self._places
+        line_places = np.full(len(other), len(variant_places) + self._items.height, dtype=np.intp)
+        for row, number in self._told_place.items():
+            line_places[number] = gene_places.get(row, line_places[number])
+        places = [
+            variant_places[place],
+            np.array([gene_places[int(row)] for row in rows], dtype=np.intp),
+            line_places[other],
+        ]
+        told_variants = np.asarray(self._told.released.any(axis=1))
+        left = [
+            told_variants[place],
+            again,
+            np.ones(int(other.sum()), dtype=bool),
+        ]
+        order = np.lexsort([np.concatenate(places), ~np.concatenate(left)])
         return (
-            np.concatenate([dosage, own, told.dosage[other]]),
-            np.concatenate([ploidy, counted, told.ploidy[other]]),
+            np.concatenate([dosage, own, told.dosage[other]])[order],
+            np.concatenate([ploidy, counted, told.ploidy[other]])[order],
             ReleasedGroups(
                 people.members,
-                np.concatenate([released, groups, told.released[other]]),
+                np.concatenate([released, groups, told.released[other]])[order],
                 people.cohorts,
             ),
         )
 
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.intp], dict[int, int]]:
+        """Place in the list of each line of variants and each gene row; without one, the last."""
+        listed = self._items["row"]
+        places = self._items.height + np.arange(len(self._told.dosage))
+        variants = np.flatnonzero(listed.is_null().to_numpy())
+        places[: len(variants)] = variants
+        genes = np.flatnonzero(listed.is_not_null().to_numpy())
+        return places, dict(zip(listed.drop_nulls().to_list(), genes.tolist(), strict=True))
+
     def _frequencies(
         self, n_variants: int, with_genotypes: bool
-    ) -> tuple[Int8Array, Int8Array, BoolArray]:
-        """Frequencies that left, or leave with the first variants: dosage, ploidy, and groups.
+    ) -> tuple[Int8Array, Int8Array, BoolArray, NDArray[np.intp]]:
+        """Frequencies that left, or leave with the first variants.
 
         Genotype counts are the frequency of carriers among the called, and that of homozygotes
-        among the carriers; their likelihoods multiply to that of the genotype.
+        among the carriers; their likelihoods multiply to that of the genotype. Gives dosage,
+        ploidy, of which groups they leave, and the lines of the variants.
         """
         told = self._told
         further = np.flatnonzero(told.released[n_variants:].any(axis=1)) + n_variants
@@ -595,7 +625,7 @@ class _Choice:
         if with_genotypes:
             genotyped[:n_variants, :n_groups] |= self._genotyped[:n_variants]
         if not genotyped.any():
-            return dosage, ploidy, released
+            return dosage, ploidy, released, rows
         alleles_only = released & ~genotyped
         plain, double = alleles_only.any(axis=1), genotyped.any(axis=1)
         called = ploidy[double] > 0
@@ -604,6 +634,7 @@ class _Choice:
             np.concatenate([dosage[plain], carried, carried & (dosage[double] > 1)]),
             np.concatenate([ploidy[plain], called, carried]),
             np.concatenate([alleles_only[plain], genotyped[double], genotyped[double]]),
+            np.concatenate([rows[plain], rows[double], rows[double]]),
         )
 
     def _counted(self, size: int) -> tuple[BoolArray, BoolArray, pl.DataFrame]:
@@ -694,7 +725,7 @@ class _Choice:
     def statement(self, after: PredictedPower) -> MembershipPower:
         """State the power before (variants that the other rules let leave) and after."""
         settings, n = self._settings, len(self._genotypes.patients)
-        dosage, ploidy, released = self._frequencies(self._n_before, with_genotypes=True)
+        dosage, ploidy, released, _ = self._frequencies(self._n_before, with_genotypes=True)
         before = self._power(
             dosage,
             ploidy,

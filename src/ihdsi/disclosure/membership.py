@@ -13,7 +13,7 @@ all of them by least squares.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -425,10 +425,9 @@ def predict_power(
         np.mean(
             [
                 _attack(
-                    dosage,
-                    ploidy,
-                    combined,
-                    cohorts,
+                    dosage[:, cohort],
+                    ploidy[:, cohort],
+                    replace(combined, kind=combined.kind[cohort]),
                     given,
                     false_positive_rate,
                     n_others,
@@ -439,8 +438,9 @@ def predict_power(
             axis=0,
         )
         for given in references
+        for cohort in cohorts
     ]
-    power, area = np.max(attacks, axis=(0, 1))
+    power, area = np.max(attacks, axis=0)
     analytic = _power_of_information(combined.information(ploidy), cohorts, false_positive_rate)
     return PredictedPower(float(power), float(area), analytic)
 
@@ -449,13 +449,12 @@ def _attack(
     dosage: NDArray[np.integer],
     ploidy: NDArray[np.integer],
     combined: _Combined,
-    cohorts: NDArray[np.bool_],
     population: NDArray[np.float64] | None,
     false_positive_rate: float,
     n_others: int,
     seed: tuple[int, int],
-) -> list[tuple[float, float]]:
-    """Power and area of one attack with one draw of the attacker's frequencies, by cohort."""
+) -> tuple[float, float]:
+    """Power and area of one attack with one draw of the attacker's frequencies."""
     # Streams are consumed variant by variant, so that more variants meet the same people again.
     truths, people = (np.random.default_rng([*seed, stream]) for stream in range(2))
     number = ploidy.sum(axis=1, dtype=np.int64)
@@ -491,14 +490,7 @@ def _attack(
             others[alike] += likelihood_ratio_scores(
                 simulated[:, alike], copies[:, alike], released, reference
             )
-    results = []
-    for cohort in cohorts:
-        # Strangers are compared as the patients of the cohort are.
-        alike = cohort[patterns]
-        ours, theirs = members[cohort], others[alike] if alike.any() else others
-        power = attack_power(ours, theirs, false_positive_rate)
-        results.append((power, area_under_curve(ours, theirs)))
-    return results
+    return attack_power(members, others, false_positive_rate), area_under_curve(members, others)
 
 
 def release_priority(variants: pl.DataFrame, panel: Collection[str]) -> NDArray[np.int64]:
