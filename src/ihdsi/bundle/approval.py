@@ -31,7 +31,13 @@ from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-
 
 from ihdsi.bundle.foreign_json import read_json
 from ihdsi.bundle.keys import TransportKey, public_key_bytes
-from ihdsi.bundle.manifest import MANIFEST, MANIFEST_ENVELOPE, MANIFEST_TYPE, canonical_json
+from ihdsi.bundle.manifest import (
+    MANIFEST,
+    MANIFEST_ENVELOPE,
+    MANIFEST_TYPE,
+    canonical_json,
+    needs_exception,
+)
 from ihdsi.bundle.manifest import content_sha256 as content_of
 from ihdsi.bundle.open import Bundle
 from ihdsi.bundle.populations import binding_path, read_bound_populations
@@ -525,7 +531,7 @@ def _membership_power(bundle: Bundle, override: str | None) -> float | None:
         exceeds, power, maximum = False, None, None
     else:
         power, maximum = float(membership["power_after"]), float(membership["maximum_power"])
-        exceeds = bool(membership["override"]) or power > maximum
+        exceeds = needs_exception(membership)
     if exceeds and override is None:
         raise InputError(
             Problem(

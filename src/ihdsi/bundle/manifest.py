@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -36,6 +37,7 @@ __all__ = [
     "MembershipStatement",
     "canonical_json",
     "content_sha256",
+    "needs_exception",
     "table_path",
 ]
 
@@ -122,8 +124,9 @@ class MembershipStatement(_Document):
     """How well a membership attack would do against the site's germline frequencies.
 
     `n_frequencies` counts what leaves: a row of germline frequencies is one, with genotype counts
-    two. `override` says that a steward signed for a `maximum_power` above the study's. The others
-    are those of `ihdsi.disclosure.frequency_release.MembershipPower`.
+    two. `override` says that a steward signed for a `maximum_power` above the study's. Powers are
+    those of an attack on this and all earlier releases of the site together. The others are those
+    of `ihdsi.disclosure.frequency_release.MembershipPower`.
     """
 
     n_patients: Annotated[int, Field(ge=1)] | None
@@ -133,7 +136,23 @@ class MembershipStatement(_Document):
     area_under_curve: Rate
     maximum_power: Rate
     false_positive_rate: Rate
+    exceeded_before: bool = False
     override: bool
+
+
+def needs_exception(membership: Mapping[str, Any]) -> bool:
+    """Whether a steward has to say why a release may leave with its membership power.
+
+    Not where earlier releases alone exceed the limit: then nothing that was not known leaves.
+
+    Parameters
+    ----------
+    membership
+        Fields of `MembershipStatement`, as far as they are known.
+    """
+    power, limit = membership.get("power_after"), membership.get("maximum_power")
+    exceeds = power is not None and limit is not None and power > limit
+    return bool(membership.get("override")) or (exceeds and not membership.get("exceeded_before"))
 
 
 class DisclosureStatement(_Document):

@@ -28,6 +28,7 @@ from ihdsi.disclosure.identifiers import (
     refuse_identifiers_in_document,
     refuse_identifiers_in_parquet,
 )
+from ihdsi.disclosure.released_frequencies import earlier_frequencies
 from ihdsi.disclosure.rules import group_size
 from ihdsi.disclosure.statistics import COUNTS, STATISTICS
 from ihdsi.disclosure.tables import MEMBERSHIP_POWER, OVERLAP, REASONS, RULES, Context
@@ -133,6 +134,7 @@ def apply_disclosure_control(
         comparison.mark,
         comparison.compare_curves,
         comparison.released_variants,
+        earlier_frequencies(earlier, populations),
         pl.DataFrame(schema=FEATURES_SCHEMA) if features is None else features,
     )
     cleared: dict[str, pl.DataFrame] = {}

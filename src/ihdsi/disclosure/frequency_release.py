@@ -16,6 +16,13 @@ the other. Between releases neither: a variant that a gene row counted before do
 itself, and a gene row does not leave that counts a variant which left by itself before. A row with
 genotype counts is two frequencies (of carriers, and of homozygotes among these): where not
 everything can leave, n_carriers and n_homozygous stay, and with them gone more variants leave.
+
+The limit holds for everything that ever left: the attack is on the union of earlier releases and
+the one at hand (see `ihdsi.disclosure.released_frequencies`), among the patients of the release
+where it does best. What left before with the same counts of the same patients tells nothing new; it
+comes first in the list and may leave again whatever the power is. Where earlier releases alone
+exceed the limit, because a signed override allowed it then or because the cohort changed, nothing
+else leaves: what an override let leave counts in later releases as all else.
 """
 
 from __future__ import annotations
@@ -38,6 +45,13 @@ from ihdsi.disclosure.membership import (
     possible_frequencies,
     predict_power,
     release_priority,
+)
+from ihdsi.disclosure.released_frequencies import (
+    GENE_ROW,
+    CountedPeople,
+    ReleasedLines,
+    people_of_releases,
+    released_lines,
 )
 from ihdsi.disclosure.tables import (
     DIFFERENCING,
@@ -73,7 +87,7 @@ _N_DRAWS, _N_ROUGH_DRAWS = 20, 5
 #: The formula's number of frequencies holds for complete genotypes; with missing ones there may be
 #: more. Beyond this multiple none is looked at, which bounds the genotypes that are held.
 _MARGIN = 2
-_ROW = ("gene_id", "consequence_group")
+_ROW = GENE_ROW
 _KEYS = (*VARIANT_KEY, "stratum_variable", "stratum")
 _IS_WHOLE = pl.col("stratum_variable") == ALL
 
@@ -111,11 +125,14 @@ class MembershipPower:
         Patients whose genotypes are counted; None below the study's minimum.
     power_before, power_after
         At `false_positive_rate`: of what the thresholds alone would release (gene rows not
-        counted), and of what leaves. The more pessimistic of simulation and formula.
+        counted), and of what leaves, both with what left before. The more pessimistic of
+        simulation and formula.
     area_under_curve
-        Of the attack on what leaves.
+        Of the attack on what leaves and what left before.
     maximum_power, false_positive_rate
         The limits in force.
+    exceeded_before
+        Whether earlier releases alone exceed `maximum_power`, so that nothing new leaves.
     """
 
     n_patients: int | None
@@ -124,6 +141,7 @@ class MembershipPower:
     area_under_curve: float
     maximum_power: float
     false_positive_rate: float
+    exceeded_before: bool
 
 
 @dataclass(frozen=True)
@@ -175,19 +193,31 @@ def judge_frequencies(context: Context, genotypes: GenotypeSource | None) -> Fre
     chosen = choice.candidates.head(choice.n_variants(size)).select(VARIANT_KEY)
     variants = _limited(judged, chosen, strata, MEMBERSHIP)
     if not with_genotypes:
-        variants = _without_genotypes(variants)
+        variants = _without_genotypes(variants, choice.known_genotypes)
     carriers = pl.concat([choice.gene_rows(size), given])
     return FrequencyRelease(variants, Judged(carriers, carriers.clear()), choice.statement(after))
 
 
-def _without_genotypes(judged: Judged) -> Judged:
-    """Set the genotype counts of what leaves to null."""
+def _without_genotypes(judged: Judged, known: pl.DataFrame) -> Judged:
+    """Set the genotype counts of what leaves to null, but of rows (`_KEYS`) that are `known`."""
     counts = ["n_carriers", "n_homozygous"]
-    leaves = pl.col("rule").is_null()
-    nulled = judged.frame.filter(leaves & pl.col("n_carriers").is_not_null())
+    frame = judged.frame.join(
+        known.select(*_KEYS, _known=pl.lit(value=True)),
+        on=_KEYS,
+        how="left",
+        maintain_order="left",
+    ).with_columns(_null=pl.col("rule").is_null() & pl.col("_known").is_null())
+    nulled = frame.filter(pl.col("_null") & pl.col("n_carriers").is_not_null())
     return Judged(
-        judged.frame.with_columns(pl.when(~leaves).then(name).alias(name) for name in counts),
-        pl.concat([judged.nulled, nulled.with_columns(rule=pl.lit(MEMBERSHIP_GENOTYPES))]),
+        frame.with_columns(
+            pl.when(~pl.col("_null")).then(name).alias(name) for name in counts
+        ).select(judged.frame.columns),
+        pl.concat(
+            [
+                judged.nulled,
+                nulled.select(judged.frame.columns).with_columns(rule=pl.lit(MEMBERSHIP_GENOTYPES)),
+            ]
+        ),
     )
 
 
@@ -212,21 +242,32 @@ class _Choice:
         self._context, self._genotypes = context, genotypes
         self._settings = context.settings
         self._panel = genotypes.panel.unique("gene_id", keep="first", maintain_order=True)
-        whole = judged.filter(_IS_WHOLE & pl.col("rule").is_null())
+        self._earlier = context.earlier_frequencies
+        self._groups = self._group_names()
+        open_rows = judged.filter(pl.col("rule").is_null())
+        unchanged = self._unchanged_variants(open_rows)
+        whole = open_rows.filter(_IS_WHOLE)
         names = self._panel["gene_name"].to_list()
-        self.candidates = whole[np.argsort(release_priority(whole, names), kind="stable")]
+        ranked = whole[np.argsort(release_priority(whole, names), kind="stable")]
+        self.candidates = pl.concat(
+            [
+                ranked.join(unchanged, on=VARIANT_KEY, how="semi", maintain_order="left"),
+                ranked.join(unchanged, on=VARIANT_KEY, how="anti", maintain_order="left"),
+            ]
+        )
+        self._n_unchanged = unchanged.height
         self._rows, folded = self._foldable()
-        self._items = self._ordered(names)
-        self._unread = self._rows.join(self._items, on="row", how="anti", maintain_order="left")
+        told_rows = self._rows.join(self._earlier.genes, on=_ROW, how="semi", maintain_order="left")
+        self._items = self._ordered(names, self._n_unchanged + told_rows.height)
         self._n_before = min(self.candidates.height, MOST_GENOTYPES // _N_OTHERS)
         n_read = max(self._n_before, self._items["row"].null_count())
+        read_rows = pl.concat([self._items["row"].drop_nulls(), told_rows["row"]])
         # Candidates come first and in their order: the place in what is read is that in the list.
         variants = pl.concat(
             [
                 self.candidates.head(n_read).select(VARIANT_KEY),
-                folded.filter(pl.col("row").is_in(self._items["row"].implode())).select(
-                    VARIANT_KEY
-                ),
+                folded.filter(pl.col("row").is_in(read_rows.implode())).select(VARIANT_KEY),
+                self._told_at_hand(),
             ]
         ).unique(maintain_order=True)
         self._dosage, self._ploidy = genotypes.read(variants)
@@ -234,12 +275,114 @@ class _Choice:
         self._folded = folded.join(
             variants.with_row_index("place"), on=VARIANT_KEY, how="inner", maintain_order="left"
         )
-        self._groups = self._group_names()
-        open_rows = judged.filter(pl.col("rule").is_null()).join(
-            variants.head(n_read).with_row_index("place"), on=VARIANT_KEY
+        placed = open_rows.join(variants.head(n_read).with_row_index("place"), on=VARIANT_KEY)
+        self._released = self._mask(placed, n_read)
+        self._genotyped = self._mask(placed.drop_nulls("n_carriers"), n_read)
+        self._told = self._told_variants(variants)
+        self._told_genes, self._told_place = self._lines_of_genes(told_rows)
+        self._unread = self._rows.join(self._items, on="row", how="anti", maintain_order="left")
+
+    @cached_property
+    def _people(self) -> CountedPeople:
+        return people_of_releases(self._genotypes.patients, self._members, self._earlier)
+
+    def _told_at_hand(self) -> pl.DataFrame:
+        """Variants of earlier releases that the table at hand counts, too."""
+        return (
+            self._context.tables["variant_frequencies"]
+            .filter(_IS_WHOLE)
+            .join(self._earlier.variants, on=VARIANT_KEY, how="semi", maintain_order="left")
+            .select(VARIANT_KEY)
         )
-        self._released = self._mask(open_rows, n_read)
-        self._genotyped = self._mask(open_rows.drop_nulls("n_carriers"), n_read)
+
+    @cached_property
+    def _same_groups(self) -> pl.DataFrame:
+        """Groups of the release at hand that earlier ones had: their names, and number as there."""
+        members = self._people.members[:, : len(self._groups)]
+        rows = [
+            (*name, group)
+            for name, patients in zip(self._groups, members.T, strict=True)
+            for group, column in enumerate(self._people.column)
+            if (self._people.members[:, column] == patients).all()
+        ]
+        schema = {"stratum_variable": pl.String, "stratum": pl.String, "group": pl.Int64}
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def _unchanged_variants(self, open_rows: pl.DataFrame) -> pl.DataFrame:
+        """Variants whose rows all left before with the counts that they have now.
+
+        Notes the rows whose genotype counts did (`known_genotypes`).
+        """
+        strata = ["stratum_variable", "stratum"]
+        told = self._earlier.variants.rename({"n_carriers": "_n_carriers"}).join(
+            self._same_groups, on="group"
+        )
+        compared = open_rows.join(
+            told.with_columns(_told=pl.lit(value=True)),
+            on=[*VARIANT_KEY, *strata, "allele_count", "allele_number"],
+            how="left",
+            maintain_order="left",
+        )
+        self.known_genotypes = compared.filter(
+            pl.col("_told") & (pl.col("n_carriers") == pl.col("_n_carriers"))
+        ).select(_KEYS)
+        return (
+            compared.group_by(VARIANT_KEY)
+            .agg(pl.col("_told").is_not_null().all())
+            .filter("_told")
+            .select(VARIANT_KEY)
+        )
+
+    def _told_variants(self, variants: pl.DataFrame) -> ReleasedLines:
+        """Place what was told of variants on those that were read; the patients' genotypes stay."""
+        counted = self._context.tables["variant_frequencies"].join(
+            self._same_groups, on=["stratum_variable", "stratum"]
+        )
+        told = released_lines(
+            self._earlier.variants,
+            VARIANT_KEY,
+            ("allele_count", "allele_number"),
+            variants,
+            counted,
+            self._people,
+        )
+        told.dosage[: len(self._dosage), : self._people.n_patients] = self._dosage
+        told.ploidy[: len(self._dosage), : self._people.n_patients] = self._ploidy
+        return told
+
+    def _lines_of_genes(self, told_rows: pl.DataFrame) -> tuple[ReleasedLines, dict[int, int]]:
+        """Place what was told of genes, with the line of each row of a gene at hand.
+
+        Rows that leave again with the same counts are put first in the list.
+        """
+        lines = told_rows.select("row", place=pl.int_range(pl.len(), dtype=pl.get_index_type()))
+        _, _, judged = self._count_rows(lines, self._n_unchanged)
+        told = self._earlier.genes.join(self._same_groups, on="group")
+        names = ["stratum_variable", "stratum", "n_assessed", "n_carriers"]
+        again = (
+            judged.filter(pl.col("rule").is_null())
+            .join(
+                told.with_columns(_told=pl.lit(value=True)),
+                on=[*_ROW, *names],
+                how="left",
+                maintain_order="left",
+            )
+            .group_by("row")
+            .agg(pl.col("_told").is_not_null().all())
+            .filter("_told")["row"]
+        )
+        self._items = self._ordered(self._panel["gene_name"].to_list(), self._n_unchanged, again)
+        self._n_unchanged += len(again)
+        placed = released_lines(
+            self._earlier.genes,
+            _ROW,
+            ("n_carriers", "n_assessed"),
+            told_rows.select(_ROW),
+            judged.join(self._same_groups, on=["stratum_variable", "stratum"]),
+            self._people,
+            copies=1,
+        )
+        return placed, dict(lines.iter_rows())
 
     def _foldable(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Rows (gene and kind) of the panel, in its order, and the variants that count to each."""
@@ -263,14 +406,21 @@ class _Choice:
         folded = variants.join(rows.select("row", *_ROW), on=_ROW, maintain_order="left")
         return rows, folded.select(*VARIANT_KEY, "row")
 
-    def _ordered(self, names: list[str]) -> pl.DataFrame:
+    def _ordered(
+        self, names: list[str], n_further: int, first_rows: pl.Series | None = None
+    ) -> pl.DataFrame:
         """List variants and gene rows in their order of release, as far as any could leave.
 
-        Column row is that of a gene row, null for a variant; variants keep their own order.
+        Column row is that of a gene row, null for a variant; variants keep their own order. The
+        first variants and `first_rows` leave again as they did, and come first.
         """
+        again = (
+            pl.Series("row", [], dtype=pl.get_index_type()) if first_rows is None else first_rows
+        )
         terms = self.candidates["consequence"].unique()
         severity = {term: float(severity_rank(term)) for term in terms}
         variants = self.candidates.with_row_index("rank").select(
+            new=pl.col("rank") >= self._n_unchanged,
             outside=~pl.col("gene_name").is_in(names).fill_null(value=False),
             severity=pl.col("consequence").replace_strict(severity).cast(pl.Float64),
             rank="rank",
@@ -281,19 +431,20 @@ class _Choice:
         genes = self._rows.filter(
             pl.col("most_carriers") >= self._settings.minimum_cell_count
         ).select(
+            new=~pl.col("row").is_in(again.implode()),
             outside=pl.lit(False),
             severity=pl.col("consequence_group").replace_strict(kinds).cast(pl.Float64),
             rank="gene",
             row="row",
         )
-        items = pl.concat([variants, genes]).sort("outside", "severity", "rank")
+        items = pl.concat([variants, genes]).sort("new", "outside", "severity", "rank")
         most = possible_frequencies(
             len(self._genotypes.patients),
             self._settings.maximum_membership_power,
             self._settings.membership_false_positive_rate,
         )
         self._n_listed = items.height
-        return items if np.isinf(most) else items.head(int(_MARGIN * most))
+        return items if np.isinf(most) else items.head(int(_MARGIN * most) + n_further + len(again))
 
     def _check(self, variants: pl.DataFrame) -> None:
         """Refuse genotypes that are not those that the table counted."""
@@ -367,6 +518,7 @@ class _Choice:
             lambda size: self._power(*self._matrices(size, with_genotypes=False)),
             lambda size: self._formula(size, with_genotypes=False),
             limit,
+            self._n_unchanged,
         )
         return size, power, False
 
@@ -395,29 +547,85 @@ class _Choice:
     def _matrices(
         self, size: int, *, with_genotypes: bool
     ) -> tuple[Int8Array, Int8Array, ReleasedGroups]:
-        """Everything that leaves with the first `size`: variants, then gene rows as 0 and 1."""
+        """Everything that left or leaves with the first `size`: variants, and gene rows as 0 and 1.
+
+        What left before comes first, so that it meets the same simulated people again.
+        """
         carriers, assessed, judged = self._counted(size)
         mask = self._mask(judged.filter(pl.col("rule").is_null()), len(carriers))
-        dosage, ploidy, released = self._frequencies(self.n_variants(size), with_genotypes)
-        leaves = mask.any(axis=1)
+        dosage, ploidy, released, place = self._frequencies(self.n_variants(size), with_genotypes)
+        told, people = self._told_genes, self._people
+        leaves = np.flatnonzero(mask.any(axis=1))
+        rows = self._items.head(size)["row"].drop_nulls().to_numpy()[leaves]
+        shape = (len(rows), len(people.members))
+        own, counted = np.zeros(shape, dtype=np.int8), np.zeros(shape, dtype=np.int8)
+        groups = np.zeros((len(rows), people.members.shape[1]), dtype=bool)
+        line = np.array([self._told_place.get(int(row), -1) for row in rows], dtype=np.intp)
+        again = line >= 0
+        own[again], counted[again] = told.dosage[line[again]], told.ploidy[line[again]]
+        groups[again] = told.released[line[again]]
+        own[:, : people.n_patients] = carriers[leaves]
+        counted[:, : people.n_patients] = assessed[leaves]
+        groups[:, : people.n_groups] |= mask[leaves]
+        other = np.asarray(told.released.any(axis=1))
+        other[line[again]] = False
+        variant_places, gene_places = self._places
+        line_places = np.full(len(other), len(variant_places) + self._items.height, dtype=np.intp)
+        for row, number in self._told_place.items():
+            line_places[number] = gene_places.get(row, line_places[number])
+        places = [
+            variant_places[place],
+            np.array([gene_places[int(row)] for row in rows], dtype=np.intp),
+            line_places[other],
+        ]
+        told_variants = np.asarray(self._told.released.any(axis=1))
+        left = [
+            told_variants[place],
+            again,
+            np.ones(int(other.sum()), dtype=bool),
+        ]
+        order = np.lexsort([np.concatenate(places), ~np.concatenate(left)])
         return (
-            np.concatenate([dosage, carriers[leaves].astype(np.int8)]),
-            np.concatenate([ploidy, assessed[leaves].astype(np.int8)]),
-            ReleasedGroups(self._members, np.concatenate([released, mask[leaves]])),
+            np.concatenate([dosage, own, told.dosage[other]])[order],
+            np.concatenate([ploidy, counted, told.ploidy[other]])[order],
+            ReleasedGroups(
+                people.members,
+                np.concatenate([released, groups, told.released[other]])[order],
+                people.cohorts,
+            ),
         )
+
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.intp], dict[int, int]]:
+        """Place in the list of each line of variants and each gene row; without one, the last."""
+        listed = self._items["row"]
+        places = self._items.height + np.arange(len(self._told.dosage))
+        variants = np.flatnonzero(listed.is_null().to_numpy())
+        places[: len(variants)] = variants
+        genes = np.flatnonzero(listed.is_not_null().to_numpy())
+        return places, dict(zip(listed.drop_nulls().to_list(), genes.tolist(), strict=True))
 
     def _frequencies(
         self, n_variants: int, with_genotypes: bool
-    ) -> tuple[Int8Array, Int8Array, BoolArray]:
-        """Frequencies that leave with the first variants: dosage, ploidy, and of which groups.
+    ) -> tuple[Int8Array, Int8Array, BoolArray, NDArray[np.intp]]:
+        """Frequencies that left, or leave with the first variants.
 
         Genotype counts are the frequency of carriers among the called, and that of homozygotes
-        among the carriers; their likelihoods multiply to that of the genotype.
+        among the carriers; their likelihoods multiply to that of the genotype. Gives dosage,
+        ploidy, of which groups they leave, and the lines of the variants.
         """
-        dosage, ploidy = self._dosage[:n_variants], self._ploidy[:n_variants]
-        released, genotyped = self._released[:n_variants], self._genotyped[:n_variants]
-        if not with_genotypes:
-            return dosage, ploidy, released
+        told = self._told
+        further = np.flatnonzero(told.released[n_variants:].any(axis=1)) + n_variants
+        rows = np.concatenate([np.arange(n_variants), further])
+        dosage, ploidy = told.dosage[rows], told.ploidy[rows]
+        released: BoolArray = told.released[rows]
+        genotyped: BoolArray = told.genotyped[rows]
+        n_groups = self._people.n_groups
+        released[:n_variants, :n_groups] |= self._released[:n_variants]
+        if with_genotypes:
+            genotyped[:n_variants, :n_groups] |= self._genotyped[:n_variants]
+        if not genotyped.any():
+            return dosage, ploidy, released, rows
         alleles_only = released & ~genotyped
         plain, double = alleles_only.any(axis=1), genotyped.any(axis=1)
         called = ploidy[double] > 0
@@ -426,6 +634,7 @@ class _Choice:
             np.concatenate([dosage[plain], carried, carried & (dosage[double] > 1)]),
             np.concatenate([ploidy[plain], called, carried]),
             np.concatenate([alleles_only[plain], genotyped[double], genotyped[double]]),
+            np.concatenate([rows[plain], rows[double], rows[double]]),
         )
 
     def _counted(self, size: int) -> tuple[BoolArray, BoolArray, pl.DataFrame]:
@@ -435,7 +644,13 @@ class _Choice:
         themselves are the first of what was read; all others count.
         """
         rows = self._items.head(size).drop_nulls("row").select("row").with_row_index("place")
-        folded = self._folded.filter(pl.col("place") >= self.n_variants(size)).join(
+        return self._count_rows(rows, self.n_variants(size))
+
+    def _count_rows(
+        self, rows: pl.DataFrame, n_variants: int
+    ) -> tuple[BoolArray, BoolArray, pl.DataFrame]:
+        """Count gene rows (row, place) if the first `n_variants` leave by themselves."""
+        folded = self._folded.filter(pl.col("place") >= n_variants).join(
             rows.rename({"place": "line"}), on="row"
         )
         taken = folded["place"].to_numpy()
@@ -510,11 +725,11 @@ class _Choice:
     def statement(self, after: PredictedPower) -> MembershipPower:
         """State the power before (variants that the other rules let leave) and after."""
         settings, n = self._settings, len(self._genotypes.patients)
-        dosage, ploidy, released = self._frequencies(self._n_before, with_genotypes=True)
+        dosage, ploidy, released, _ = self._frequencies(self._n_before, with_genotypes=True)
         before = self._power(
             dosage,
             ploidy,
-            ReleasedGroups(self._members, released),
+            ReleasedGroups(self._people.members, released, self._people.cohorts),
             _N_DRAWS if self._n_before <= self._items.height else _N_ROUGH_DRAWS,
         )
         rate = settings.membership_false_positive_rate
@@ -527,4 +742,6 @@ class _Choice:
             area_under_curve=round(after.area_under_curve, 3),
             maximum_power=settings.maximum_membership_power,
             false_positive_rate=rate,
+            exceeded_before=bool(self._earlier)
+            and after.pessimistic > settings.maximum_membership_power,
         )

@@ -27,7 +27,8 @@ class History:
     manifests
         SHA-256 of their manifests, in order.
     populations
-        Whom the tables at hand count, hashed as in the ledger; their names without a ledger.
+        Whom the tables at hand count: names, and patient_hash as in the ledger; their names without
+        a ledger.
     spent_epsilon
         Privacy loss of all earlier releases together.
     """
@@ -66,11 +67,11 @@ def read_history(ledger: Path | str | None, populations: pl.DataFrame) -> Histor
         If the ledger or its archive cannot be read or was changed.
     """
     if ledger is None or not Path(ledger).exists():
-        return History(populations=populations.rename({"patient": "patient_hash"}))
+        return History(populations=populations.with_columns(patient_hash="patient"))
     with Ledger(ledger) as opened:
         return History(
             earlier_releases(opened),
             opened.earlier_manifests(),
-            opened.hash_patients(populations),
+            opened.hash_patients(populations).with_columns(populations["patient"]),
             opened.spent_epsilon(),
         )

@@ -2,7 +2,8 @@
 
 Whoever has a person's genotypes can ask of released allele frequencies whether that person is
 among those counted. Rounding and thresholds hardly hinder it; the number of frequencies relative
-to the number of patients decides. `select_frequencies` therefore chooses how many leave.
+to the number of patients decides. `ihdsi.disclosure.frequency_release` therefore chooses how many
+leave.
 
 Strata are groups of their own, and what is released of several overlapping groups tells more than
 each alone. `ReleasedGroups` names them, and they are judged together: the attacker to fear combines
@@ -12,7 +13,7 @@ all of them by least squares.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -25,7 +26,6 @@ __all__ = [
     "MOST_GENOTYPES",
     "PredictedPower",
     "ReleasedGroups",
-    "Selection",
     "analytic_power",
     "area_under_curve",
     "attack_power",
@@ -36,7 +36,6 @@ __all__ = [
     "possible_frequencies",
     "predict_power",
     "release_priority",
-    "select_frequencies",
 ]
 
 #: Variants whose genotypes are simulated at a time.
@@ -209,14 +208,26 @@ class ReleasedGroups:
         Shape (P, G): who belongs to which group.
     released
         Shape (V, G): of which groups the frequency of a variant leaves.
+    cohorts
+        Shape (P, K): those whom a release counts, for each of K releases, nowhere empty. Power is a
+        mean over patients, and that over the cohort where it is largest counts: patients who came
+        later do not dilute it. None: one of all patients.
     """
 
     members: NDArray[np.bool_]
     released: NDArray[np.bool_]
+    cohorts: NDArray[np.bool_] | None = None
 
     def __getitem__(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> ReleasedGroups:
         """Return the groups of some variants."""
-        return ReleasedGroups(self.members, self.released[rows])
+        return ReleasedGroups(self.members, self.released[rows], self.cohorts)
+
+
+def _cohorts(groups: ReleasedGroups | None, n_patients: int) -> NDArray[np.bool_]:
+    """Whom to take the power over, cohort by cohort; shape (K, P)."""
+    if groups is None or groups.cohorts is None:
+        return np.ones((1, n_patients), dtype=bool)
+    return groups.cohorts.T
 
 
 @dataclass(frozen=True)
@@ -295,13 +306,17 @@ def combined_power(
         Between 0 and 1.
     """
     information = _combine(None, ploidy, groups).information(ploidy)
-    return _power_of_information(information, false_positive_rate)
+    cohorts = _cohorts(groups, ploidy.shape[1])
+    return _power_of_information(information, cohorts, false_positive_rate)
 
 
-def _power_of_information(information: NDArray[np.float64], false_positive_rate: float) -> float:
+def _power_of_information(
+    information: NDArray[np.float64], cohorts: NDArray[np.bool_], false_positive_rate: float
+) -> float:
     # A sum of leverages is not below zero but for rounding.
     root = np.sqrt(np.maximum(information, 0))
-    return float(norm.cdf(root - norm.isf(false_positive_rate)).mean())
+    power = norm.cdf(root - norm.isf(false_positive_rate))
+    return float(max(power[cohort].mean() for cohort in cohorts))
 
 
 @dataclass(frozen=True)
@@ -324,23 +339,6 @@ class PredictedPower:
     def pessimistic(self) -> float:
         """The larger of both estimates of the power."""
         return max(self.empirical, self.analytic)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Variants whose frequencies may leave.
-
-    Parameters
-    ----------
-    mask
-        Shape (V,), in the order of the variants given.
-    before, after
-        Predicted for all variants that have a called genotype, and for those of `mask`.
-    """
-
-    mask: NDArray[np.bool_]
-    before: PredictedPower
-    after: PredictedPower
 
 
 def predict_power(
@@ -422,20 +420,28 @@ def predict_power(
     draws = int(np.clip(MOST_GENOTYPES // (len(number) * n_others), 1, n_draws))
     references = [None] if population is None else [None, population]
     combined = _combine(dosage, ploidy, groups)
+    cohorts = _cohorts(groups, dosage.shape[1])
     attacks = [
         np.mean(
             [
                 _attack(
-                    dosage, ploidy, combined, given, false_positive_rate, n_others, (seed, draw)
+                    dosage[:, cohort],
+                    ploidy[:, cohort],
+                    replace(combined, kind=combined.kind[cohort]),
+                    given,
+                    false_positive_rate,
+                    n_others,
+                    (seed, draw),
                 )
                 for draw in range(draws)
             ],
             axis=0,
         )
         for given in references
+        for cohort in cohorts
     ]
     power, area = np.max(attacks, axis=0)
-    analytic = _power_of_information(combined.information(ploidy), false_positive_rate)
+    analytic = _power_of_information(combined.information(ploidy), cohorts, false_positive_rate)
     return PredictedPower(float(power), float(area), analytic)
 
 
@@ -534,77 +540,12 @@ def release_priority(variants: pl.DataFrame, panel: Collection[str]) -> NDArray[
     return priority
 
 
-def select_frequencies(
-    dosage: NDArray[np.integer],
-    ploidy: NDArray[np.integer],
-    priority: NDArray[np.integer],
-    population: NDArray[np.float64] | None = None,
-    *,
-    maximum_power: float = 0.10,
-    false_positive_rate: float = 0.05,
-    n_draws: int = 20,
-    n_others: int = 1_000,
-    seed: int = 0,
-) -> Selection:
-    """Choose the largest set of variants whose frequencies keep the attack's power small.
-
-    Variants are taken by priority as long as the more pessimistic of the predictions of
-    `predict_power` is at most `maximum_power`; how many, is found by bisection, because power grows
-    with their number. Where the simulation is not quite monotone, the set found still keeps the
-    limit.
-
-    Parameters
-    ----------
-    dosage, ploidy, population, false_positive_rate, n_draws, n_others, seed
-        As in `predict_power`.
-    priority
-        Shape (V,); smaller comes first (see `release_priority`), equal ones in the order given.
-    maximum_power
-        Of the attack at `false_positive_rate`. No variant leaves if it is not larger than that.
-
-    Returns
-    -------
-    Selection
-        Variants without a called genotype are never chosen.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ or there is no patient.
-    """
-    if priority.shape != dosage.shape[:1]:
-        raise ValueError("priority needs one number a variant")
-
-    def predicted(rows: NDArray[np.intp]) -> PredictedPower:
-        return predict_power(
-            dosage[rows],
-            ploidy[rows],
-            None if population is None else population[rows],
-            false_positive_rate=false_positive_rate,
-            n_draws=n_draws,
-            n_others=n_others,
-            seed=seed,
-        )
-
-    order = np.argsort(priority, kind="stable")
-    order = order[(ploidy[order] > 0).any(axis=1)]
-    before = predicted(order)
-    safe, after = largest_prefix(
-        len(order),
-        lambda size: before if size == len(order) else predicted(order[:size]),
-        lambda size: combined_power(ploidy[order[:size]], false_positive_rate=false_positive_rate),
-        maximum_power,
-    )
-    mask = np.zeros(len(dosage), dtype=np.bool_)
-    mask[order[:safe]] = True
-    return Selection(mask, before, after)
-
-
 def largest_prefix(
     n_frequencies: int,
     predict: Callable[[int], PredictedPower],
     formula: Callable[[int], float],
     maximum_power: float,
+    least: int = 0,
 ) -> tuple[int, PredictedPower]:
     """How many frequencies of an ordered list keep the power small, found by bisection.
 
@@ -619,18 +560,29 @@ def largest_prefix(
         nothing is simulated.
     maximum_power
         What `PredictedPower.pessimistic` may be.
+    least
+        So many of the list are known already, and cost nothing.
 
     Returns
     -------
     tuple
         The number, and the prediction for it. Where the power is not quite monotone there may be
-        a larger number, but that found keeps the limit; 0 always does.
+        a larger number, but that found keeps the limit; `least` is found where nothing does, or
+        where not one more does: so that what left does not grow when it leaves again.
     """
+    known = predict(least)
+    if known.pessimistic > maximum_power or least == n_frequencies:
+        return least, known
     if formula(n_frequencies) <= maximum_power:
         power = predict(n_frequencies)
         if power.pessimistic <= maximum_power:
             return n_frequencies, power
-    safe, unsafe, after = 0, n_frequencies, predict(0)
+    safe, unsafe, after = least, n_frequencies, known
+    if least:
+        power = predict(least + 1)
+        if power.pessimistic > maximum_power:
+            return least, known
+        safe, after = least + 1, power
     while unsafe - safe > 1:
         middle = (safe + unsafe) // 2
         if formula(middle) > maximum_power:

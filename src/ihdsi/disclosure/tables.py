@@ -20,6 +20,7 @@ from ihdsi.disclosure.complementary import PRIMARY, RELEASED, protect_grid, prot
 from ihdsi.disclosure.compositions import released_strata, withheld_parts
 from ihdsi.disclosure.curves import merge_bins
 from ihdsi.disclosure.designs import Patterns, cross_products, safe_groups, unexplained
+from ihdsi.disclosure.released_frequencies import EarlierFrequencies
 from ihdsi.disclosure.rules import (
     dominance_rule,
     enough_degrees_of_freedom,
@@ -99,13 +100,13 @@ REASONS: Mapping[str, str] = {
     PATTERNS: "the patients of this missingness pattern differ by too few from those of another "
     "design, or two patterns of the assay leave already",
     MERGED: "a count of the bin is too small; it leaves as a part of a wider bin",
-    MEMBERSHIP: "with this frequency a membership attack could exceed maximum_membership_power, or "
-    "strata of frequencies do not leave",
+    MEMBERSHIP: "with this frequency a membership attack on this and all earlier releases could "
+    "exceed maximum_membership_power, or strata of frequencies do not leave",
     MEMBERSHIP_GENOTYPES: "with n_carriers and n_homozygous fewer variants could leave under "
     "maximum_membership_power; the row stays without them",
     NOT_JUDGED: "without the patients' genotypes the power of a membership attack is not known",
     MEMBERSHIP_POWER: "power of the membership attack on what leaves, and on what the other rules "
-    "would have let leave",
+    "would have let leave, both with earlier releases",
     DOMINANCE_NK: "dominance_n patients could make up dominance_k of the sum, or of the squared "
     "deviations behind sums of products, or more",
     P_RATIO: "all but the two largest values could sum up to less than p_ratio of the largest",
@@ -124,9 +125,9 @@ class Context:
 
     `tables` are marked already, by `mark` (see `ihdsi.disclosure.differencing.Comparison.mark`);
     `compare_curves` takes rows of survival curves, with their bins merged, and returns what may
-    leave beside earlier releases. `released_variants` left by themselves before (`VARIANT_KEY`).
-    `features` says which features single patients make up (see
-    `ihdsi.disclosure.contributions.judge_features`).
+    leave beside earlier releases. `released_variants` left by themselves before (`VARIANT_KEY`);
+    `earlier_frequencies` is what a membership attack has of earlier releases; `features` says
+    which features single patients make up (see `ihdsi.disclosure.contributions.judge_features`).
     """
 
     settings: DisclosureSettings
@@ -135,6 +136,7 @@ class Context:
     mark: Callable[[str, pl.DataFrame], pl.DataFrame]
     compare_curves: Callable[[pl.DataFrame], pl.DataFrame]
     released_variants: pl.DataFrame
+    earlier_frequencies: EarlierFrequencies
     features: pl.DataFrame
 
 

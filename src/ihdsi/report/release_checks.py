@@ -93,6 +93,14 @@ def check_membership(membership: Mapping[str, Any] | None) -> list[Check]:
                 f"most {100 * limit:.3g} % is allowed.",
             )
         )
+    if membership.get("exceeded_before"):
+        checks.append(
+            Check(
+                False,
+                "Earlier releases alone exceed the power allowed: only frequencies that left "
+                "before, unchanged, leave again.",
+            )
+        )
     if membership.get("override"):
         checks.append(
             Check(

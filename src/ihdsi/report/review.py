@@ -18,7 +18,14 @@ import polars as pl
 from markupsafe import Markup
 
 from ihdsi.bundle import Bundle, open_bundle
-from ihdsi.bundle.manifest import CRATE, DISCLOSURE, MANIFEST, WORKFLOW, content_sha256
+from ihdsi.bundle.manifest import (
+    CRATE,
+    DISCLOSURE,
+    MANIFEST,
+    WORKFLOW,
+    content_sha256,
+    needs_exception,
+)
 from ihdsi.files import sha256_of, write_text
 from ihdsi.report.figures.release import OUTCOMES, rows_by_outcome, smallest_counts
 from ihdsi.report.figures.style import Drawing
@@ -88,10 +95,11 @@ PLAIN_WORDS: Mapping[str, str] = {
 #: they are.
 _MEMBERSHIP_WORDS: Mapping[str, str] = {
     "power_before": "Power if every frequency left",
-    "power_after": "Power with the frequencies of this release",
+    "power_after": "Power with the frequencies of this and all earlier releases together",
     "maximum_power": "Largest power allowed",
     "false_positive_rate": "Share of strangers wrongly taken for patients",
     "area_under_curve": "Chance that the test ranks a patient above a stranger (50 % is a guess)",
+    "exceeded_before": "Earlier releases alone exceed what is allowed, so that nothing new leaves",
     "n_patients": "Patients whose variants were counted",
     "n_frequencies": "Frequencies that leave",
     "override": "A steward accepted a larger power than the study's",
@@ -153,8 +161,9 @@ class ReviewRequest:
         Hash of the last release's content (see `ihdsi.bundle.manifest.content_sha256`), if known.
     membership
         What disclosure control states of membership inference: power_before, power_after,
-        maximum_power, false_positive_rate, area_under_curve, n_patients, n_frequencies, override;
-        None takes it from the candidate's disclosure.json, if that states it.
+        maximum_power, false_positive_rate, area_under_curve, exceeded_before, n_patients,
+        n_frequencies, override; None takes it from the candidate's disclosure.json, if that
+        states it.
     epsilon
         Privacy loss of differential privacy: spent by all releases with this one, and remaining;
         None if the study uses none.
@@ -273,7 +282,7 @@ def write_review(folder: Path | str, request: ReviewRequest) -> None:
         figures=_figures(request, withheld, bundle, counts),
         checks=checks,
         membership=_membership_rows(membership),
-        is_exception=not all(check.fine for check in check_membership(membership)),
+        is_exception=needs_exception(membership or {}),
         thresholds=_threshold_rows(request),
         history=_history(request),
         site=shlex.quote(request.site),

@@ -453,6 +453,14 @@ def test_a_power_up_to_the_studys_maximum_needs_none(root, monkeypatch):
     assert history(root)[0][0].membership_power == 0.1
 
 
+def test_what_left_before_needs_none_where_nothing_new_leaves(root, monkeypatch):
+    statement = {"power_after": 0.3, "maximum_power": 0.1, "override": False}
+    with_membership(monkeypatch, **statement, exceeded_before=True)
+    refused(root, "needs none", override="just in case")
+    candidates.decide(root)
+    assert history(root)[0][0].membership_power == 0.3
+
+
 def test_without_a_stated_power_there_is_nothing_to_except(root):
     refused(root, "needs none", override="just in case")
     candidates.decide(root)

@@ -16,7 +16,13 @@ from cohort_in_memory import Cohort, block, clinical_table
 from ihdsi.bundle.manifest import DisclosureStatement
 from ihdsi.disclosure import apply_disclosure_control, disclosure_summary
 from ihdsi.disclosure.differencing import EarlierRelease
-from ihdsi.disclosure.membership import ReleasedGroups, combined_power, predict_power
+from ihdsi.disclosure.membership import (
+    ReleasedGroups,
+    combined_power,
+    likelihood_ratio_scores,
+    predict_power,
+    release_priority,
+)
 from ihdsi.errors import InputError
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
@@ -30,6 +36,9 @@ GENES = pl.DataFrame(
     }
 )
 N_OTHERS = 4000
+KINDS = tuple(
+    f"{term}|{{}}|T|protein_coding" for term in ("*stop_gained", "missense", "synonymous")
+)
 
 
 def clear(cohort, settings=SETTINGS, **given):
@@ -107,6 +116,75 @@ def test_an_attacker_wins_without_the_rule_and_hardly_with_it():
     assert np.mean(on) <= 0.12
     assert abs(np.mean(null) - 0.05) < 0.02
     assert min(sizes) >= 5  # the rule is no ban
+
+
+@pytest.mark.parametrize(("copies", "missing"), [(2, 0.2), (1, 0.0)], ids=["missing", "haploid"])
+def test_missing_and_haploid_genotypes(copies, missing):
+    on, sizes = [], []
+    for seed in range(4):
+        rng = np.random.default_rng([seed, copies])
+        truth = rng.uniform(0.02, 0.5, 300)
+        people = rng.binomial(copies, truth[:, None], (300, 150 + N_OTHERS))
+        ploidy = np.where(rng.random(people.shape) < missing, 0, copies)
+        people[ploidy == 0] = 0
+        clinical = clinical_table(150)
+        called = block(clinical["patient"], people[:, :150], ploidy[:, :150])
+        cleared, log = clear(Cohort(clinical, (called,)))
+        rows = cleared["variant_frequencies"].sort("position")
+        index = rows["position"].to_numpy() - 1
+        released = (rows["allele_count"] / rows["allele_number"]).to_numpy()
+        scores = likelihood_ratio_scores(people[index], ploidy[index], released, truth[index])
+        on.append(power(scores[:150], scores[150:]))
+        sizes.append(rows.height)
+        stated = disclosure_summary(log, SETTINGS)["membership"]
+        assert stated["power_after"] <= 0.10 < 0.35 < stated["power_before"]
+    assert np.mean(on) < 0.10 + 3 * np.sqrt(0.1 * 0.9 / (150 * len(on)))
+    # √(m/n) = z(0.05) − z(0.10) gives 19.8; the simulation may ask for fewer.
+    assert min(sizes) >= 5
+    assert max(sizes) <= 20
+
+
+def test_variants_leave_by_priority_and_not_in_the_order_of_the_call_set():
+    """The list is cut at one place; a variant that nobody has called is not on it."""
+    rng = np.random.default_rng(3)
+    n, m = 150, 120
+    dosage = rng.binomial(2, rng.uniform(0.1, 0.5, m)[:, None], (m, n))
+    ploidy = np.full((m, n), 2)
+    dosage[5] = ploidy[5] = 0
+    consequences = [KINDS[number % 3].format(f"GENE{1 + number % 7}") for number in range(m)]
+    clinical = clinical_table(n)
+    whole = block(clinical["patient"], dosage, ploidy, consequences=consequences)
+    parts = [
+        block(
+            clinical["patient"],
+            dosage[[row]],
+            ploidy[[row]],
+            consequences=[consequences[row]],
+            start=1 + row,
+        )
+        for row in rng.permutation(m)
+    ]
+    cohort, other = (Cohort(clinical, tuple(blocks), GENES) for blocks in ([whole], parts))
+    settings = SETTINGS.model_copy(update={"minimum_cell_count": 1})
+    cleared, again = (clear(one, settings)[0] for one in (cohort, other))
+    for name, frame in cleared.items():
+        assert frame.equals(again[name])
+    table = cohort.frequencies().filter(stratum="all")
+    order = table[np.argsort(release_priority(table, GENES["gene_name"].to_list()))]["position"]
+    released = cleared["variant_frequencies"]["position"].to_list()
+    assert set(released) == set(order.to_list()[: len(released)])
+    assert 5 <= len(released) < m
+    assert 6 not in released
+
+
+def test_nothing_to_release():
+    cohort, *_ = simulate(2, 400, 12)
+    empty = cohort.frequencies().clear()
+    cleared, log = apply_disclosure_control(
+        {"variant_frequencies": empty}, SETTINGS, [], {}, genotypes=cohort
+    )
+    assert cleared["variant_frequencies"].is_empty()
+    assert log.is_empty()
 
 
 def test_a_harmless_table_is_released_whole():
@@ -253,11 +331,6 @@ def test_groups_that_differ_by_one_patient_are_a_frequency_of_that_patient():
     assert alone.analytic == pytest.approx(expected, rel=1e-6)
     assert combined_power(ploidy, groups) == pytest.approx(expected, rel=1e-6)
     assert alone.empirical > predict_power(members, ploidy).empirical
-
-
-KINDS = tuple(
-    f"{term}|{{}}|T|protein_coding" for term in ("*stop_gained", "missense", "synonymous")
-)
 
 
 def panel_cohort(n=300, per_gene=40, seed=0, truth=0.01):

@@ -1,6 +1,7 @@
-"""Membership attacks on simulated cohorts: known power, and little once variants are selected."""
+"""Membership attacks on simulated cohorts of known power, and what the site predicts of them.
 
-from functools import cache
+How many frequencies leave is tested in test_frequency_release.py.
+"""
 
 import numpy as np
 import polars as pl
@@ -8,14 +9,17 @@ import pytest
 from scipy.stats import norm
 
 from ihdsi.disclosure.membership import (
+    PredictedPower,
+    ReleasedGroups,
     analytic_power,
     area_under_curve,
     attack_power,
+    combined_power,
     homer_scores,
+    largest_prefix,
     likelihood_ratio_scores,
     predict_power,
     release_priority,
-    select_frequencies,
 )
 
 N, M, OTHERS = 200, 1000, 2000
@@ -113,41 +117,12 @@ QUICK = {"n_draws": 4, "n_others": 500}
 SEEDS = 10
 
 
-@cache
-def controlled(copies=2, missing=0.0, seeds=SEEDS):
-    """For each seed: attacked before and after, the selection."""
-    results = []
-    for seed in range(seeds):
-        truth, *people = cohort(seed, copies=copies, missing=missing)
-        selection = select_frequencies(*people[:2], np.arange(M), **QUICK)
-        kept = [matrix[selection.mask] for matrix in people]
-        results.append(
-            (
-                power_of_knowing(truth, *people),
-                power_of_knowing(truth[selection.mask], *kept),
-                selection,
-            )
-        )
-    return results
-
-
-@pytest.mark.parametrize("kind", [(), (2, 0.2, 5), (1, 0.0, 5)], ids=["", "missing", "haploid"])
-def test_the_selection_stops_an_attacker_who_knows_the_population(kind):
-    off, on, selections = zip(*controlled(*kind), strict=True)
-    assert 0.6 < np.mean(off) < 0.85
-    assert np.mean(on) < 0.10 + 3 * np.sqrt(0.1 * 0.9 / (N * len(on)))
-    for selection in selections:
-        assert selection.after.pessimistic <= 0.10
-        assert selection.before.pessimistic > 0.6
-        n_kept = selection.mask.sum()
-        assert selection.mask[:n_kept].all()  # a prefix of the priority
-        # √(m/n) = z(0.05) − z(0.10) gives 26.4; the simulation may ask for fewer.
-        assert 8 <= n_kept <= 27
-
-
 def test_the_sites_estimate_is_not_below_the_power_of_knowing_the_population():
-    off, _, selections = zip(*controlled(), strict=True)
-    difference = [s.before.empirical - power for s, power in zip(selections, off, strict=True)]
+    difference = []
+    for seed in range(SEEDS):
+        truth, *people = cohort(seed)
+        predicted = predict_power(*people[:2], **QUICK)
+        difference.append(predicted.empirical - power_of_knowing(truth, *people))
     assert np.mean(difference) > -3 * np.std(difference) / np.sqrt(SEEDS) - 0.005
     few = []
     for seed in range(SEEDS):
@@ -188,43 +163,60 @@ def test_analytic_power_counts_called_alleles():
     assert predict_power(dosage, ploidy, n_draws=1).analytic == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("n", "most"), [(1, 0), (5, 0), (10, 1), (30, 4)])
-def test_small_cohorts_release_few_frequencies_or_none(n, most):
-    _, dosage, ploidy, *_ = cohort(5, n=n, m=200, others=0)
-    selection = select_frequencies(dosage, ploidy, np.arange(200), **QUICK)
-    assert selection.mask.sum() <= most
-    if not most:
-        assert selection.after.empirical == selection.after.analytic == 0.05
+def test_power_is_taken_over_the_cohort_where_it_is_largest():
+    """People of whom nothing was told do not dilute the power of those of whom something was."""
+    _, dosage, ploidy, *_ = cohort(2, n=300, m=100, others=0)
+    first = np.zeros((300, 1), dtype=bool)
+    first[:100] = True
+    told = np.ones((100, 1), dtype=bool)
+    everyone = np.ones((300, 1), dtype=bool)
+    alone = predict_power(dosage[:, :100], ploidy[:, :100], **QUICK)
+    diluted = predict_power(dosage, ploidy, groups=ReleasedGroups(first, told), **QUICK)
+    cohorts = np.concatenate([everyone, first], axis=1)
+    groups = ReleasedGroups(first, told, cohorts)
+    judged = predict_power(dosage, ploidy, groups=groups, **QUICK)
+    assert (
+        judged.analytic == pytest.approx(alone.analytic) == pytest.approx(analytic_power(100, 100))
+    )
+    assert combined_power(ploidy, groups) == pytest.approx(alone.analytic)
+    assert diluted.analytic == pytest.approx((alone.analytic + 2 * 0.05) / 3)
+    assert abs(judged.empirical - alone.empirical) < 0.06
+    assert judged.empirical > diluted.empirical + 0.1
+    assert groups[:5].cohorts is cohorts
 
 
-def test_few_variants_of_many_patients_are_all_released():
-    _, dosage, ploidy, *_ = cohort(6, n=2000, m=60, others=0)
-    selection = select_frequencies(dosage, ploidy, np.arange(60), **QUICK)
-    assert selection.mask.all()
-    assert selection.after == selection.before
+@pytest.mark.parametrize(
+    ("n", "possible", "least", "found"),
+    [
+        (100, 37, 0, 37),
+        (100, 0, 0, 0),
+        (100, 100, 0, 100),
+        (100, 37, 20, 37),
+        (100, 37, 37, 37),
+        (100, 37, 60, 60),  # what is known already exceeds the limit: nothing is added
+        (40, 39, 40, 40),
+        (40, 39, 38, 39),
+        (0, 0, 0, 0),
+    ],
+)
+def test_the_largest_prefix(n, possible, least, found):
+    def predict(size):
+        power = 0.1 if size <= possible else 0.11
+        return PredictedPower(power, 0.5, power)
+
+    size, power = largest_prefix(n, predict, lambda size: predict(size).analytic, 0.1, least)
+    assert (size, power) == (found, predict(found))
 
 
-def test_selection_follows_priority_and_not_the_order_of_rows():
-    _, dosage, ploidy, *_ = cohort(7, m=300, others=0)
-    priority = np.random.default_rng(1).permutation(300)
-    ploidy[priority == 0], dosage[priority == 0] = 0, 0  # called in nobody: never released
-    selection = select_frequencies(dosage, ploidy, priority, **QUICK)
-    n_kept = selection.mask.sum()
-    assert sorted(priority[selection.mask]) == list(range(1, n_kept + 1))
-    shuffle = np.random.default_rng(2).permutation(300)
-    again = select_frequencies(dosage[shuffle], ploidy[shuffle], priority[shuffle], **QUICK)
-    assert (again.mask == selection.mask[shuffle]).all()
-    assert (again.before, again.after) == (selection.before, selection.after)
+def test_a_simulation_that_is_not_monotone_adds_nothing_to_what_left_before():
+    """Of what was found once, one more exceeded the limit; that many more do not is by chance."""
 
+    def predict(size):
+        power = 0.11 if size == 21 else 0.1
+        return PredictedPower(power, 0.5, 0.05)
 
-def test_nothing_to_release():
-    none = np.zeros((0, 4), dtype=np.int8)
-    assert select_frequencies(none, none, np.zeros(0, dtype=np.int64)).mask.shape == (0,)
-    _, dosage, ploidy, *_ = cohort(8, m=20, others=0)
-    strict = select_frequencies(dosage, ploidy, np.arange(20), maximum_power=0.05, **QUICK)
-    assert not strict.mask.any()
-    uncalled = select_frequencies(dosage * 0, ploidy * 0, np.arange(20), **QUICK)
-    assert not uncalled.mask.any()
+    assert largest_prefix(100, predict, lambda _: 0.2, 0.1, 20)[0] == 20
+    assert largest_prefix(50, predict, lambda size: 0.2 if size == 50 else 0.0, 0.1)[0] == 49
 
 
 def test_matrices_that_do_not_fit_are_refused():
@@ -233,7 +225,6 @@ def test_matrices_that_do_not_fit_are_refused():
         lambda: predict_power(ones, ones[:2]),
         lambda: predict_power(ones[:, :0], ones[:, :0]),
         lambda: predict_power(ones, ones, np.ones(2)),
-        lambda: select_frequencies(ones, ones, np.arange(2)),
     ):
         with pytest.raises(ValueError, match=r"must be variants|needs one"):
             call()

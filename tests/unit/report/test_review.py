@@ -438,6 +438,15 @@ def test_the_privacy_budget(tmp_path):
     assert "ε remaining 1.25" in text
 
 
+def test_earlier_releases_that_exceed_the_power_allowed_are_shown(tmp_path):
+    membership = {"power_after": 0.12, "maximum_power": 0.1, "exceeded_before": True}
+    write_review(tmp_path / "review", _request(tmp_path, membership=membership))
+    text = _read(tmp_path / "review" / "index.html").text
+    assert "! look here Earlier releases alone exceed the power allowed" in text
+    assert "so that nothing new leaves yes" in text
+    assert "--override" not in text
+
+
 def _hostile(folder):
     tables = _tables(
         gene_alterations=_alterations(4, gene_name=[HOSTILE] * 4, stratum=[HOSTILE] * 4)
