@@ -112,6 +112,28 @@ def test_the_mean_of_a_gene_that_one_patient_has(cells):
     assert rules_of(log, name, PLANTED) == ["dominance"]
 
 
+def test_the_mean_of_a_group_in_which_one_patient_has_a_gene():
+    """The cases have the gene as well, so that it is the mean of the controls that tells."""
+    rng = np.random.default_rng(1)
+    matrix = rng.negative_binomial(4, 0.02, (GENES, N))
+    case = (CLINICAL["stage"] == "high").to_numpy()
+    matrix[0] = np.where(case, 10 + rng.negative_binomial(10, 0.05, N), 5)
+    matrix[0, 0] = 3000
+    labels = {"gene_id": [f"ENSG{g:011d}" for g in range(GENES)], "gene_name": "g"}
+    counts = pl.DataFrame(labels | dict(zip(PATIENTS, matrix.T, strict=True)))
+    table = estimate_expression_effects(counts, CLINICAL, CONTRASTS, VARIABLES, 10)
+    row = table.row(0, named=True)
+    ratio = 2 ** row["log2_fold_change"]
+    of_controls = N * row["base_mean"] / (1 + ratio) - 5 * (~case).sum()
+    factor = median_of_ratios(matrix.astype(float))[0]
+    assert of_controls * factor == pytest.approx(3000, rel=0.3)
+    assert 3000 / factor < 0.5 * N * row["base_mean"]
+    features = judge_features(STUDY, SETTINGS, {"clinical": CLINICAL, "counts": counts})
+    released, log = cleared(features, expression_effects=table)
+    assert PLANTED not in set(released["expression_effects"]["gene_id"])
+    assert rules_of(log, "expression_effects", PLANTED) == ["dominance"]
+
+
 def matrix_of(values):
     return pl.DataFrame(
         {"feature": ["F1", "F2"], "feature_name": ["F1", "F2"], "gene_id": [None, None]},

@@ -77,8 +77,8 @@ def withheld_parts(
 
     Withheld are those that are unsafe in any stratum, and then the smallest of the others until the
     withheld ones are safe in sum: two or more of them, whose sum a few donors do not make up, in
-    every stratum. Of the sum's squares only a bound is known here, the square of the sum of the types'
-    roots (Minkowski's inequality); the attacker knows no more.
+    every stratum. Of the sum's squares only a bound is known here, the square of the sum of the
+    types' roots (Minkowski's inequality); the attacker knows no more.
 
     Parameters
     ----------
