@@ -578,12 +578,7 @@ class _Choice:
             np.array([gene_places[int(row)] for row in rows], dtype=np.intp),
             line_places[other],
         ]
-        told_variants = np.asarray(self._told.released.any(axis=1))
-        left = [
-            told_variants[place],
-            again,
-            np.ones(int(other.sum()), dtype=bool),
-        ]
+        left = [self._left_before[place], again, np.ones(int(other.sum()), dtype=bool)]
         order = np.lexsort([np.concatenate(places), ~np.concatenate(left)])
         return (
             np.concatenate([dosage, own, told.dosage[other]])[order],
@@ -594,6 +589,11 @@ class _Choice:
                 people.cohorts,
             ),
         )
+
+    @cached_property
+    def _left_before(self) -> BoolArray:
+        """Whether a frequency of each line of variants left before."""
+        return np.asarray(self._told.released.any(axis=1), dtype=np.bool_)
 
     @cached_property
     def _places(self) -> tuple[NDArray[np.intp], dict[int, int]]:
@@ -725,11 +725,13 @@ class _Choice:
     def statement(self, after: PredictedPower) -> MembershipPower:
         """State the power before (variants that the other rules let leave) and after."""
         settings, n = self._settings, len(self._genotypes.patients)
-        dosage, ploidy, released, _ = self._frequencies(self._n_before, with_genotypes=True)
+        dosage, ploidy, released, place = self._frequencies(self._n_before, with_genotypes=True)
+        # In the order of `_matrices`: where all of it leaves, the power is the same.
+        order = np.lexsort([self._places[0][place], ~self._left_before[place]])
         before = self._power(
-            dosage,
-            ploidy,
-            ReleasedGroups(self._people.members, released, self._people.cohorts),
+            dosage[order],
+            ploidy[order],
+            ReleasedGroups(self._people.members, released[order], self._people.cohorts),
             _N_DRAWS if self._n_before <= self._items.height else _N_ROUGH_DRAWS,
         )
         rate = settings.membership_false_positive_rate
