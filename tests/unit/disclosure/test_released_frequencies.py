@@ -104,8 +104,11 @@ def power(members, others):
     return np.mean(members > np.quantile(others, 0.95))
 
 
-@pytest.mark.parametrize(("n_rounds", "maximum"), [(2, 0.3), (5, 0.1)])
-@pytest.mark.parametrize("at_hand", [False, True], ids=["gone", "at_hand"])
+@pytest.mark.parametrize(
+    ("n_rounds", "maximum", "at_hand"),
+    [(2, 0.3, False), (5, 0.1, True)],
+    ids=["two_rounds_gone", "five_rounds_at_hand"],
+)
 def test_releases_of_other_variants_add_up(n_rounds, maximum, at_hand):
     """Each round has candidates of its own; of earlier ones the genotypes may be at hand or not."""
     attacked = {False: [], True: []}
