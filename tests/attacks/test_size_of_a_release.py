@@ -1,6 +1,8 @@
 """Whoever sees only sizes, counts and times of a release must not tell that one patient came."""
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -76,6 +78,46 @@ def test_how_much_was_withheld_does_not_tell(pairs):
     # At the border of two bands it could; there is one for every ten-fold number of rows.
     told = [b["disclosure.json"] != a["disclosure.json"] for (b, _), (a, _) in pairs]
     assert sum(told) <= 1
+
+
+#: Seconds of work on a patient; the steward drafts both releases at the same time.
+SECONDS_A_PATIENT = 2
+
+
+def times_of(files):
+    """Every time that a file of the release tells, in whatever document it stands."""
+    text = b"\n".join(files.values()).decode("latin-1")
+    found = re.findall(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|\+00:00)?", text)
+    return {datetime.fromisoformat(time).replace(tzinfo=UTC) for time in found}
+
+
+def guessed_patients(files):
+    """What the attacker makes of them: the work took from the first time told to the last."""
+    times = times_of(files)
+    return (max(times) - min(times)).total_seconds() / SECONDS_A_PATIENT
+
+
+def with_times_of_the_run(files, n_patients):
+    """The release as a crate of a run would have it that tells when each action started."""
+    crate = json.loads(files["ro-crate-metadata.json"])
+    end = datetime.fromisoformat(made.CREATED)
+    start = end - timedelta(seconds=SECONDS_A_PATIENT * n_patients)
+    (action,) = [e for e in crate["@graph"] if e["@type"] == "CreateAction"]
+    action |= {"startTime": start.isoformat(), "endTime": end.isoformat()}
+    return files | {"ro-crate-metadata.json": json.dumps(crate).encode()}
+
+
+def test_the_time_that_the_work_took_does_not_tell(pairs):
+    for (without, _), (with_one, _) in pairs:
+        # Where the run's times are told, the attacker counts the patients.
+        told = [
+            guessed_patients(with_times_of_the_run(files, n))
+            for files, n in ((without, N), (with_one, N + 1))
+        ]
+        assert told == [N, N + 1]
+        # The release tells one time, that of the draft, from which nothing follows.
+        assert [guessed_patients(files) for files in (without, with_one)] == [0, 0]
+        assert times_of(without) == times_of(with_one) == {datetime.fromisoformat(made.CREATED)}
 
 
 def test_the_manifest_holds_no_times_but_that_of_the_draft(pairs):

@@ -48,6 +48,7 @@ from ihdsi.disclosure.membership import (
 )
 from ihdsi.disclosure.released_frequencies import (
     GENE_ROW,
+    NEVER,
     CountedPeople,
     ReleasedLines,
     people_of_releases,
@@ -270,6 +271,7 @@ class _Choice:
                 self._told_at_hand(),
             ]
         ).unique(maintain_order=True)
+        self._variants = variants
         self._dosage, self._ploidy = genotypes.read(variants)
         self._check(variants)
         self._folded = folded.join(
@@ -417,27 +419,16 @@ class _Choice:
         again = (
             pl.Series("row", [], dtype=pl.get_index_type()) if first_rows is None else first_rows
         )
-        terms = self.candidates["consequence"].unique()
-        severity = {term: float(severity_rank(term)) for term in terms}
-        variants = self.candidates.with_row_index("rank").select(
-            new=pl.col("rank") >= self._n_unchanged,
-            outside=~pl.col("gene_name").is_in(names).fill_null(value=False),
-            severity=pl.col("consequence").replace_strict(severity).cast(pl.Float64),
-            rank="rank",
-            row=pl.lit(None, dtype=pl.get_index_type()),
+        ranked = self.candidates.with_row_index("rank")
+        items = (
+            self._in_order(ranked, names)
+            .with_columns(
+                new=pl.when(pl.col("row").is_null())
+                .then(pl.col("rank") >= self._n_unchanged)
+                .otherwise(~pl.col("row").is_in(again.implode()))
+            )
+            .sort("new", maintain_order=True)
         )
-        kinds = {name: group_severity(name) for name in germline_gene_carriers.GROUPS}
-        # Fewer carriers of all its variants together than a cell needs: it cannot leave.
-        genes = self._rows.filter(
-            pl.col("most_carriers") >= self._settings.minimum_cell_count
-        ).select(
-            new=~pl.col("row").is_in(again.implode()),
-            outside=pl.lit(False),
-            severity=pl.col("consequence_group").replace_strict(kinds).cast(pl.Float64),
-            rank="gene",
-            row="row",
-        )
-        items = pl.concat([variants, genes]).sort("new", "outside", "severity", "rank")
         most = possible_frequencies(
             len(self._genotypes.patients),
             self._settings.maximum_membership_power,
@@ -445,6 +436,28 @@ class _Choice:
         )
         self._n_listed = items.height
         return items if np.isinf(most) else items.head(int(_MARGIN * most) + n_further + len(again))
+
+    def _in_order(self, variants: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+        """Sort variants, which have a rank, and gene rows into one list: rank and row."""
+        terms = variants["consequence"].unique()
+        severity = {term: float(severity_rank(term)) for term in terms}
+        kinds = {name: group_severity(name) for name in germline_gene_carriers.GROUPS}
+        # Fewer carriers of all its variants together than a cell needs: it cannot leave.
+        genes = self._rows.filter(
+            pl.col("most_carriers") >= self._settings.minimum_cell_count
+        ).select(
+            outside=pl.lit(False),
+            severity=pl.col("consequence_group").replace_strict(kinds).cast(pl.Float64),
+            rank=pl.col("gene").cast(pl.Int64),
+            row="row",
+        )
+        lines = variants.select(
+            outside=~pl.col("gene_name").is_in(names).fill_null(value=False),
+            severity=pl.col("consequence").replace_strict(severity).cast(pl.Float64),
+            rank=pl.col("rank").cast(pl.Int64),
+            row=pl.lit(None, dtype=pl.get_index_type()),
+        )
+        return pl.concat([lines, genes]).sort("outside", "severity", "rank")
 
     def _check(self, variants: pl.DataFrame) -> None:
         """Refuse genotypes that are not those that the table counted."""
@@ -549,7 +562,8 @@ class _Choice:
     ) -> tuple[Int8Array, Int8Array, ReleasedGroups]:
         """Everything that left or leaves with the first `size`: variants, and gene rows as 0 and 1.
 
-        What left before comes first, so that it meets the same simulated people again.
+        What left before comes first, in the order of the releases: so it meets the same simulated
+        people again, and chance does not change what was found of it.
         """
         carriers, assessed, judged = self._counted(size)
         mask = self._mask(judged.filter(pl.col("rule").is_null()), len(carriers))
@@ -570,7 +584,7 @@ class _Choice:
         other = np.asarray(told.released.any(axis=1))
         other[line[again]] = False
         variant_places, gene_places = self._places
-        line_places = np.full(len(other), len(variant_places) + self._items.height, dtype=np.intp)
+        line_places = np.full(len(other), variant_places.max(initial=0) + 1, dtype=np.intp)
         for row, number in self._told_place.items():
             line_places[number] = gene_places.get(row, line_places[number])
         places = [
@@ -578,32 +592,42 @@ class _Choice:
             np.array([gene_places[int(row)] for row in rows], dtype=np.intp),
             line_places[other],
         ]
-        told_variants = np.asarray(self._told.released.any(axis=1))
-        left = [
-            told_variants[place],
-            again,
-            np.ones(int(other.sum()), dtype=bool),
+        first = [
+            self._told.first[place],
+            np.where(again, np.append(told.first, NEVER)[line], NEVER),
+            told.first[other],
         ]
-        order = np.lexsort([np.concatenate(places), ~np.concatenate(left)])
+        order = np.lexsort([np.concatenate(places), np.concatenate(first)])
+        masks = np.concatenate([released, groups, told.released[other]])[order]
+        # Of whom nothing leaves nobody can tell that a release counted them.
+        cohorts = people.cohorts
+        if cohorts.shape[1] > 1 and not masks[:, : people.n_groups].any():
+            cohorts = cohorts[:, 1:]
         return (
             np.concatenate([dosage, own, told.dosage[other]])[order],
             np.concatenate([ploidy, counted, told.ploidy[other]])[order],
-            ReleasedGroups(
-                people.members,
-                np.concatenate([released, groups, told.released[other]])[order],
-                people.cohorts,
-            ),
+            ReleasedGroups(people.members, masks, cohorts),
         )
 
     @cached_property
     def _places(self) -> tuple[NDArray[np.intp], dict[int, int]]:
-        """Place in the list of each line of variants and each gene row; without one, the last."""
-        listed = self._items["row"]
-        places = self._items.height + np.arange(len(self._told.dosage))
-        variants = np.flatnonzero(listed.is_null().to_numpy())
-        places[: len(variants)] = variants
-        genes = np.flatnonzero(listed.is_not_null().to_numpy())
-        return places, dict(zip(listed.drop_nulls().to_list(), genes.tolist(), strict=True))
+        """Place of each line of variants and each gene row in the order of release.
+
+        It follows from the variants alone, so that it is the same in every release; what is not at
+        hand any more comes last.
+        """
+        names = self._panel["gene_name"].to_list()
+        whole = self._context.tables["variant_frequencies"].filter(_IS_WHOLE)
+        at_hand = self._variants.join(whole, on=VARIANT_KEY, how="left", maintain_order="left")
+        ranks = pl.Series(release_priority(at_hand, names))
+        order = self._in_order(at_hand.with_columns(rank=ranks), names)
+        places = at_hand.height + self._rows.height + np.arange(len(self._told.dosage))
+        # Lines are found again by their rank.
+        variants = order.with_row_index("place").filter(pl.col("row").is_null())
+        lines = np.argsort(ranks.to_numpy())[variants["rank"].to_numpy()]
+        places[lines] = variants["place"].to_numpy()
+        genes = order.with_row_index("place").drop_nulls("row").select("row", "place")
+        return places, dict(genes.iter_rows())
 
     def _frequencies(
         self, n_variants: int, with_genotypes: bool
@@ -725,11 +749,13 @@ class _Choice:
     def statement(self, after: PredictedPower) -> MembershipPower:
         """State the power before (variants that the other rules let leave) and after."""
         settings, n = self._settings, len(self._genotypes.patients)
-        dosage, ploidy, released, _ = self._frequencies(self._n_before, with_genotypes=True)
+        dosage, ploidy, released, place = self._frequencies(self._n_before, with_genotypes=True)
+        # In the order of `_matrices`: where all of it leaves, the power is the same.
+        order = np.lexsort([self._places[0][place], self._told.first[place]])
         before = self._power(
-            dosage,
-            ploidy,
-            ReleasedGroups(self._people.members, released, self._people.cohorts),
+            dosage[order],
+            ploidy[order],
+            ReleasedGroups(self._people.members, released[order], self._people.cohorts),
             _N_DRAWS if self._n_before <= self._items.height else _N_ROUGH_DRAWS,
         )
         rate = settings.membership_false_positive_rate

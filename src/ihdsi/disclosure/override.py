@@ -2,8 +2,10 @@
 
 The study limits the power of a membership attack on the released germline frequencies. A site may
 go above it only with a document that its data steward signed: for one study (by its hash), one
-site, one limit, with a reason and a last day. The form is DSSE, as for bundles; the document is of
-a type of its own, so that no other signature of the steward passes for it.
+site, one limit, with a reason and a last day. The limit is that of all releases of the site
+together: what left under an override counts in every later release, and without one nothing is
+added to it (see `ihdsi.disclosure.frequency_release`). The form is DSSE, as for bundles; the
+document is of a type of its own, so that no other signature of the steward passes for it.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
 __all__ = [
     "GENE_ROW",
+    "NEVER",
     "CountedPeople",
     "EarlierFrequencies",
     "ReleasedLines",
@@ -45,6 +46,8 @@ Stratum = tuple[str, str]
 _POPULATION = "germline"
 _WHOLE = (ALL, ALL)
 _DIPLOID = 2
+#: Number of no release: behind all others.
+NEVER = np.iinfo(np.int64).max
 #: Rows of alleles that are dealt at a time.
 _BLOCK = 2_000
 
@@ -65,9 +68,10 @@ class EarlierFrequencies:
     Parameters
     ----------
     variants
-        `VARIANT_KEY`, group, allele_count, allele_number, n_carriers (null where it never left).
+        `VARIANT_KEY`, group, allele_count, allele_number, n_carriers (null where it never left) and
+        first, the number of the first release that told it.
     genes
-        gene_id, consequence_group, group, n_assessed, n_carriers.
+        gene_id, consequence_group, group, n_assessed, n_carriers and first.
     groups
         Hashes of the patients of each group, by the number in column group.
     cohorts
@@ -133,7 +137,7 @@ def earlier_frequencies(
                     strata.with_columns(group=pl.Series(groups, dtype=pl.Int64)),
                     on=["stratum_variable", "stratum"],
                     maintain_order="left",
-                )
+                ).with_columns(first=pl.lit(release.sequence, dtype=pl.Int64))
             )
     return EarlierFrequencies(
         _each_once(
@@ -169,13 +173,13 @@ def _each_once(
     frames: Sequence[pl.DataFrame], table: str, columns: Sequence[str], *most: str
 ) -> pl.DataFrame:
     schema: dict[str, Any] = {
-        name: TABLES[table].schema.get(name, pl.Int64) for name in (*columns, *most)
+        name: TABLES[table].schema.get(name, pl.Int64) for name in (*columns, *most, "first")
     }
     parts = [pl.DataFrame(schema=schema), *(frame.select(list(schema)) for frame in frames)]
     return (
         pl.concat(parts)
         .group_by(columns, maintain_order=True)
-        .agg(pl.col(name).max() for name in most)
+        .agg(*(pl.col(name).max() for name in most), pl.col("first").min())
     )
 
 
@@ -298,12 +302,16 @@ class ReleasedLines:
         Shape (lines, people); ploidy 0 where no frequency that left counted the person.
     released, genotyped
         Shape (lines, groups): where the allele frequency left, and where genotype counts did.
+    first
+        Shape (lines,): number of the first release that told something of the line; `NEVER` where
+        none did.
     """
 
     dosage: Int8Array
     ploidy: Int8Array
     released: BoolArray
     genotyped: BoolArray
+    first: NDArray[np.int64]
 
 
 def released_lines(
@@ -380,4 +388,6 @@ def released_lines(
     if copies == _DIPLOID:
         with_counts = entries["n_carriers"].is_not_null().to_numpy()
         genotyped[line[with_counts], people.column[groups[with_counts]]] = True
-    return ReleasedLines(dosage, ploidy, released, genotyped)
+    first = np.full(n_lines, NEVER, dtype=np.int64)
+    np.minimum.at(first, line, entries["first"].to_numpy())
+    return ReleasedLines(dosage, ploidy, released, genotyped, first)

@@ -290,6 +290,9 @@ def test_the_power_of_the_membership_attack_is_shown_by_site():
     numbers = ["17", "5 %", "0.712", "0.094", "0.580", "0.1"]
     assert cells["lih"] == ["148", *numbers, "study or site"]
     assert cells["ncck"] == ["not released", *numbers, "signed override"]
+    documents = {"lih": {"membership": stated | {"exceeded_before": True}}}
+    page = render_report(replace(inputs, disclosures=documents))
+    assert "<td>earlier releases exceed it, nothing new left</td>" in page
 
 
 def test_text_of_the_study_is_escaped():
