@@ -8,9 +8,9 @@ import polars as pl
 from ihdsi.disclosure import apply_disclosure_control, judge_features
 from ihdsi.disclosure.cohort_genotypes import CohortGenotypes
 from ihdsi.disclosure.control import write_cleared, write_statement
-from ihdsi.disclosure.differencing import populations_of
 from ihdsi.disclosure.history import read_history
 from ihdsi.disclosure.override import settings_in_force
+from ihdsi.disclosure.patient_values import count_patients
 from ihdsi.files import write_parquet, write_text
 from ihdsi.logs import log_to
 from ihdsi.sheets import read_cohort
@@ -26,7 +26,7 @@ settings, override = settings_in_force(study, site, datetime.now(UTC).date())
 # Names are read here rather than passed as parameters, which workflow records and reports show.
 cohort = read_cohort(site, study)
 frames = {name: pl.read_parquet(path) for name in params.measured for path in given[name]}
-populations = populations_of(study, germline=cohort.germline_assessed, **frames)
+populations = count_patients(study, cohort.germline_assessed, frames)
 history = read_history(site.release and site.release.ledger, populations)
 identifiers = cohort.identifiers | set(frames["clinical"]["patient"] if given.clinical else ())
 cleared, log = apply_disclosure_control(

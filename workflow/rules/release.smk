@@ -7,8 +7,17 @@ the sites of a simulated study have a rule for it (simulated_release.smk).
 from ihdsi.study import study_hash
 
 CANDIDATE = f"{SITE}/candidate"
-# Patient-level tables that tell whom the summaries count.
-MEASURED = ["clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts"]
+# Patient-level tables that tell whom the summaries count, and by what.
+MEASURED = [
+    "clinical",
+    "decisions",
+    "metrics",
+    "assessed",
+    "variants",
+    "exposures",
+    "copy_number",
+    "counts",
+]
 
 
 rule apply_disclosure_control:
@@ -50,6 +59,11 @@ rule apply_disclosure_control:
         ),
         assessed=lambda wildcards: (
             [f"{SITE}/variants/somatic_assessed.parquet"]
+            if cohorts[wildcards.site].has_somatic
+            else []
+        ),
+        variants=lambda wildcards: (
+            [f"{SITE}/variants/somatic_variants.parquet"]
             if cohorts[wildcards.site].has_somatic
             else []
         ),

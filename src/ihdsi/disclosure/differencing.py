@@ -6,9 +6,10 @@ with every earlier one: first the patients behind it (by stratum, contrast and e
 counts of each row.
 
 What is compared are pairs of releases. Three or more that are safe in pairs, and rows of different
-stratum variables that overlap within one release, are not looked at. A statistic that changes
-while patients and counts stay the same (a corrected value) is not withheld. Tables of whose
-patients no population is recorded (of cells, of matrices) do not leave after an earlier release.
+stratum variables that overlap within one release, are not looked at. A patient who is counted with
+another value than before (a corrected age, a library sequenced anew) counts as one who left and
+another who came. Tables of whose patients no population is recorded do not leave after an earlier
+release.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ class EarlierRelease:
     tables
         Its summary tables as they left.
     populations
-        population, stratum_variable, stratum, patient_hash: whom it counted.
+        population, stratum_variable, stratum, patient_hash, value_hash: whom it counted, and by
+        what. Patients without a value_hash are compared by name alone.
     """
 
     sequence: int
@@ -470,6 +472,7 @@ class Comparison:
     populations
         population, stratum_variable, stratum, patient_hash: whom the tables at hand count (see
         `populations_of`), hashed as those of the earlier releases. Needed if there are any.
+        ``value_hash`` tells by what they are counted (`ihdsi.disclosure.patient_values`).
     design
         Table `expression_design` of the release at hand, before disclosure control.
     matrix_design
@@ -514,7 +517,7 @@ class Comparison:
                 ]
             ).rename(dict(zip(_PLACE, _GROUP, strict=True)))
             assert populations is not None
-            strata = changed_strata(
+            strata = _changed_patients_or_values(
                 populations, release.populations, group_size(settings), released
             )
             self._tables.append(before)
@@ -692,6 +695,42 @@ def changed_strata(
             rows.append((population, *stratum, stratum in withheld, near and bool(old)))
     schema = dict.fromkeys(_GROUP, pl.String) | dict.fromkeys(("withheld", "near"), pl.Boolean)
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _changed_patients_or_values(
+    now: pl.DataFrame, before: pl.DataFrame, least: int, released: pl.DataFrame
+) -> pl.DataFrame:
+    """Compare patients, and patients with the values that they are counted by.
+
+    A patient whose value changed is one who left and another who came. Both comparisons are needed:
+    where all values changed, a patient who came is told by the names.
+    """
+    strata = changed_strata(now, before, least, released)
+    if "value_hash" not in now.columns or "value_hash" not in before.columns:
+        return strata
+    # Releases of before there were values say nothing of them.
+    recorded = before.drop_nulls("value_hash").select("population").unique()
+    valued = [
+        frame.with_columns(
+            patient_hash=pl.when(pl.col("population").is_in(recorded["population"].to_list()))
+            .then(pl.concat_str("patient_hash", pl.col("value_hash").fill_null("")))
+            .otherwise("patient_hash")
+        )
+        for frame in (now, before)
+    ]
+    return (
+        strata.join(
+            changed_strata(valued[0], valued[1], least, released),
+            on=_GROUP,
+            suffix="_value",
+            how="left",
+        )
+        .with_columns(
+            withheld=pl.col("withheld") | pl.col("withheld_value"),
+            near=pl.col("near") & pl.col("near_value"),
+        )
+        .drop("withheld_value", "near_value")
+    )
 
 
 def _members(frame: pl.DataFrame) -> dict[str, dict[Stratum, frozenset[str]]]:

@@ -67,7 +67,7 @@ def read_history(ledger: Path | str | None, populations: pl.DataFrame) -> Histor
         If the ledger or its archive cannot be read or was changed.
     """
     if ledger is None or not Path(ledger).exists():
-        return History(populations=populations.with_columns(patient_hash="patient"))
+        return History(populations=_without_key(populations))
     with Ledger(ledger) as opened:
         return History(
             earlier_releases(opened),
@@ -75,3 +75,11 @@ def read_history(ledger: Path | str | None, populations: pl.DataFrame) -> Histor
             opened.hash_patients(populations).with_columns(populations["patient"]),
             opened.spent_epsilon(),
         )
+
+
+def _without_key(populations: pl.DataFrame) -> pl.DataFrame:
+    """Without a ledger there is no key, and nothing to compare with."""
+    hashes = {"patient": "patient_hash", "value": "value_hash"}
+    return populations.with_columns(
+        pl.col(name).alias(hashed) for name, hashed in hashes.items() if name in populations.columns
+    )

@@ -44,11 +44,13 @@ __all__ = [
 ]
 
 #: Version of the tables below, kept in the file as ``user_version``.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Marks the file among other SQLite databases (``application_id``): "IHDS" in ASCII.
 APPLICATION = 0x49484453
 #: Columns of the patients of a release, before their names are hashed.
 POPULATION_COLUMNS = ("population", "stratum_variable", "stratum", "patient")
+#: What each patient is counted by (`ihdsi.disclosure.patient_values`), where it is known.
+VALUE_COLUMN = "value"
 _SECRET_BYTES = 32
 
 _HEX = "CHECK (length({0}) = 64 AND {0} NOT GLOB '*[^0-9a-f]*')"
@@ -92,6 +94,7 @@ _STATEMENTS = (
         stratum_variable TEXT NOT NULL,
         stratum TEXT NOT NULL,
         patient_hash BLOB NOT NULL CHECK (length(patient_hash) = 32),
+        value_hash BLOB CHECK (length(value_hash) = 32),
         PRIMARY KEY (sequence, population, stratum_variable, stratum, patient_hash)
     ) STRICT, WITHOUT ROWID
     """,
@@ -353,7 +356,8 @@ class Ledger:
         Returns
         -------
         polars.DataFrame
-            Columns population, stratum_variable, stratum and patient_hash (hexadecimal), sorted.
+            Columns population, stratum_variable, stratum, patient_hash and value_hash
+            (hexadecimal), sorted; value_hash is null where a release did not record values.
 
         Raises
         ------
@@ -362,34 +366,31 @@ class Ledger:
         """
         self._release(sequence)
         rows = self._execute(
-            "SELECT population, stratum_variable, stratum, lower(hex(patient_hash)) FROM patients "
+            "SELECT population, stratum_variable, stratum, lower(hex(patient_hash)), "
+            "CASE WHEN value_hash IS NULL THEN NULL ELSE lower(hex(value_hash)) END FROM patients "
             "WHERE sequence = ? ORDER BY 1, 2, 3, 4",
             (sequence,),
         )
-        names = (*POPULATION_COLUMNS[:3], "patient_hash")
+        names = (*POPULATION_COLUMNS[:3], "patient_hash", "value_hash")
         return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 
     def hash_patients(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Replace the column ``patient`` (text) by ``patient_hash``, in its place.
+        """Replace ``patient`` (text) by ``patient_hash``, ``value`` by ``value_hash``, in place.
 
         Equal names have equal hashes in this ledger and other hashes in any other. Spelling counts:
-        names are not trimmed or folded.
+        names are not trimmed or folded. Values are hashed together with the patient's name, so that
+        patients with equal values do not show.
         """
         secret = bytes(self._execute("SELECT value FROM meta WHERE key = 'secret'")[0][0])
-        patients = frame["patient"].cast(pl.String).unique().drop_nulls().to_list()
-        hashes = [
-            hmac.new(secret, patient.encode(), hashlib.sha256).hexdigest() for patient in patients
-        ]
-        return frame.with_columns(
-            pl.col("patient")
-            .cast(pl.String)
-            .replace_strict(
-                pl.Series(patients, dtype=pl.String),
-                pl.Series(hashes, dtype=pl.String),
-                return_dtype=pl.String,
-                default=None,
+        hashed = frame.with_columns(pl.col("patient").cast(pl.String))
+        if VALUE_COLUMN in frame.columns:
+            texts = pl.concat_str("patient", pl.lit("\n"), VALUE_COLUMN)
+            hashed = hashed.with_columns(texts.alias(VALUE_COLUMN)).with_columns(
+                _keyed(VALUE_COLUMN, secret)
             )
-        ).rename({"patient": "patient_hash"})
+        return hashed.with_columns(_keyed("patient", secret)).rename(
+            {"patient": "patient_hash", VALUE_COLUMN: "value_hash"}, strict=False
+        )
 
     def record_release(self, release: LedgerRelease, populations: pl.DataFrame) -> None:
         """Enter an approved release and the hashes of those whom it counted.
@@ -399,7 +400,8 @@ class Ledger:
         release
             Its number must be the next one, and its state ``approved``.
         populations
-            Columns population, stratum_variable, stratum, patient: every patient in every stratum.
+            Columns population, stratum_variable, stratum, patient: every patient in every stratum;
+            ``value`` where it is known by what they are counted.
 
         Raises
         ------
@@ -434,10 +436,15 @@ class Ledger:
                 astuple(release),
             )
             self._execute_many(
-                "INSERT INTO patients VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO patients VALUES (?, ?, ?, ?, ?, ?)",
                 (
-                    (release.sequence, *names, bytes.fromhex(patient))
-                    for *names, patient in hashed.unique().iter_rows()
+                    (
+                        release.sequence,
+                        *names,
+                        bytes.fromhex(patient),
+                        None if value is None else bytes.fromhex(value),
+                    )
+                    for *names, patient, value in hashed.unique().iter_rows()
                 ),
             )
 
@@ -553,7 +560,16 @@ class Ledger:
                 f"this version reads up to {SCHEMA_VERSION})",
                 "Use that version or a later one; nothing was changed.",
             )
-        if version < SCHEMA_VERSION:
+        if version == 1:
+            # Asked again inside: another process may have been faster.
+            with self.transaction():
+                if self._execute("PRAGMA user_version")[0][0] == 1:
+                    self._execute(
+                        "ALTER TABLE patients ADD COLUMN value_hash BLOB "
+                        "CHECK (length(value_hash) = 32)"
+                    )
+                    self._execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version < SCHEMA_VERSION:
             raise self._damaged(f"schema {version} never existed")
 
     def _check_pages(self) -> None:
@@ -577,17 +593,23 @@ class Ledger:
         return LedgerRelease(*found[0])
 
     def _checked(self, populations: pl.DataFrame) -> pl.DataFrame:
-        if tuple(populations.columns) != POPULATION_COLUMNS:
+        if tuple(populations.columns) not in (
+            POPULATION_COLUMNS,
+            (*POPULATION_COLUMNS, VALUE_COLUMN),
+        ):
             raise self._problem(
                 f"the populations of a release have the columns {', '.join(POPULATION_COLUMNS)}, "
                 f"not {', '.join(populations.columns)}",
                 "Run disclosure control again.",
             )
         text = populations.with_columns(pl.all().cast(pl.String))
-        if any(text.null_count().row(0)) or (text["patient"] == "").any():
+        named = text.select(POPULATION_COLUMNS)
+        if any(named.null_count().row(0)) or (named["patient"] == "").any():
             raise self._problem(
                 "the populations of a release have empty cells", "Run disclosure control again."
             )
+        if VALUE_COLUMN not in text.columns:
+            text = text.with_columns(pl.lit(None, dtype=pl.String).alias(VALUE_COLUMN))
         return text
 
     def _open_connection(self) -> sqlite3.Connection:
@@ -643,6 +665,23 @@ class Ledger:
 
     def _problem(self, what: str, remedy: str) -> InputError:
         return InputError(Problem(what, remedy, file=self.path))
+
+
+def _keyed(column: str, secret: bytes) -> pl.Expr:
+    """Hash a column of texts with a key; null stays null."""
+
+    def hashed(texts: pl.Series) -> pl.Series:
+        return texts.replace_strict(
+            distinct := texts.unique().drop_nulls(),
+            pl.Series(
+                [hmac.new(secret, text.encode(), hashlib.sha256).hexdigest() for text in distinct],
+                dtype=pl.String,
+            ),
+            return_dtype=pl.String,
+            default=None,
+        )
+
+    return pl.col(column).map_batches(hashed, return_dtype=pl.String)
 
 
 _RELEASE_COLUMNS = ", ".join(entry.name for entry in fields(LedgerRelease))

@@ -119,8 +119,10 @@ def test_patients_are_hashed_with_the_ledgers_secret(path, tmp_path):
         published(ledger, 1)
         found = ledger.populations(1)
         expected = ledger.hash_patients(POPULATIONS)
-        assert found.equals(expected.sort(expected.columns))
-        assert found.columns == ["population", "stratum_variable", "stratum", "patient_hash"]
+        names = ["population", "stratum_variable", "stratum", "patient_hash"]
+        assert found.columns == [*names, "value_hash"]
+        assert found.select(names).equals(expected.sort(names))
+        assert found["value_hash"].null_count() == found.height
         assert found["patient_hash"].n_unique() == 3
     # Independently of the class: the file itself and the standard library.
     secret = sqlite3.connect(path).execute("SELECT value FROM meta WHERE key='secret'").fetchone()
@@ -294,12 +296,40 @@ def test_a_ledger_of_a_newer_version_is_left_alone(path):
     with Ledger(path) as ledger:
         published(ledger, 1)
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
     before = path.read_bytes()
     with pytest.raises(InputError, match="newer version of the pipeline"), Ledger(path):
         pass
     assert path.read_bytes() == before
+
+
+def test_values_are_kept_under_the_key_and_with_the_patient(path):
+    valued = POPULATIONS.with_columns(value=pl.Series(["aa" * 32, None, "aa" * 32, "bb" * 32]))
+    with Ledger(path) as ledger:
+        ledger.record_release(release(1), valued)
+        found = ledger.populations(1)
+        hashed = ledger.hash_patients(valued)
+        assert found.equals(hashed.sort(hashed.columns))
+        assert hashed["value_hash"].is_null().to_list() == [False, True, False, False]
+        # Two patients of equal values do not show.
+        assert hashed["value_hash"].drop_nulls().n_unique() == 3
+    assert b"aa" * 32 not in path.read_bytes()
+
+
+def test_a_ledger_of_before_there_were_values_goes_on(path):
+    with Ledger(path) as ledger:
+        published(ledger, 1)
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE patients DROP COLUMN value_hash")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    with Ledger(path) as ledger:
+        assert ledger.populations(1)["value_hash"].null_count() == POPULATIONS.height
+        valued = POPULATIONS.with_columns(value=pl.lit("aa" * 32))
+        ledger.record_release(release(2), valued)
+        assert ledger.populations(2)["value_hash"].null_count() == 0
 
 
 def test_another_database_is_no_ledger(path):
