@@ -132,7 +132,7 @@ def test_the_archive_keeps_the_whole_release(released):
     exchange = contents(released / "exchange" / "demo" / "north")
     del (rest := contents(archive))["bundle/manifest.dsse.json"]
     assert {name: rest[name] for name in exchange} == exchange
-    assert {path.name for path in archive.iterdir()} == {"bundle", *exchange}
+    assert {path.name for path in archive.iterdir()} == {"bundle", "published", *exchange}
     assert archive.parent.stat().st_mode & 0o077 == 0
     with Ledger(released / "ledger.sqlite") as ledger:
         assert ledger.released_tables(1)["mutation_burden"]["mean"].to_list() == [3.25]
@@ -523,7 +523,34 @@ def test_an_old_copy_of_the_ledger_publishes_and_approves_nothing(released, tmp_
     # … or the archive has, by more than the one release that an interruption explains.
     shutil.rmtree(old / "exchange")
     (old / "ledger.releases" / "3").mkdir()
-    refused(old, "archive holds release 3, and the ledger knows only 1")
+    refused(old, r"archive holds release 3, and the ledger \(.*ledger.sqlite\) knows only 1")
+
+
+def test_an_old_copy_of_the_ledger_never_takes_away_what_was_published(released):
+    """The ledger of a back-up, beside the newest archive and an exchange that was emptied."""
+    shutil.copy(released / "ledger.sqlite", released / "old.sqlite")
+    draft_next(released)
+    candidates.decide(released)
+    shutil.move(released / "old.sqlite", released / "ledger.sqlite")
+    draft_next(released, mean=7.5)
+    shutil.rmtree(released / "exchange")
+    refused(released, "archive holds release 2, and the ledger .* knows only 1")
+    with pytest.raises(InputError, match="archive holds release 2.*newest backup"):
+        publish_pending(released / "ledger.sqlite", released / "exchange")
+    with pytest.raises(InputError, match="archive holds release 2"):
+        candidates.decide(released, reject, reason="too few patients")
+    assert not (released / "exchange").exists()
+
+
+def test_a_ledger_from_before_the_first_release_does_not_begin_anew(root):
+    with Ledger(root / "ledger.sqlite"):
+        pass
+    shutil.copy(root / "ledger.sqlite", root / "old.sqlite")
+    candidates.decide(root)
+    shutil.move(root / "old.sqlite", root / "ledger.sqlite")
+    shutil.rmtree(root / "exchange")
+    candidates.draft(root / "candidate", mean=7.5)
+    refused(root, "archive holds release 1, and the ledger .* knows only 0")
 
 
 def test_a_lost_ledger_does_not_begin_anew_over_what_was_published(released):
