@@ -47,7 +47,7 @@ from ihdsi.bundle.seal import SEAL_TYPE, SealDocument, seal_payload
 from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, read_json, sign, verify
 from ihdsi.bundle.trust import TrustedKey, TrustStore
 from ihdsi.disclosure.ledger import Ledger, LedgerRejection, LedgerRelease, archive_folder
-from ihdsi.errors import InputError, Problem
+from ihdsi.errors import InputError, LocalFaultError, Problem
 from ihdsi.files import atomic_output, sha256_of
 
 __all__ = [
@@ -581,11 +581,26 @@ def _copy(
 ) -> Bundle:
     """Copy a verified candidate and verify the copy, which nobody else can change any more."""
     target = staging / "bundle"
-    for name in sorted(RELEASE_FILES):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(candidate / name, target / name, follow_symlinks=False)
+    try:
+        for name in sorted(RELEASE_FILES):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(candidate / name, target / name, follow_symlinks=False)
+    except FileNotFoundError:
+        raise _changed(candidate) from None
+    except OSError as error:
+        # shutil names the source, also where it is the archive's disk that is full.
+        raise LocalFaultError(
+            Problem(
+                f"the candidate cannot be copied into the archive ({error.strerror})",
+                "Look at space and access of the archive and run the command again; nothing was "
+                "decided.",
+                file=staging.parent,
+            )
+        ) from None
     try:
         return _verified(target, store, study, study_hash, site, on)
+    except LocalFaultError:
+        raise
     except InputError:
         raise _changed(candidate) from None
 

@@ -1,6 +1,8 @@
 """A release leaves when a steward's key, a fresh candidate and the ledger agree; else nothing."""
 
+import errno
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -20,7 +22,7 @@ from ihdsi.bundle.manifest import MANIFEST
 from ihdsi.bundle.populations import POPULATIONS_TYPE, bind_populations, binding_path
 from ihdsi.bundle.signature import sign
 from ihdsi.disclosure.ledger import Ledger
-from ihdsi.errors import InputError
+from ihdsi.errors import InputError, LocalFaultError, Problem
 from ihdsi.files import sha256_of
 from ihdsi.summaries import TABLES, empty_table
 from release_candidates import populations_path
@@ -572,6 +574,33 @@ def test_an_archive_left_by_an_interruption_is_replaced(root):
     assert candidates.decide(root).sequence == 1
     assert not (left / "bundle" / "half").exists()
     assert [path.name for path in left.parent.iterdir()] == ["1"]
+
+
+def test_a_full_disk_of_the_archive_is_not_told_as_a_changed_candidate(root, monkeypatch):
+    def full(source, target, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(InputError, match="cannot be copied into the archive .No space") as error:
+            candidates.decide(root)
+    assert error.value.problems[0].file == root / "ledger.releases"
+    assert history(root) == ([], [])
+    assert list((root / "ledger.releases").iterdir()) == []
+    # Nor is a fault of the machine while the copy is verified.
+    fault = LocalFaultError(Problem("no process can be started", "Try again."))
+    verify = approval.verify_candidate
+
+    def verified(folder, **arguments):
+        if Path(folder).name == "bundle":
+            raise fault
+        return verify(folder, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(approval, "verify_candidate", verified)
+        with pytest.raises(LocalFaultError, match="no process"):
+            candidates.decide(root)
+    assert candidates.decide(root).sequence == 1
 
 
 def test_a_site_without_room_says_so(root):
