@@ -843,7 +843,13 @@ def test_an_edited_archive_sealed_by_the_site(place, good, edits):
 
 
 #: What a length, an offset or a number of rows becomes.
-NUMBERS = [bytes(8), b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x19\xfc" + b"\xff" * 4 + b"\x0f", b"1e999"]
+NUMBERS = [
+    bytes(8),
+    b"\xff" * 8,
+    b"\x7f\xff\xff\xff",
+    b"\x19\xfc" + b"\xff" * 4 + b"\x0f",
+    b"1e999",
+]
 
 
 def random_edits(choose):

@@ -194,7 +194,7 @@ def test_killed_and_put_back_to_an_old_ledger(tmp_path, killed, second):
         marked, before = (archive / "published").exists(), (archive / "seal.dsse.json").stat()
         outcomes.append((marked, found))
         if marked:
-            with pytest.raises(InputError, match="archive holds release 2, and the ledger .* only"):
+            with pytest.raises(InputError, match="archive holds release 2, and the ledger"):
                 candidates.decide(root)
             assert (archive / "seal.dsse.json").stat().st_ino == before.st_ino
         else:

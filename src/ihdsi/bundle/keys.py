@@ -321,7 +321,7 @@ def _write_pair(path: Path, private: bytes, public: bytes) -> Path:
         named: list[Path] = []
         try:
             for temporary, target, _, _ in pairs:
-                _name(temporary, target)
+                _give_name(temporary, target)
                 named.append(target)
         except BaseException:
             made += named
@@ -342,7 +342,7 @@ def _write_pair(path: Path, private: bytes, public: bytes) -> Path:
     return public_path
 
 
-def _name(temporary: Path, target: Path) -> None:
+def _give_name(temporary: Path, target: Path) -> None:
     """Give a finished file its name, which nothing may have yet."""
     try:
         os.link(temporary, target, follow_symlinks=False)

@@ -360,9 +360,7 @@ def _keep_evidence(
         shutil.rmtree(working, ignore_errors=True)
 
 
-def _known_evidence(
-    quarantine: Path, site: str, files: Sequence[Mapping[str, Any]]
-) -> Path | None:
+def _known_evidence(quarantine: Path, site: str, files: Sequence[Mapping[str, Any]]) -> Path | None:
     """Return where the same files of a site are kept already, equal in name, size and SHA-256."""
     for reason in sorted(quarantine.glob(f"{site}-*/reason.json")):
         with suppress(OSError, ValueError):

@@ -138,7 +138,7 @@ def test_killed_at_any_call_the_next_one_completes_or_says_what_to_remove(tmp_pa
         public = path.with_name("site.key.pub")
         if public.exists() and not path.exists():
             refused.append(names[point - 1])
-            with pytest.raises(InputError, match="interrupted here, remove site.key.pub and run"):
+            with pytest.raises(InputError, match=r"interrupted here, remove site\.key\.pub"):
                 CREATE[kind](path)
             public.unlink()
         if path.exists():
