@@ -14,7 +14,7 @@ from securesystemslib.signer import CryptoSigner
 
 from ihdsi.bundle.keys import TransportKey
 from ihdsi.bundle.manifest import canonical_json
-from ihdsi.bundle.seal import SEAL_FORMAT, SEAL_TYPE, padded_size, unseal
+from ihdsi.bundle.seal import SEAL_FORMAT, SEAL_TYPE, padded_size, read_seal, unpack
 from ihdsi.bundle.signature import sign
 from ihdsi.bundle.trust import TrustStore
 
@@ -156,4 +156,12 @@ def open_sealed(folder, target, **changes):
         "names": FILES,
         "on": TODAY,
     } | changes
-    return unseal(folder / "bundle.c4gh", folder / "bundle.dsse.json", target, **arguments)
+    of_seal = {
+        key: arguments.pop(key)
+        for key in ("study", "site", "after", "maximum_bytes")
+        if key in arguments
+    }
+    seal = read_seal(
+        folder / "bundle.dsse.json", store=arguments["store"], on=arguments["on"], **of_seal
+    )
+    return unpack(seal, folder / "bundle.c4gh", target, **arguments)

@@ -5,9 +5,12 @@ and transport keys are valid, and it signs and seals whatever it likes. Beside e
 `test_the_construction_opens`: the same construction without the attack.
 """
 
+import hashlib
 import io
+import itertools
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -19,14 +22,17 @@ import polars as pl
 import pytest
 from crypt4gh import CIPHER_SEGMENT_SIZE
 from crypt4gh import header as crypt4gh_header
+from crypt4gh.lib import encrypt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import releases
 import signed_bundles as bundles
 from ihdsi.bundle.manifest import MANIFEST_TYPE, canonical_json
+from ihdsi.bundle.seal import padded_size
 from ihdsi.bundle.signature import sign
 from ihdsi.errors import InputError
+from ihdsi.files import sha256_of
 from ihdsi.summaries import TABLES
 
 SEAL, BUNDLE = "seal.dsse.json", "bundle-1.tar.c4gh"
@@ -567,6 +573,29 @@ print(int(status[status.index("VmHWM:") + 1]) // 1024, child // 1024)
 """
 
 
+#: MiB that opening may take at most: some 200 are the interpreter and its libraries.
+MAXIMUM_OWN = 400
+#: MiB of the child that unpacks tables, of which `MEASURED` lets it allocate 512.
+MAXIMUM_CHILD = 1024
+
+
+def measured(place, exchanges):
+    """Open exchanges in a process of bounded memory: a message each, and two peaks in MiB."""
+    answer = subprocess.run(
+        [sys.executable, "-c", MEASURED, Path(__file__).parents[1], place / "working", *exchanges],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    *messages, peak = answer.stdout.splitlines()
+    assert len(messages) == len(exchanges)
+    assert len(list((place / "working").iterdir())) == messages.count("opened")
+    own, child = map(int, peak.split())
+    return messages, own, child
+
+
 def bombs():
     """Tables of the contract's form with little in the file and very much in memory."""
     import numpy as np
@@ -643,30 +672,86 @@ def test_small_files_of_large_content_take_little_memory(place, good, capsys):
         sizes.append(len(content))
     assert max(sizes) < 2**17
     releases.HOSTILE["bundles"] += len(exchanges)
-    tests = Path(__file__).parents[1]
-    answer = subprocess.run(
-        [sys.executable, "-c", MEASURED, tests, place / "working", *exchanges],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr[-2000:]
-    *messages, peak = answer.stdout.splitlines()
-    assert len(messages) == len(exchanges)
+    messages, own, child = measured(place, exchanges)
     for message in messages:
         assert "that a bundle may take" in message or any(
             word in message for word in ("larger than a bundle", "the type is", "more than the 1 ")
         ), message
-    assert not list((place / "working").iterdir())
-    own, child = map(int, peak.split())
     with capsys.disabled():
         print(
             f"\nMiB at the peak of opening {len(exchanges)} bombs: {own}, and {child} in the child"
         )
-    # Some 200 MiB are the interpreter and its libraries.
-    assert own < 400, peak
-    assert child < 1024, peak
+    assert own < MAXIMUM_OWN
+    assert child < MAXIMUM_CHILD
+
+
+def tiny_members(number):
+    """Headers of empty files with names of their own, 10,000 at a time."""
+    import numpy as np
+
+    template = np.frombuffer(bundles.member("tables/0000000"), np.uint8)
+    # Of the checksum itself spaces are counted (POSIX.1-1988, ustar).
+    rest = int(template.sum()) - int(template[148:156].sum()) + 8 * ord(" ")
+    for start in range(0, number, 10_000):
+        digits = np.arange(start, start + 10_000)[:, None] // 10 ** np.arange(6, -1, -1) % 10
+        sums = rest + digits.sum(axis=1)
+        block = np.tile(template, (10_000, 1))
+        block[:, 7:14] = ord("0") + digits
+        block[:, 148:154] = ord("0") + sums[:, None] // 8 ** np.arange(5, -1, -1) % 8
+        yield block.tobytes()
+
+
+class Stream:
+    """Chunks as a file that crypt4gh reads, hashed on the way; nothing is kept."""
+
+    def __init__(self, chunks):
+        self.chunks, self.rest, self.place, self.size = chunks, b"", 0, 0
+        self.hash = hashlib.sha256()
+
+    def readinto(self, buffer):
+        filled = 0
+        while filled < len(buffer):
+            if self.place == len(self.rest):
+                self.rest, self.place = next(self.chunks, b""), 0
+                self.size += len(self.rest)
+                self.hash.update(self.rest)
+                if not self.rest:
+                    break
+            taken = self.rest[self.place : self.place + len(buffer) - filled]
+            buffer[filled : filled + len(taken)] = taken
+            filled, self.place = filled + len(taken), self.place + len(taken)
+        return filled
+
+
+def test_a_million_tiny_files(place, capsys):
+    """Half a gigabyte that is signed, sealed and within the bound of lengths."""
+    number = 1_000_000
+    first = next(tiny_members(10_000))
+    assert first[:512] == bundles.member("tables/0000000")
+    assert first[-512:] == bundles.member("tables/0009999")
+    length = number * 512 + 1024
+    end = bytes(1024 + padded_size(length) - length)
+    plaintext = Stream(itertools.chain(tiny_members(number), [end]))
+    path = place / "exchange" / BUNDLE
+    with path.open("wb") as output:
+        encrypt([(0, NORTH.transport.private, bundles.COORDINATOR.public)], plaintext, output)
+    assert plaintext.size == padded_size(length)
+    fields = {
+        "plaintext_sha256": plaintext.hash.hexdigest(),
+        "plaintext_size": plaintext.size,
+        "ciphertext_sha256": sha256_of(path),
+        "ciphertext_size": path.stat().st_size,
+    }
+    document = bundles.document(b"", b"", **fields)
+    (place / "exchange" / SEAL).write_bytes(bundles.signed(canonical_json(document)))
+    releases.HOSTILE["bundles"] += 1
+    (message,), own, _ = measured(place, [place / "exchange"])
+    path.unlink()
+    assert "'tables/0000000', which is no part of a bundle" in message
+    with capsys.disabled():
+        print(f"\nMiB at the peak of refusing {number} tiny files: {own}")
+    # Decrypted a segment at a time, and no header is read after the first.
+    assert own < MAXIMUM_OWN
 
 
 # --- anything ------------------------------------------------------------------------------------
@@ -755,3 +840,56 @@ def test_an_edited_archive_sealed_by_the_site(place, good, edits):
     releases.put_archive(place / "exchange", archive, good["manifest.json"])
     found, message = survives(place)
     assert found is None or found == good, message
+
+
+#: What a length, an offset or a number of rows becomes.
+NUMBERS = [
+    bytes(8),
+    b"\xff" * 8,
+    b"\x7f\xff\xff\xff",
+    b"\x19\xfc" + b"\xff" * 4 + b"\x0f",
+    b"1e999",
+]
+
+
+def random_edits(choose):
+    return [
+        (
+            choose.random(),
+            choose.randrange(9),
+            choose.choice([choose.choice(NUMBERS), choose.randbytes(choose.randrange(40))]),
+        )
+        for _ in range(choose.randint(1, 3))
+    ]
+
+
+@pytest.mark.parametrize("kind", ["stranger", "site", "table", "archive"])
+def test_what_is_edited_takes_little_memory(place, sealed, good, capsys, kind):
+    """The fuzzers above see what is opened; here, what that takes at its peak."""
+    choose = random.Random(f"memory {kind}")
+    exchanges = []
+    for number in range(100):
+        if kind == "stranger":
+            name = choose.choice([SEAL, BUNDLE])
+            lay(place, sealed | {name: edited(sealed[name], random_edits(choose))})
+        elif kind == "archive":
+            archive = edited(bundles.archive(bundles.members(good)), random_edits(choose))
+            releases.put_archive(place / "exchange", archive, good["manifest.json"])
+        else:
+            name = TABLE if kind == "table" else choose.choice(sorted({*good} - {TABLE}))
+            files = good | {name: edited(good[name], random_edits(choose))}
+            if name not in ("manifest.json", "manifest.dsse.json"):
+                files = releases.relisted(files)
+            if name != "manifest.dsse.json":
+                files = releases.resigned(files)
+            releases.put(place / "exchange", files)
+        exchanges.append((place / "exchange").rename(place / f"exchange-{number}"))
+        (place / "exchange").mkdir()
+    releases.HOSTILE["bundles"] += len(exchanges)
+    messages, own, child = measured(place, exchanges)
+    # What is hit between the pages of a table, or in white space, may still open.
+    assert messages.count("opened") < len(messages) / 2
+    with capsys.disabled():
+        print(f"\nMiB at the peak of opening 100 edited ({kind}): {own}, and {child} in the child")
+    assert own < MAXIMUM_OWN
+    assert child < MAXIMUM_CHILD

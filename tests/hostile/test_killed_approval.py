@@ -109,6 +109,9 @@ def check(root, before, after):
         assert states[:before] == ["published"] * before
         if states[before:] == ["published"] or found == after:
             assert found == after == len(states)
+        # Marked before the coordinator can find it, and never without a row.
+        marked = (root / "ledger.releases" / str(after) / "published").exists()
+        assert len(states) == after if marked else found == before
         # Neither approved nor published without what the archive keeps, and whom it counted.
         for release in ledger.releases():
             assert ledger.released_tables(release.sequence)
@@ -173,6 +176,33 @@ def test_killed_at_each_step_from_the_archive_to_the_end(tmp_path, killed, secon
     order = [((), 1), (("approved",), 1), (("approved",), 2), (("published",), 2)]
     assert sorted(outcomes, key=order.index) == outcomes
     assert set(outcomes) == set(order)
+
+
+def test_killed_and_put_back_to_an_old_ledger(tmp_path, killed, second):
+    """What anybody can have fetched is never taken away for a ledger that does not know it."""
+    whole = killed(shutil.copytree(second, tmp_path / "whole"))["moments"]
+    start = whole.index(DECISION) + 1
+    outcomes = []
+    for moment in range(start, len(whole) + 1):
+        root = Path(shutil.copytree(second, tmp_path / str(moment)))
+        shutil.copy(root / "ledger.sqlite", root / "old.sqlite")
+        assert killed(root, moment=moment) == {"status": -signal.SIGKILL}
+        found = fetched(root, root / "working")
+        shutil.move(root / "old.sqlite", root / "ledger.sqlite")
+        shutil.rmtree(root / "exchange")
+        archive = root / "ledger.releases" / "2"
+        marked, before = (archive / "published").exists(), (archive / "seal.dsse.json").stat()
+        outcomes.append((marked, found))
+        if marked:
+            with pytest.raises(InputError, match="archive holds release 2, and the ledger"):
+                candidates.decide(root)
+            assert (archive / "seal.dsse.json").stat().st_ino == before.st_ino
+        else:
+            assert candidates.decide(root).sequence == 2
+        shutil.rmtree(root)
+    # Never back, and through every state: not fetched and not marked, marked, fetched.
+    assert sorted(outcomes) == outcomes
+    assert set(outcomes) == {(False, 1), (True, 1), (True, 2)}
 
 
 def test_killed_at_any_time(tmp_path, killed, second):

@@ -4,7 +4,9 @@ A decision takes effect in one place: the commit of its row in the ledger. Befor
 lies in a folder of the archive that no row names, and is thrown away by the next approval; after
 it, everything that the coordinator is to get lies in the archive, and `publish_pending` brings it
 to the exchange, again and again if need be. In the exchange the seal is written last, by one
-rename: until then the coordinator finds the release before, whole.
+rename: until then the coordinator finds the release before, whole. Before anything of a release is
+written there, its archive is marked as published: an archive with that mark and without a row tells
+that the ledger is an old copy, and is never taken for what an interrupted approval left.
 
 What the steward decided is signed as a document of its own (a DSSE envelope in the ledger), with
 the reasons, so that neither a decision nor an exception can be entered by whoever can write to the
@@ -52,7 +54,7 @@ from ihdsi.bundle.seal import SEAL_TYPE, SealDocument, seal_payload
 from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, sign, verify
 from ihdsi.bundle.trust import TrustedKey, TrustStore
 from ihdsi.disclosure.ledger import Ledger, LedgerRejection, LedgerRelease, archive_folder
-from ihdsi.errors import InputError, Problem
+from ihdsi.errors import InputError, LocalFaultError, Problem
 from ihdsi.files import atomic_output, sha256_of
 
 __all__ = [
@@ -76,6 +78,8 @@ _DRAFT = (
 )
 _STAGING = ".staging-"
 _PARTIAL = ".partial-"
+#: Empty file in the archive of a release that has a row, written before the exchange has anything.
+_PUBLISHED = "published"
 _CHUNK = 2**20
 
 
@@ -200,7 +204,7 @@ def approve(
                 content_sha256 = content_of(bundle.manifest)
                 sequence = bundle.manifest.sequence
                 _check_history(ledger, bundle, manifest_sha256, content_sha256)
-                _check_known(ledger, Path(exchange) / study / site, sequence)
+                _check_exchange(ledger, Path(exchange) / study / site, sequence)
                 power = _membership_power(bundle, override)
                 document = seal_release(
                     staging / "bundle",
@@ -386,16 +390,18 @@ def _publish(ledger: Ledger, exchange: Path) -> Publication | None:
         # Whoever was interrupted while staging holds no lock any more.
         for path in archive_folder(ledger.path).glob(f"{_STAGING}*"):
             shutil.rmtree(path)
+        _check_archive(ledger)
         last = ledger.last_release()
         if last is None:
             return None
         folder = exchange / last.study / last.site
-        _check_known(ledger, folder, last.sequence + 1)
+        _check_exchange(ledger, folder, last.sequence + 1)
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"{_PARTIAL}*"):
             path.unlink()
         restored = []
         archive = ledger.archive(last.sequence)
+        _mark(archive)
         for name, expected in (
             (sealed_name(last.sequence), last.bundle_sha256),
             (SEAL, last.seal_sha256),
@@ -435,8 +441,8 @@ def _copy_file(source: Path, target: Path, sha256: str) -> None:
     _sync(target.parent)
 
 
-def _check_known(ledger: Ledger, folder: Path, following: int) -> None:
-    """Refuse to go on from a ledger, or over an exchange, that has missed releases.
+def _check_exchange(ledger: Ledger, folder: Path, following: int) -> None:
+    """Refuse to go over an exchange that holds a newer release than the ledger.
 
     The seal in the exchange is read without its signature: it decides nothing but whether a person
     has to look.
@@ -451,18 +457,40 @@ def _check_known(ledger: Ledger, folder: Path, following: int) -> None:
                 file=folder / SEAL,
             )
         )
-    archives = archive_folder(ledger.path)
+
+
+def _check_archive(ledger: Ledger) -> None:
+    """Refuse to go on from a ledger that does not know what lies in its archive."""
+    archives, following = archive_folder(ledger.path), ledger.next_sequence()
     kept = [int(path.name) for path in archives.glob("[0-9]*") if path.name.isdecimal()]
-    # An approval that was interrupted just before its row leaves the archive of the next number.
-    if any(number > ledger.next_sequence() for number in kept):
+    # An approval that was interrupted just before its row leaves the archive of the next number;
+    # only what has a row is ever marked as published.
+    if any(
+        number > following or (number == following and _is_marked(ledger.archive(number)))
+        for number in kept
+    ):
         raise InputError(
             Problem(
-                f"the archive holds release {max(kept)}, and the ledger knows only "
-                f"{ledger.next_sequence() - 1}",
-                f"Restore the ledger ({ledger.path}) from its newest backup.",
+                f"the archive holds release {max(kept)}, and the ledger ({ledger.path}) knows only "
+                f"{following - 1}",
+                "Restore the ledger from its newest backup. The archive cannot stand in for it: "
+                "it does not hold whom a release counted, nor what it spent. Nothing was changed.",
                 file=archives,
             )
         )
+
+
+def _mark(archive: Path) -> None:
+    """Mark the archive of a release that has a row; the mark is on disk when this returns."""
+    # Without its archive a release can still lie in the exchange; there is nothing to protect.
+    if archive.is_dir() and not _is_marked(archive):
+        (archive / _PUBLISHED).touch(mode=0o600)
+    if _is_marked(archive):
+        _sync(archive)
+
+
+def _is_marked(archive: Path) -> bool:
+    return os.path.lexists(archive / _PUBLISHED)
 
 
 def _claimed_sequence(path: Path) -> int | None:
@@ -560,11 +588,26 @@ def _copy(
 ) -> Bundle:
     """Copy a verified candidate and verify the copy, which nobody else can change any more."""
     target = staging / "bundle"
-    for name in sorted(RELEASE_FILES):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(candidate / name, target / name, follow_symlinks=False)
+    try:
+        for name in sorted(RELEASE_FILES):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(candidate / name, target / name, follow_symlinks=False)
+    except FileNotFoundError:
+        raise _changed(candidate) from None
+    except OSError as error:
+        # shutil names the source, also where it is the archive's disk that is full.
+        raise LocalFaultError(
+            Problem(
+                f"the candidate cannot be copied into the archive ({error.strerror})",
+                "Look at space and access of the archive and run the command again; nothing was "
+                "decided.",
+                file=staging.parent,
+            )
+        ) from None
     try:
         return _verified(target, store, study, study_hash, site, on)
+    except LocalFaultError:
+        raise
     except InputError:
         raise _changed(candidate) from None
 
@@ -698,6 +741,8 @@ def _check_counted(counted: pl.DataFrame, bundle: Bundle, path: Path) -> None:
 
 def _take_away(archive: Path) -> None:
     """Remove what an approval left that ended before its row; never in two steps under its name."""
+    if _is_marked(archive):
+        raise RuntimeError(f"{archive} is the archive of a release that was published")
     if archive.exists():
         aside = Path(tempfile.mkdtemp(dir=archive.parent, prefix=_STAGING))
         archive.rename(aside / archive.name)

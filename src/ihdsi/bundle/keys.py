@@ -22,8 +22,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
+import glob
 import logging
 import os
+import secrets
 import stat
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
@@ -288,40 +291,90 @@ def _unarmour(content: bytes, label: bytes) -> bytes:
 
 
 def _write_pair(path: Path, private: bytes, public: bytes) -> Path:
+    """Write both halves whole under other names first, then the public one decides.
+
+    Whatever interrupts this, no half is ever incomplete, and a private half never lacks its public
+    one. What an interrupted call has left is taken away by the next one for the same name.
+    """
     public_path = path.with_name(path.name + ".pub")
-    created: list[Path] = []
+    begun = f".{path.name}.creating-"
+    made: list[Path] = []
     try:
-        for target, content, mode in ((path, private, 0o600), (public_path, public, 0o644)):
-            try:
-                # O_EXCL neither overwrites nor follows a link; the mode holds from the start.
-                handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            except FileExistsError:
-                raise InputError(
-                    Problem(
-                        "the file exists, and keys are never overwritten",
-                        "Choose another name; keep the old key until its last use.",
-                        file=target,
-                    )
-                ) from None
-            created.append(target)
+        for left in path.parent.glob(f"{glob.escape(begun)}*"):
+            left.unlink(missing_ok=True)
+        stem = path.with_name(begun + secrets.token_hex(8))
+        pairs = [
+            (stem.with_name(f"{stem.name}.pub"), public_path, public, 0o644),
+            (stem, path, private, 0o600),
+        ]
+        for temporary, _, content, mode in pairs:
+            # O_EXCL neither overwrites nor follows a link; the mode holds from the start.
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            made.append(temporary)
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-    except BaseException as error:
-        for target in created:
+        for target, other in ((path, public_path), (public_path, path)):
+            if os.path.lexists(target):
+                raise _exists(target, alone=not os.path.lexists(other))
+        named: list[Path] = []
+        try:
+            for temporary, target, _, _ in pairs:
+                _give_name(temporary, target)
+                named.append(target)
+        except BaseException:
+            made += named
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise InputError(
+            Problem(
+                f"the key cannot be written ({error.strerror})",
+                "Name a file in an existing folder that you may write to.",
+                file=path,
+            )
+        ) from None
+    finally:
+        for target in made:
             with suppress(OSError):
                 target.unlink()
-        if isinstance(error, OSError):
-            raise InputError(
-                Problem(
-                    f"the key cannot be written ({error.strerror})",
-                    "Name a file in an existing folder that you may write to.",
-                    file=path,
-                )
-            ) from None
-        raise
     return public_path
+
+
+def _give_name(temporary: Path, target: Path) -> None:
+    """Give a finished file its name, which nothing may have yet."""
+    try:
+        os.link(temporary, target, follow_symlinks=False)
+    except FileExistsError:
+        raise _exists(target, alone=False) from None
+    except OSError as error:
+        # File systems of memory sticks have no second names.
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        if os.path.lexists(target):
+            raise _exists(target, alone=False) from None
+        temporary.rename(target)
+
+
+def _exists(target: Path, *, alone: bool) -> InputError:
+    remedy = "Choose another name; keep the old key until its last use."
+    if alone:
+        remedy = (
+            "It is there without the other half of its key. If `ihdsi keys new` was interrupted "
+            f"here, remove {target.name} and run it again; otherwise choose another name."
+        )
+    return InputError(
+        Problem("the file exists, and keys are never overwritten", remedy, file=target)
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _read_private(path: Path) -> bytes:

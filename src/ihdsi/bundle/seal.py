@@ -56,7 +56,6 @@ __all__ = [
     "seal_folder",
     "seal_payload",
     "unpack",
-    "unseal",
 ]
 
 SEAL_FORMAT = "ihdsi-seal-1"
@@ -184,67 +183,6 @@ def seal_payload(document: SealDocument) -> bytes:
     return canonical_json(document.model_dump(mode="json"))
 
 
-def unseal(
-    sealed: Path | str,
-    envelope: Path | str,
-    target: Path | str,
-    *,
-    store: TrustStore,
-    study: str,
-    site: str,
-    recipient: TransportKey,
-    names: Collection[str],
-    on: date,
-    after: int = 0,
-    maximum_bytes: int = MAXIMUM_PLAINTEXT_BYTES,
-) -> Unsealed:
-    """Check a sealed bundle completely and put its files at `target`, in one step.
-
-    In this order: envelope, the steward's signature, length and hash of the ciphertext, decryption
-    with the sender pinned, length and hash of the plaintext, every member of the tar, extraction
-    into a fresh folder, and one rename. Nothing foreign is parsed before it is known to be signed.
-
-    Parameters
-    ----------
-    sealed, envelope
-        The two foreign files.
-    target
-        Folder to create; it must not exist, its parent must.
-    store
-        Trusted keys.
-    study, site
-        What the signed document must say.
-    recipient
-        The coordinator's transport key.
-    names
-        Exactly the files that the bundle must hold, as relative POSIX paths.
-    on
-        Day of the receiver on which all keys must be valid.
-    after
-        Sequence number of the last accepted bundle of the site; an equal or smaller one is
-        refused as a replay.
-    maximum_bytes
-        Bound of the plaintext.
-
-    Raises
-    ------
-    InputError
-        If anything is not as it must be; then neither `target` nor any other file is left.
-    ValueError
-        If `names` itself is unusable, which is the caller's mistake.
-    """
-    seal = read_seal(
-        envelope,
-        store=store,
-        study=study,
-        site=site,
-        on=on,
-        after=after,
-        maximum_bytes=maximum_bytes,
-    )
-    return unpack(seal, sealed, target, store=store, recipient=recipient, names=names, on=on)
-
-
 def read_seal(
     envelope: Path | str,
     *,
@@ -257,7 +195,28 @@ def read_seal(
 ) -> VerifiedSeal:
     """Read an envelope and return the seal that the site's steward signed.
 
-    Parameters and errors are those of `unseal`; the sealed file is not looked at.
+    The sealed file is not looked at; `unpack` does that.
+
+    Parameters
+    ----------
+    envelope
+        The foreign file.
+    store
+        Trusted keys.
+    study, site
+        What the signed document must say.
+    on
+        Day of the receiver on which the key must be valid.
+    after
+        Sequence number of the last accepted bundle of the site; an equal or smaller one is
+        refused as a replay.
+    maximum_bytes
+        Bound of the plaintext.
+
+    Raises
+    ------
+    InputError
+        If anything is not as it must be.
     """
     envelope = Path(envelope)
     try:
@@ -281,7 +240,38 @@ def unpack(
     names: Collection[str],
     on: date,
 ) -> Unsealed:
-    """Do what `unseal` does once the seal is read; parameters and errors are the same."""
+    """Check a sealed bundle completely and put its files at `target`, in one step.
+
+    In this order: length and hash of the ciphertext, decryption with the sender pinned, length and
+    hash of the plaintext, every member of the tar, extraction into a fresh folder, and one rename.
+    Nothing foreign is parsed before it is known to be signed.
+
+    Parameters
+    ----------
+    seal
+        What `read_seal` returns.
+    sealed
+        The foreign file.
+    target
+        Folder to create; it must not exist, its parent must.
+    store
+        Trusted keys.
+    recipient
+        The coordinator's transport key.
+    names
+        Exactly the files that the bundle must hold, as relative POSIX paths.
+    on
+        Day of the receiver on which all keys must be valid.
+
+    Raises
+    ------
+    InputError
+        If anything is not as it must be; then neither `target` nor any other file is left.
+    LocalFaultError
+        If the machine, and not the bundle, is at fault.
+    ValueError
+        If `names` itself is unusable, which is the caller's mistake.
+    """
     document, signatures, site = seal.document, seal.signatures, seal.document.site
     sealed, target = Path(sealed), Path(target)
     expected = frozenset(names)

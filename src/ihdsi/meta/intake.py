@@ -20,8 +20,8 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,8 @@ def accept_release(
         workflow clears away.
     quarantine
         Folder in which evidence of a refused release is kept, as ``<site>-<time>/``: the seal and
-        the sealed bundle, up to `MAXIMUM_EVIDENCE_BYTES`, and ``reason.json``.
+        the sealed bundle, up to `MAXIMUM_EVIDENCE_BYTES`, and ``reason.json``. The same files are
+        kept once, however often they are refused.
     on
         Day on which all keys must be valid.
     now
@@ -336,6 +337,9 @@ def _keep_evidence(
                 description = _keep(source / name, working / name, left)
                 left -= description["size"] if description["kept"] else 0
                 files.append({"name": name, **description})
+        # The audit log tells of each attempt; the same files are not kept again for each.
+        if (known := _known_evidence(quarantine, site, files)) is not None:
+            return known
         reason = {
             "site": site,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -355,6 +359,16 @@ def _keep_evidence(
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
     finally:
         shutil.rmtree(working, ignore_errors=True)
+
+
+def _known_evidence(quarantine: Path, site: str, files: Sequence[Mapping[str, Any]]) -> Path | None:
+    """Return where the same files of a site are kept already, equal in name, size and SHA-256."""
+    for reason in sorted(quarantine.glob(f"{site}-*/reason.json")):
+        with suppress(OSError, ValueError):
+            found = json.loads(reason.read_text(encoding="ascii"))
+            if isinstance(found, dict) and (found.get("site"), found.get("files")) == (site, files):
+                return reason.parent
+    return None
 
 
 def _named_bundle(source: Path) -> str | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
+from ihdsi.bundle.trust import load_trust_store
 from ihdsi.disclosure.ledger import Ledger
 from ihdsi.disclosure.override import settings_in_force
+from ihdsi.errors import InputError
 from ihdsi.report.review import ReviewRequest
 from ihdsi.study import DisclosureSettings, Site, Study, study_hash
 
@@ -68,9 +71,20 @@ def review_request(
         releases=releases,
         last_content_sha256=content,
         epsilon=_budget(thresholds, spent),
+        recipient_key=_coordinator_key(study),
         study_thresholds=study.disclosure,
         thresholds=thresholds,
     )
+
+
+def _coordinator_key(study: Study) -> str | None:
+    """Public key of the coordinator in the study's trust store, if that can be read."""
+    if study.trust_store is None:
+        return None
+    # Who only looks at a candidate needs no trust store; the approval refuses a faulty one.
+    with suppress(InputError):
+        return load_trust_store(study.trust_store).coordinator.transport
+    return None
 
 
 def _budget(thresholds: DisclosureSettings, spent: float) -> tuple[float, float] | None:

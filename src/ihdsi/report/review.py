@@ -169,6 +169,9 @@ class ReviewRequest:
         None if the study uses none.
     study_thresholds, thresholds
         The study's limits and those in force at the site.
+    recipient_key
+        Public key for which the release would be sealed, as `ihdsi keys show` prints it; None if
+        no trust store tells it.
     """
 
     study: str
@@ -191,6 +194,7 @@ class ReviewRequest:
     last_content_sha256: str | None = None
     membership: Mapping[str, Any] | None = None
     epsilon: tuple[float, float] | None = None
+    recipient_key: str | None = None
 
 
 def write_review(folder: Path | str, request: ReviewRequest) -> None:

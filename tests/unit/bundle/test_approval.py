@@ -1,6 +1,8 @@
 """A release leaves when a steward's key, a fresh candidate and the ledger agree; else nothing."""
 
+import errno
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -20,7 +22,7 @@ from ihdsi.bundle.manifest import MANIFEST
 from ihdsi.bundle.populations import POPULATIONS_TYPE, bind_populations, binding_path
 from ihdsi.bundle.signature import sign
 from ihdsi.disclosure.ledger import Ledger
-from ihdsi.errors import InputError
+from ihdsi.errors import InputError, LocalFaultError, Problem
 from ihdsi.files import sha256_of
 from ihdsi.summaries import TABLES, empty_table
 from release_candidates import populations_path
@@ -132,7 +134,7 @@ def test_the_archive_keeps_the_whole_release(released):
     exchange = contents(released / "exchange" / "demo" / "north")
     del (rest := contents(archive))["bundle/manifest.dsse.json"]
     assert {name: rest[name] for name in exchange} == exchange
-    assert {path.name for path in archive.iterdir()} == {"bundle", *exchange}
+    assert {path.name for path in archive.iterdir()} == {"bundle", "published", *exchange}
     assert archive.parent.stat().st_mode & 0o077 == 0
     with Ledger(released / "ledger.sqlite") as ledger:
         assert ledger.released_tables(1)["mutation_burden"]["mean"].to_list() == [3.25]
@@ -531,7 +533,34 @@ def test_an_old_copy_of_the_ledger_publishes_and_approves_nothing(released, tmp_
     # … or the archive has, by more than the one release that an interruption explains.
     shutil.rmtree(old / "exchange")
     (old / "ledger.releases" / "3").mkdir()
-    refused(old, "archive holds release 3, and the ledger knows only 1")
+    refused(old, r"archive holds release 3, and the ledger \(.*ledger.sqlite\) knows only 1")
+
+
+def test_an_old_copy_of_the_ledger_never_takes_away_what_was_published(released):
+    """The ledger of a back-up, beside the newest archive and an exchange that was emptied."""
+    shutil.copy(released / "ledger.sqlite", released / "old.sqlite")
+    draft_next(released)
+    candidates.decide(released)
+    shutil.move(released / "old.sqlite", released / "ledger.sqlite")
+    draft_next(released, mean=7.5)
+    shutil.rmtree(released / "exchange")
+    refused(released, "archive holds release 2, and the ledger .* knows only 1")
+    with pytest.raises(InputError, match=r"archive holds release 2.*newest backup"):
+        publish_pending(released / "ledger.sqlite", released / "exchange")
+    with pytest.raises(InputError, match="archive holds release 2"):
+        candidates.decide(released, reject, reason="too few patients")
+    assert not (released / "exchange").exists()
+
+
+def test_a_ledger_from_before_the_first_release_does_not_begin_anew(root):
+    with Ledger(root / "ledger.sqlite"):
+        pass
+    shutil.copy(root / "ledger.sqlite", root / "old.sqlite")
+    candidates.decide(root)
+    shutil.move(root / "old.sqlite", root / "ledger.sqlite")
+    shutil.rmtree(root / "exchange")
+    candidates.draft(root / "candidate", mean=7.5)
+    refused(root, "archive holds release 1, and the ledger .* knows only 0")
 
 
 def test_a_lost_ledger_does_not_begin_anew_over_what_was_published(released):
@@ -553,6 +582,34 @@ def test_an_archive_left_by_an_interruption_is_replaced(root):
     assert candidates.decide(root).sequence == 1
     assert not (left / "bundle" / "half").exists()
     assert [path.name for path in left.parent.iterdir()] == ["1"]
+
+
+def test_a_full_disk_of_the_archive_is_not_told_as_a_changed_candidate(root, monkeypatch):
+    def full(source, target, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(InputError, match="cannot be copied into the archive") as error:
+            candidates.decide(root)
+    assert "No space left" in error.value.problems[0].what
+    assert error.value.problems[0].file == root / "ledger.releases"
+    assert history(root) == ([], [])
+    assert list((root / "ledger.releases").iterdir()) == []
+    # Nor is a fault of the machine while the copy is verified.
+    fault = LocalFaultError(Problem("no process can be started", "Try again."))
+    verify = approval.verify_candidate
+
+    def verified(folder, **arguments):
+        if Path(folder).name == "bundle":
+            raise fault
+        return verify(folder, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(approval, "verify_candidate", verified)
+        with pytest.raises(LocalFaultError, match="no process"):
+            candidates.decide(root)
+    assert candidates.decide(root).sequence == 1
 
 
 def test_a_site_without_room_says_so(root):

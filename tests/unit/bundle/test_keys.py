@@ -1,8 +1,11 @@
 """Keys are private from the first byte, never overwritten, and never shown."""
 
+import errno
 import logging
 import os
+import signal
 import stat
+import sys
 
 import pytest
 from crypt4gh.keys import get_private_key, get_public_key
@@ -68,7 +71,7 @@ def test_the_private_file_is_0600_under_any_umask_from_its_creation(tmp_path, mo
 
     def spy(path, *arguments, **options):
         handle = opened(path, *arguments, **options)
-        if str(path).endswith("site.key"):
+        if ".site.key.creating-" in str(path) and not str(path).endswith(".pub"):
             modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
         return handle
 
@@ -90,6 +93,79 @@ def test_existing_files_are_kept_and_nothing_is_left(tmp_path, kind, existing):
         CREATE[kind](tmp_path / "site.key")
     assert [path.name for path in tmp_path.iterdir()] == [existing]
     assert (tmp_path / existing).read_text() == "mine"
+
+
+def create_and_die(kind, path, point, calls):
+    """In a fork: die at one of the calls that change the disk; tell their names otherwise."""
+    names = []
+
+    def at(event, arguments):
+        if event == "os.link" or event == "os.remove" or (event == "open" and arguments[2] & 3):
+            names.append(event)
+            if len(names) == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(at)
+    CREATE[kind](path)
+    os.write(calls, " ".join(names).encode())
+    os._exit(0)
+
+
+def in_a_fork(kind, path, point):
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            create_and_die(kind, path, point, writer)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        names = stream.read().split()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), names
+
+
+@KINDS
+def test_killed_at_any_call_the_next_one_completes_or_says_what_to_remove(tmp_path, kind):
+    status, names = in_a_fork(kind, tmp_path / "whole", 0)
+    assert status == 0
+    assert names == ["open"] * 4 + ["os.link"] * 2 + ["os.remove"] * 2
+    refused = []
+    for point in range(1, len(names) + 1):
+        path = tmp_path / str(point) / "site.key"
+        path.parent.mkdir()
+        assert in_a_fork(kind, path, point)[0] == -signal.SIGKILL
+        public = path.with_name("site.key.pub")
+        if public.exists() and not path.exists():
+            refused.append(names[point - 1])
+            with pytest.raises(InputError, match=r"interrupted here, remove site\.key\.pub"):
+                CREATE[kind](path)
+            public.unlink()
+        if path.exists():
+            # Whole already: it is used as it is, and never overwritten.
+            with pytest.raises(InputError, match="Choose another name"):
+                CREATE[kind](path)
+        else:
+            CREATE[kind](path)
+        prefix = {"signing": keys.SIGNING, "transport": keys.TRANSPORT}[kind]
+        found = keys.public_key_bytes(keys.public_key_text(public), prefix)
+        assert found == public_of(LOAD[kind](path))
+        assert {entry.name for entry in path.parent.iterdir()} == {"site.key", "site.key.pub"}
+    assert refused == ["os.link"]
+
+
+@KINDS
+def test_a_file_system_without_second_names(tmp_path, monkeypatch, kind):
+    def link(*arguments, **options):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "site.key"
+    CREATE[kind](path)
+    LOAD[kind](path)
+    with pytest.raises(InputError, match="never overwritten"):
+        CREATE[kind](path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"site.key", "site.key.pub"}
 
 
 @KINDS

@@ -44,7 +44,10 @@ def refused(coordinator, exchange, match, **changes):
     assert entries[-1].event == "refused"
     assert entries[-1].reason == error.value.problems[0].what
     assert entries[-1].site == changes.get("site", "north")
-    (evidence,) = set(coordinator.quarantine.iterdir()) - kept
+    new = set(coordinator.quarantine.iterdir()) - kept
+    # The same files are kept once.
+    assert len(new) == 1 or (not new and kept)
+    evidence = next(iter(new), None)
     names = {path.name for path in destination.parent.iterdir()}
     assert not [name for name in names if name.startswith(".")]
     return entries[-1], evidence
@@ -357,14 +360,33 @@ def test_evidence_of_what_is_no_file(site, coordinator, tmp_path, name, kind):
 
 def test_two_refusals_in_one_second_keep_both(site, coordinator):
     site.release()
-    (site.exchange / "bundle-1.tar.c4gh").unlink()
-    for _ in range(2):
+    for content in (b"one", b"two"):
+        (site.exchange / "bundle-1.tar.c4gh").write_bytes(content)
         with pytest.raises(InputError):
             coordinator.accept(site.exchange, now=NOON)
     assert sorted(path.name for path in coordinator.quarantine.iterdir()) == [
         "north-20260601T120000Z",
         "north-20260601T120000Z-2",
     ]
+
+
+def test_what_is_refused_again_is_logged_again_and_kept_once(site, coordinator, caplog):
+    site.release()
+    bundle = site.exchange / "bundle-1.tar.c4gh"
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole[:-1])
+    for number in (1, 2, 3):
+        with pytest.raises(InputError):
+            coordinator.accept(site.exchange)
+        assert len(coordinator.log.entries()) == number
+        (evidence,) = coordinator.quarantine.iterdir()
+        assert evidence.name in caplog.messages[-1]
+    # Another bundle under the same seal is other evidence, also where earlier notes are damaged.
+    (evidence / "reason.json").write_text("[")
+    bundle.write_bytes(whole[:-2])
+    with pytest.raises(InputError):
+        coordinator.accept(site.exchange)
+    assert len(list(coordinator.quarantine.iterdir())) == 2
 
 
 def test_a_refusal_is_logged_even_if_no_evidence_can_be_kept(site, coordinator):

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
 from itertools import chain, pairwise
 
@@ -15,17 +16,21 @@ import polars as pl
 import pytest
 
 from ihdsi.bundle import open_bundle, write_bundle
+from ihdsi.bundle.keys import public_key_text
 from ihdsi.bundle.manifest import content_sha256
 from ihdsi.disclosure import disclosure_summary
 from ihdsi.disclosure.control import LOG_SCHEMA
 from ihdsi.errors import InputError
 from ihdsi.files import sha256_of
 from ihdsi.report import review
+from ihdsi.report.candidate_review import review_request
 from ihdsi.report.markup import script_json, visible
 from ihdsi.report.review import PLAIN_WORDS, ReviewRequest, write_review
 from ihdsi.report.withheld_rows import withheld_rows
-from ihdsi.study import DisclosureSettings
+from ihdsi.simulate.practice_keys import create_practice_keys
+from ihdsi.study import DisclosureSettings, Site, load_study
 from ihdsi.summaries import TABLES
+from project_copy import PROJECT
 
 STUDY_HASH = "ab" * 32
 HOSTILE = """</script><script>alert("x")</script>'&amp;<!--\u202egnp"""
@@ -244,6 +249,34 @@ def test_withheld_rows_have_their_reason_with_the_threshold(tmp_path):
     assert thresholds["minimum_cell_count"]["In force"] == "6"
     assert thresholds["minimum_cell_count"]["Remark"] == "stricter at this site"
     assert thresholds["minimum_n"]["Remark"] == "as the study"
+
+
+def test_the_page_shows_for_which_key_is_sealed(tmp_path):
+    key = "x25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    for given, expected in ((key, key), (None, "Approval is not possible without it")):
+        folder = tmp_path / str(given is None)
+        folder.mkdir()
+        write_review(folder / "review", _request(folder, recipient_key=given))
+        words = " ".join(_read(folder / "review" / "index.html").words)
+        assert expected in words
+        assert (key in words) == (given is not None)
+
+
+def test_the_key_is_that_of_the_trust_store(tmp_path):
+    study = load_study(PROJECT / "config/studies/demo.yaml")
+    store = create_practice_keys(tmp_path / "keys", ["lih"], date(2026, 6, 1))
+    expected = public_key_text(tmp_path / "keys" / "coordinator" / "transport.pub")
+    site = Site.model_construct(site="lih", title="A hospital", release=None)
+    for path, found in ((store, expected), (tmp_path / "absent.yaml", None), (None, None)):
+        trust_store = path and str(path)
+        request = review_request(
+            study.model_copy(update={"trust_store": trust_store}),
+            site,
+            tmp_path,
+            LOG,
+            date(2026, 6, 1),
+        )
+        assert request.recipient_key == found
 
 
 def test_a_released_row_in_the_log_is_released_in_part(tmp_path):
