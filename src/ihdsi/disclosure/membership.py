@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 from ihdsi.variants.consequences import severity_rank
 
@@ -154,6 +153,9 @@ def area_under_curve(members: NDArray[np.float64], others: NDArray[np.float64]) 
     """
     if not members.size or not others.size:
         raise ValueError("the area needs scores of members and of others")
+    # Here and below: it takes more than half a second to import, and planning or drafting needs none.
+    from scipy.stats import rankdata
+
     n = members.size
     ranks = rankdata(np.concatenate([members, others]))[:n].sum()
     return float((ranks - n * (n + 1) / 2) / (n * others.size))
@@ -172,6 +174,8 @@ def analytic_power(n_frequencies: int, n_patients: int, false_positive_rate: flo
     false_positive_rate
         Between 0 and 1.
     """
+    from scipy.stats import norm
+
     threshold = norm.isf(false_positive_rate)
     return float(norm.cdf(np.sqrt(n_frequencies / n_patients) - threshold))
 
@@ -195,6 +199,8 @@ def possible_frequencies(
     """
     if maximum_power <= false_positive_rate:
         return 0.0
+    from scipy.stats import norm
+
     root = norm.isf(false_positive_rate) - norm.isf(maximum_power)
     return float(np.floor(n_patients * root**2))
 
@@ -299,6 +305,8 @@ def combined_power(
 
 
 def _power_of_information(information: NDArray[np.float64], false_positive_rate: float) -> float:
+    from scipy.stats import norm
+
     # A sum of leverages is not below zero but for rounding.
     root = np.sqrt(np.maximum(information, 0))
     return float(norm.cdf(root - norm.isf(false_positive_rate)).mean())
