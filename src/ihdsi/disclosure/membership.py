@@ -153,7 +153,7 @@ def area_under_curve(members: NDArray[np.float64], others: NDArray[np.float64]) 
     """
     if not members.size or not others.size:
         raise ValueError("the area needs scores of members and of others")
-    # Here and below: it takes more than half a second to import, and planning or drafting needs none.
+    # Here and below: it takes half a second to import, which planning and drafting are spared.
     from scipy.stats import rankdata
 
     n = members.size
