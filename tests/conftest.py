@@ -7,6 +7,10 @@ import pytest
 
 from project_copy import PROJECT, copy_project
 
+# Hundreds of processes import the package: each keeps what it compiled for the next, as Python does
+# by itself, though the tests be run with that switched off.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 #: Files that take longest, the longest first.
 LONGEST = (
     "workflow/test_demo.py",
