@@ -63,3 +63,8 @@ onstart:
     logger.info(plan.outline())
     if ABSENT_TOOLS:
         raise WorkflowError(ABSENT_TOOLS)
+    # Snakemake's limit of jobs a second, on by default, looks through all ready jobs once more every
+    # second for each job that has ended: hundreds of short jobs keep a core busy with that. On one
+    # machine the cores are limit enough; towards a cluster it stays.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None

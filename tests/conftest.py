@@ -1,4 +1,4 @@
-"""Copies of the project to run the workflow in, and the folder of public test data."""
+"""Copies of the project to run the workflow in, the public test data, and the order of files."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,42 @@ from pathlib import Path
 import pytest
 
 from project_copy import PROJECT, copy_project
+
+# Hundreds of processes import the package: each keeps what it compiled for the next, as Python does
+# by itself, though the tests be run with that switched off.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+#: Files that take longest, the longest first.
+LONGEST = (
+    "workflow/test_demo.py",
+    "standards/test_tcga_federation.py",
+    "workflow/test_quality_decisions.py",
+    "standards/test_public_reads.py",
+    "workflow/test_somatic_calling.py",
+    "workflow/test_germline_calling.py",
+    "hostile/test_killed_approval.py",
+    "unit/meta/test_interrupted_intake.py",
+    "workflow/test_read_inputs.py",
+    "workflow/test_bad_input.py",
+    "workflow/test_barrier.py",
+    "standards/test_tcga_signatures.py",
+    "unit/simulate/test_simulated_reads.py",
+)
+
+
+def pytest_configure(config):
+    """Have pytest-xdist hand out files in the order of collection (without it, nothing to do).
+
+    By itself it starts the files of most tests first, and the workflow's, of few long tests, last.
+    """
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Start the longest files first, so that no worker waits for another at the end."""
+    rank = {PROJECT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture

@@ -185,6 +185,7 @@ def test_a_dry_run_needs_nothing_downloaded_and_picks_up_the_profile(unchanged_p
 def test_planning_a_run_is_light():
     """The job graph is built without the packages that only jobs need."""
     heavy = ["pydeseq2", "scanpy", "pandera", "statsmodels", "matplotlib", "altair", "pytximport"]
+    heavy += ["scipy.stats", "scipy.optimize"]
     program = (
         "import sys; from ihdsi.plan import load_plan; from ihdsi.summaries import TABLES; "
         f"print([name for name in {heavy} if name in sys.modules])"

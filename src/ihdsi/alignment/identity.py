@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 __all__ = [
     "HETEROZYGOUS",
@@ -49,6 +48,9 @@ def call_genotypes(reference: Integers, alternate: Integers, minimum_depth: int)
         int8 of the same shape: number of alternate alleles (0, 1, 2), or -1 where not called (few
         reads, or a share between a homozygous and a heterozygous one).
     """
+    # It takes more than half a second to import, and others need the constants alone.
+    from scipy.stats import binom
+
     depth = reference + alternate
     rarer = np.minimum(reference, alternate)
     share = rarer / np.maximum(depth, 1)

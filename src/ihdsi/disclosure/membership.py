@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 from ihdsi.variants.consequences import severity_rank
 
@@ -153,6 +152,9 @@ def area_under_curve(members: NDArray[np.float64], others: NDArray[np.float64]) 
     """
     if not members.size or not others.size:
         raise ValueError("the area needs scores of members and of others")
+    # Here and below: it takes half a second to import, which planning and drafting are spared.
+    from scipy.stats import rankdata
+
     n = members.size
     ranks = rankdata(np.concatenate([members, others]))[:n].sum()
     return float((ranks - n * (n + 1) / 2) / (n * others.size))
@@ -171,6 +173,8 @@ def analytic_power(n_frequencies: int, n_patients: int, false_positive_rate: flo
     false_positive_rate
         Between 0 and 1.
     """
+    from scipy.stats import norm
+
     threshold = norm.isf(false_positive_rate)
     return float(norm.cdf(np.sqrt(n_frequencies / n_patients) - threshold))
 
@@ -194,6 +198,8 @@ def possible_frequencies(
     """
     if maximum_power <= false_positive_rate:
         return 0.0
+    from scipy.stats import norm
+
     root = norm.isf(false_positive_rate) - norm.isf(maximum_power)
     return float(np.floor(n_patients * root**2))
 
@@ -313,6 +319,8 @@ def combined_power(
 def _power_of_information(
     information: NDArray[np.float64], cohorts: NDArray[np.bool_], false_positive_rate: float
 ) -> float:
+    from scipy.stats import norm
+
     # A sum of leverages is not below zero but for rounding.
     root = np.sqrt(np.maximum(information, 0))
     power = norm.cdf(root - norm.isf(false_positive_rate))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -257,55 +258,57 @@ def _check_schema(found: dict[str, Any], spec: TableSpec, path: Path | str) -> N
         raise InputError(problems)
 
 
-def _checks_of(column: Column) -> list[Any]:
-    from pandera.polars import Check
+@dataclass(frozen=True)
+class _Rule:
+    """What every value of a column fulfils (null counts as fulfilled), and how it is told."""
 
-    checks = []
+    holds: pl.Expr
+    description: str
+
+
+def _rules_of(column: Column) -> list[_Rule]:
+    value = pl.col(column.name)
+    rules = []
     if column.dtype == pl.Float64:
-        checks.append(
-            Check(
-                lambda data: data.lazyframe.select(pl.col(data.key).is_finite()),
-                error="NaN or infinite value",
-            )
-        )
+        rules.append(_Rule(value.is_finite(), "NaN or infinite value"))
     if column.dtype == pl.List(pl.Float64):
-        checks.append(
-            Check(
-                lambda data: data.lazyframe.select(
-                    pl.col(data.key)
-                    .list.eval(pl.element().is_finite().fill_null(value=False))
-                    .list.all()
-                ),
-                error="null, NaN or infinite element",
-            )
+        finite = pl.element().is_finite().fill_null(value=False)
+        rules.append(
+            _Rule(value.list.eval(finite).list.all(), "null, NaN or infinite element"),
         )
     if column.minimum is not None:
-        checks.append(Check.ge(column.minimum, error=f"value below {column.minimum:g}"))
+        rules.append(_Rule(value >= column.minimum, f"value below {column.minimum:g}"))
     if column.maximum is not None:
-        checks.append(Check.le(column.maximum, error=f"value above {column.maximum:g}"))
+        rules.append(_Rule(value <= column.maximum, f"value above {column.maximum:g}"))
     if column.positive:
-        checks.append(Check.gt(0, error="value not above 0"))
+        rules.append(_Rule(value > 0, "value not above 0"))
     if column.pattern is not None:
-        checks.append(
-            Check.str_matches(column.pattern, error=f"value does not match {column.pattern}")
+        # Anchored at the start, as patterns of the contract are meant.
+        pattern = "^" + column.pattern.removeprefix("^")
+        rules.append(
+            _Rule(value.str.contains(pattern), f"value does not match {column.pattern}"),
         )
     if column.allowed:
-        checks.append(
-            Check.isin(list(column.allowed), error=f"value not among {', '.join(column.allowed)}")
-        )
-    return checks
+        allowed = ", ".join(column.allowed)
+        rules.append(_Rule(value.is_in(list(column.allowed)), f"value not among {allowed}"))
+    return rules
 
 
 @cache
 def _model(spec: TableSpec) -> Any:  # noqa: ANN401 - pandera is untyped
     """Build the strict pandera model of a table, on first use because pandera imports slowly."""
+    from pandera.polars import Check, DataFrameSchema
     from pandera.polars import Column as ModelColumn
-    from pandera.polars import DataFrameSchema
+
+    def check(rule: _Rule) -> Check:
+        return Check(lambda data: data.lazyframe.select(rule.holds), error=rule.description)
 
     return DataFrameSchema(
         {
             column.name: ModelColumn(
-                column.dtype, checks=_checks_of(column), nullable=column.nullable
+                column.dtype,
+                checks=[check(rule) for rule in _rules_of(column)],
+                nullable=column.nullable,
             )
             for column in spec.columns
         },
@@ -315,7 +318,20 @@ def _model(spec: TableSpec) -> Any:  # noqa: ANN401 - pandera is untyped
     )
 
 
+@cache
+def _every_rule(spec: TableSpec) -> tuple[pl.Expr, ...]:
+    """One truth value for all that the model of a table asks beyond names, order and types."""
+    complete = [~pl.col(c.name).has_nulls() for c in spec.columns if not c.nullable]
+    rules = [rule.holds.all() for column in spec.columns for rule in _rules_of(column)]
+    return tuple(expression.alias(str(n)) for n, expression in enumerate([*complete, *rules]))
+
+
 def _model_problems(frame: pl.DataFrame, spec: TableSpec, path: Path | str) -> list[Problem]:
+    # Nearly every table is whole. One pass tells, and spares each job the half second of
+    # importing pandera, which says what is wrong, and where, of a table that is not.
+    if all(frame.select(_every_rule(spec)).row(0)):
+        return []
+
     from pandera.errors import SchemaErrors
 
     try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
-from scipy.stats import binom
 
 __all__ = ["germline_log_odds"]
 
@@ -49,6 +47,10 @@ def germline_log_odds(
     numpy.ndarray
         Log10 odds, shape (n,); positive favours germline.
     """
+    # It takes more than half a second to import, which samples with a normal are spared.
+    from scipy.special import logsumexp
+    from scipy.stats import binom
+
     k = np.asarray(alternate_depth, dtype=np.int64)
     n = np.asarray(reference_depth, dtype=np.int64) + k
     p = np.clip(np.asarray(population_frequency, dtype=np.float64), 1e-12, 1 - 1e-9)

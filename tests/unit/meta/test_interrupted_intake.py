@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ihdsi.bundle import unpacking
 from ihdsi.errors import InputError
 from ihdsi.meta import intake
 from ihdsi.meta.audit import verify_audit_log
@@ -59,6 +60,8 @@ def accept_and_die(folder, exchange, point, exchange_of_names, calls):
         return done
 
     intake._exchange = exchanged
+    # It leaves the disk alone, and each child would start its process of bounded memory anew.
+    unpacking.try_unpacking = lambda *tables, **bounds: None
     try:
         Coordinator(Path(folder)).accept(Path(exchange), now=LATER)
         names.append("accepted")
@@ -71,9 +74,7 @@ def accept_and_die(folder, exchange, point, exchange_of_names, calls):
 def processes():
     """Children of a server that has imported the package and started no threads yet."""
     context = multiprocessing.get_context("forkserver")
-    # What pandera would import at the first table it checks, in each child again.
-    lazy = ["pandera.polars", "pandera.backends.polars.register"]
-    context.set_forkserver_preload(["sites_and_coordinator", *lazy])
+    context.set_forkserver_preload(["sites_and_coordinator"])
     with pytest.MonkeyPatch.context() as patch:
         # The server takes its path from here alone, and imports nothing in advance without it.
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))

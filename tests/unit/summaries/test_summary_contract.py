@@ -39,6 +39,21 @@ def test_the_registry_is_light():
     assert answer.stdout.strip() == "[]"
 
 
+def test_whole_tables_are_written_and_read_without_pandera(effects, tmp_path):
+    """It takes half a second to import, in each of a run's many jobs, and only faults need it."""
+    effects.write_parquet(tmp_path / "plain.parquet")
+    code = (
+        "import sys, polars as pl; from ihdsi.summaries import read_table, write_table;"
+        "write_table(pl.read_parquet('plain.parquet'), 'expression_effects', 't.parquet');"
+        "assert read_table('t.parquet', 'expression_effects').height == 2;"
+        "print('pandera' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_empty_tables_make_the_round_trip(name, tmp_path):
     path = tmp_path / "t.parquet"

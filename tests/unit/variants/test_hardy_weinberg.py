@@ -11,13 +11,16 @@ from ihdsi.variants.hardy_weinberg import hardy_weinberg_p_values, is_autosome
 
 
 def by_hand(reference, heterozygous, homozygous):
-    """Sum of probabilities, with whole numbers throughout (math.comb)."""
+    """Sum of probabilities, with whole numbers throughout."""
     n = reference + heterozygous + homozygous
     copies = 2 * homozygous + heterozygous
-    ways = {
-        h: math.comb(n, h) * math.comb(n - h, (copies - h) // 2) * 2**h
-        for h in range(copies % 2, min(copies, 2 * n - copies) + 1, 2)
-    }
+    first, last = copies % 2, min(copies, 2 * n - copies)
+    # C(n, h) C(n - h, (copies - h)/2) 2^h; each from the one before, which divides exactly.
+    ways = {first: math.comb(n, first) * math.comb(n - first, (copies - first) // 2) * 2**first}
+    for h in range(first, last, 2):
+        further = ways[h] * 4 * ((copies - h) // 2) * (n - (copies + h) // 2)
+        ways[h + 2], rest = divmod(further, (h + 1) * (h + 2))
+        assert not rest
     observed = ways[heterozygous]
     return sum(count for count in ways.values() if count <= observed) / sum(ways.values())
 
