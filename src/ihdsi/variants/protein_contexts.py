@@ -266,7 +266,8 @@ def class_probabilities(
     rate_table = pl.DataFrame({f"p{i}": rates[:, i] for i in number}).with_columns(
         channel=pl.int_range(len(CHANNELS), dtype=pl.Int64)
     )
-    weighted = sites.join(rate_table, on="channel").with_columns(
+    # Sums of floats depend on their order, and equal tumours must give equal bytes.
+    weighted = sites.join(rate_table, on="channel", maintain_order="left").with_columns(
         (pl.col(f"p{i}") * pl.col("sites")) for i in number
     )
     columns = [f"p{i}" for i in number]
@@ -274,10 +275,15 @@ def class_probabilities(
     bare = unstranded.with_columns(
         amino_acid=pl.lit(None, dtype=pl.String), changed_to=pl.lit(None, dtype=pl.String)
     )
-    keyed = pl.concat([weighted, unstranded, bare]).group_by(CLASS_KEY).agg(pl.col(columns).sum())
+    keyed = (
+        pl.concat([weighted, unstranded, bare])
+        .group_by(CLASS_KEY)
+        .agg(pl.col(columns).sum())
+        .sort(CLASS_KEY)
+    )
     silent = pl.col("amino_acid") == pl.col("changed_to")
     # Strands of genes are no outcome of mutation, so each strand is a distribution of its own.
     normalised = keyed.with_columns(
         pl.col(column) / pl.col(column).sum().over("strand", silent) for column in columns
-    ).sort(CLASS_KEY)
+    )
     return normalised.select(CLASS_KEY), normalised.select(columns).to_numpy()

@@ -133,3 +133,11 @@ def test_class_probabilities_add_up_and_follow_the_sequence():
         # Total variation distance in each of four distributions (strand, silent or not).
         distance = (both[name] - both[f"{name}_model"]).abs().sum() / 2 / 4
         assert distance < 0.03, name
+
+
+def test_probabilities_are_the_same_to_the_last_bit_each_time():
+    measured_in = human_trinucleotides("GRCh38", "genome")
+    cosmic = reference_signatures(["SBS1", "SBS2", "SBS5"], "3.4", "GRCh38")
+    sites = coding_sites(human_trinucleotides("GRCh38", "exome"))
+    made = [class_probabilities(sites, cosmic, measured_in)[1].tobytes() for _ in range(10)]
+    assert len(set(made)) == 1
