@@ -25,7 +25,7 @@ from ihdsi.disclosure.identifiers import (
     refuse_identifiers_in_document,
     refuse_identifiers_in_parquet,
 )
-from ihdsi.disclosure.overlaps import Overlaps, find_overlaps
+from ihdsi.disclosure.overlaps import MODEL_TABLES, Overlaps, find_overlaps
 from ihdsi.disclosure.released_frequencies import earlier_frequencies
 from ihdsi.disclosure.statistics import COUNTS, STATISTICS
 from ihdsi.disclosure.tables import MEMBERSHIP_POWER, REASONS, RULES, Context, Judged
@@ -182,22 +182,18 @@ def _without_overlaps(
     What overlaps depends on what the rules let leave, and the rules on what is withheld already.
     """
     overlaps = Overlaps()
+    judged: dict[str, Judged] = {}
+    again = set(context.tables)
     while True:
-        judged = {
+        judged |= {
             name: RULES[name](frame, context)
             for name, frame in context.tables.items()
-            if name not in _FREQUENCIES and not frame.is_empty()
+            if name in again and name not in _FREQUENCIES and not frame.is_empty()
         }
         if populations is None:
             return context, judged
         leaving = {name: verdict.frame for name, verdict in judged.items()}
-        # Their own choice comes later, so that here they are what the other rules let leave.
-        frequencies = context.tables["variant_frequencies"]
-        if context.settings.stratified_frequencies and not frequencies.is_empty():
-            frequencies = RULES["variant_frequencies"](frequencies, context).frame
-        elif not frequencies.is_empty():
-            frequencies = frequencies.filter(stratum_variable=ALL)
-        leaving["variant_frequencies"] = frequencies
+        leaving |= _possible_frequencies(context, earlier)
         found = find_overlaps(
             {name: frame.filter(pl.col("rule").is_null()) for name, frame in leaving.items()},
             populations,
@@ -210,12 +206,37 @@ def _without_overlaps(
         if found == overlaps:
             return context, judged
         overlaps = found
-        mark = context.mark
-        context = replace(
-            context,
-            tables={name: found.mark(name, frame) for name, frame in context.tables.items()},
-            mark=partial(_marked, mark, found),
+        tables = {name: found.mark(name, frame) for name, frame in context.tables.items()}
+        again = {name for name, frame in tables.items() if not frame.equals(context.tables[name])}
+        if again & set(MODEL_TABLES):
+            # Their rules look at each other's tables.
+            again |= set(MODEL_TABLES)
+        context = replace(context, tables=tables, mark=partial(_marked, context.mark, found))
+
+
+def _possible_frequencies(
+    context: Context, earlier: Sequence[EarlierRelease]
+) -> dict[str, pl.DataFrame]:
+    """List germline frequencies that may leave, before it is decided how many of them do.
+
+    Any gene that left before may leave again.
+    """
+    variants, carriers = _FREQUENCIES
+    possible = {}
+    if not (table := context.tables[variants]).is_empty():
+        stratified = context.settings.stratified_frequencies
+        possible[variants] = (
+            RULES[variants](table, context).frame
+            if stratified
+            else table.filter(stratum_variable=ALL)
         )
+        keys = TABLES[carriers].keys
+        genes = [release.tables[carriers] for release in earlier if carriers in release.tables]
+        told = pl.concat([empty_table(carriers), *genes]).select(keys).unique()
+        possible[carriers] = (
+            told if stratified else told.filter(stratum_variable=ALL)
+        ).with_columns(rule=pl.lit(None, dtype=pl.String))
+    return possible
 
 
 def _marked(

@@ -14,7 +14,8 @@ leverage need be large.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,7 +46,13 @@ def leverages(groups: Iterable[Group]) -> dict[str, float]:
         Of each patient who is in a group, the largest share (0 to 1) in the squared weights of any
         combination of the sums.
     """
-    columns = sorted({group for group in groups if group}, key=sorted)
+    return dict(_leverages(frozenset(group for group in groups if group)))
+
+
+# The strata of most populations are the same patients.
+@lru_cache(maxsize=256)
+def _leverages(groups: frozenset[Group]) -> Mapping[str, float]:
+    columns = list(groups)
     place = {patient: row for row, patient in enumerate(sorted(frozenset().union(*columns)))}
     if not place:
         return {}
@@ -103,9 +110,9 @@ def refusal(
         return NEARLY_EQUAL
     if not new or limit >= 1:
         return None
-    before = leverages(known)
+    before = _leverages(frozenset(known))
     reached = any(
         share > limit - _ROUNDING and share > before.get(patient, 0.0) + _ROUNDING
-        for patient, share in leverages(known | new).items()
+        for patient, share in _leverages(frozenset(known | new)).items()
     )
     return JOINT_LEVERAGE if reached else None

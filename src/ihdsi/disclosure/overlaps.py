@@ -48,8 +48,11 @@ MODEL_TABLES = (
     "cell_expression_effects",
     "survival_effects",
 )
-#: Tables with sums over strata.
-STRATIFIED_TABLES = tuple(name for name, spec in TABLES.items() if "stratum" in spec.keys)
+#: Tables with sums over strata; those of quality metrics are the patients with the metric.
+STRATIFIED_TABLES = (
+    "qc_profile",
+    *(name for name, spec in TABLES.items() if "stratum" in spec.keys),
+)
 #: Columns of a key that do not name a line: the same patients are in all bins of time.
 _WITHIN_A_LINE = ("stratum_variable", "stratum", "time_lower", "time_upper")
 
@@ -128,7 +131,8 @@ def find_overlaps(
     least, limit = group_size(settings), settings.maximum_contribution
     of_models, of_strata = dict(found.models), dict(found.strata)
     told = _told(earlier, before)
-    for kind, units in _units(leaving, members, set().union(*before), models).items():
+    left = {name for release in earlier for name in _populations_of_models(release.tables)}
+    for kind, units in _units(leaving, members, left, models).items():
         admitted: set[Group] = set()
         for names in units:
             groups = set().union(*(_with_rests(members[name]) for name in names))
@@ -142,9 +146,14 @@ def find_overlaps(
         theirs = [release.get(population, {}) for release in before]
         named = {variable for line in lines for _, (variable, _) in line} - {ALL}
         for variable in (ALL, *_in_order(named, strata)):
+            # Lines that differ in what is decided later are one here.
+            alike = {
+                frozenset(part for part in line if part[0] > 0 or part[1][0] in (*kept, variable))
+                for line in lines
+            }
             verdicts = {
                 _verdict(line, kept, variable, members.get(population, {}), theirs, settings)
-                for line in lines
+                for line in alike
             } - {None}
             if verdicts:
                 near = NEARLY_EQUAL in verdicts
