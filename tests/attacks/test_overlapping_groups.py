@@ -242,7 +242,7 @@ def followed(clinical, endpoint, earlier=()):
 def test_a_variable_and_an_endpoint_by_other_names_in_a_second_release(rules):
     everyone = survivors()
     first, _ = followed(everyone[1:], "survival")
-    second, why = followed(everyone.rename({"hiv": "status"}), "overall", [first])
+    second, _ = followed(everyone.rename({"hiv": "status"}), "overall", [first])
 
     def positive(made, variable):
         rows = made.tables["cohort_profile"].filter(variable=variable, level="positive")
@@ -258,7 +258,6 @@ def test_a_variable_and_an_endpoint_by_other_names_in_a_second_release(rules):
     else:
         # One more, who is positive and had the event.
         assert found == [positive(first, "hiv") + 1, events(first) + 1]
-    assert ("differencing" in why) is rules
 
 
 def test_curves_of_an_endpoint_by_another_name_are_compared_with_those_of_before(monkeypatch):
