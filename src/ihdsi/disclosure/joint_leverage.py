@@ -19,7 +19,15 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["JOINT_LEVERAGE", "NEARLY_EQUAL", "Group", "leverages", "nearly_equal", "refusal"]
+__all__ = [
+    "JOINT_LEVERAGE",
+    "NEARLY_EQUAL",
+    "Group",
+    "harmless",
+    "leverages",
+    "nearly_equal",
+    "refusal",
+]
 
 Group = frozenset[str]
 
@@ -74,6 +82,24 @@ def nearly_equal(ours: Iterable[Group], theirs: Collection[Group], least: int) -
     that those who are in either count together.
     """
     return any(0 < len(one ^ other) < least for one in ours for other in theirs)
+
+
+def harmless(
+    groups: Collection[Group],
+    admitted: Collection[Group],
+    told: Collection[Group],
+    least: int,
+    limit: float,
+) -> bool:
+    """Whether neither these groups nor any part of them and of the others can be refused.
+
+    Parameters are those of `refusal`. Leverages grow with the groups, so that what is below the
+    limit here is so with fewer of them.
+    """
+    if nearly_equal(set(groups) - set(admitted), admitted, least):
+        return False
+    shares = _leverages(frozenset({*groups, *admitted, *told}))
+    return limit >= 1 or max(shares.values(), default=0.0) <= limit - _ROUNDING
 
 
 def refusal(

@@ -29,7 +29,7 @@ from ihdsi.disclosure.differencing import (
     counted_groups,
     model_of,
 )
-from ihdsi.disclosure.joint_leverage import NEARLY_EQUAL, Group, refusal
+from ihdsi.disclosure.joint_leverage import NEARLY_EQUAL, Group, harmless, refusal
 from ihdsi.disclosure.rules import group_size
 from ihdsi.disclosure.tables import JOINT, OVERLAP, STRATA
 from ihdsi.study import DisclosureSettings
@@ -151,15 +151,12 @@ def find_overlaps(
                 frozenset(part for part in line if part[0] > 0 or part[1][0] in (*kept, variable))
                 for line in lines
             }
-            verdicts = {
-                _verdict(line, kept, variable, members.get(population, {}), theirs, settings)
-                for line in alike
-            } - {None}
-            if verdicts:
-                near = NEARLY_EQUAL in verdicts
-                of_strata[population, variable] = STRATA if near else JOINT
-            else:
+            own = members.get(population, {})
+            verdict = _verdict(alike, kept, own, theirs, settings)
+            if verdict is None:
                 kept.append(variable)
+            else:
+                of_strata[population, variable] = STRATA if verdict == NEARLY_EQUAL else JOINT
     return Overlaps(of_models, of_strata)
 
 
@@ -283,30 +280,29 @@ def _lines(
 
 
 def _verdict(
-    line: Line,
+    lines: Set[Line],
     kept: Sequence[str],
-    variable: str,
     now: Mapping[Stratum, Group],
     before: Sequence[Mapping[Stratum, Group]],
     settings: DisclosureSettings,
 ) -> str | None:
-    """Say why a variable's strata cannot leave in a line beside those that are kept."""
-
-    def groups(*variables: str) -> set[Group]:
-        return _with_rests(
-            {s: now[s] for number, s in line if number == 0 and s[0] in variables and s in now}
-        )
-
-    told = {
-        before[number - 1][stratum]
-        for number, stratum in line
-        if number > 0 and stratum in before[number - 1]
-    }
-    admitted = groups(*kept)
-    return refusal(
-        groups(*kept, variable) - admitted,
-        admitted,
-        told,
-        group_size(settings),
-        settings.maximum_contribution,
-    )
+    """Say why, in some line, strata cannot leave beside those of the variables that are kept."""
+    thresholds = group_size(settings), settings.maximum_contribution
+    safe: list[Line] = []
+    # The longest first: what is a part of a harmless line need not be looked at.
+    for line in sorted(lines, key=lambda line: (-len(line), sorted(line))):
+        if any(line <= other for other in safe):
+            continue
+        leaving = {s: now[s] for number, s in line if number == 0 and s in now}
+        told = {
+            before[number - 1][stratum]
+            for number, stratum in line
+            if number > 0 and stratum in before[number - 1]
+        }
+        admitted = _with_rests({s: group for s, group in leaving.items() if s[0] in kept})
+        new = _with_rests(leaving) - admitted
+        if harmless(new, admitted, told, *thresholds):
+            safe.append(line)
+        elif (verdict := refusal(new, admitted, told, *thresholds)) is not None:
+            return verdict
+    return None

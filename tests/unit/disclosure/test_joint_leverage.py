@@ -6,6 +6,7 @@ import pytest
 from ihdsi.disclosure.joint_leverage import (
     JOINT_LEVERAGE,
     NEARLY_EQUAL,
+    harmless,
     leverages,
     nearly_equal,
     refusal,
@@ -85,3 +86,28 @@ def test_what_is_known_can_leave_again():
     # Of another patient it is.
     other = group(*range(29), *range(30, 60))
     assert refusal([other], [], [everyone, *parts], 10, 0.5) == JOINT_LEVERAGE
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_part_of_what_is_harmless_is_refused(seed):
+    rng = np.random.default_rng(seed)
+    groups = [group(*np.flatnonzero(rng.random(30) < 0.5)) for _ in range(8)]
+    split = rng.integers(0, 3, 8)
+    new, admitted, told = (
+        [g for g, k in zip(groups, split, strict=True) if k == i] for i in range(3)
+    )
+    limit = float(rng.uniform(0.3, 1))
+    if harmless(new, admitted, told, 4, limit):
+        for _ in range(20):
+            parts = [[g for g in kind if rng.random() < 0.6] for kind in (new, admitted, told)]
+            assert refusal(*parts, 4, limit) is None
+    else:
+        near = nearly_equal(set(new) - set(admitted), admitted, 4)
+        assert near or max(leverages(groups).values()) > limit - 1e-6
+
+
+def test_what_is_refused_is_not_harmless():
+    everyone, parts = group(*range(61)), [group(*range(30)), group(*range(30, 60))]
+    assert not harmless([everyone], parts, [], 10, 0.5)
+    assert not harmless([group(*range(60))], [everyone], [], 10, 0.5)
+    assert harmless(parts, [everyone - {"p60"}], [], 10, 0.5)
