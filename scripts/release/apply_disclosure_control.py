@@ -23,8 +23,7 @@ given, params, made = snakemake.input, snakemake.params, snakemake.output
 study = load_study(params.study_file)
 site = load_site(params.site_file, study)
 settings, override = settings_in_force(study, site, datetime.now(UTC).date())
-# Names are read here rather than passed as parameters, which workflow records and reports show.
-cohort = read_cohort(site, study)
+cohort = read_cohort(site, study)  # here, as workflow records and reports show parameters
 frames = {name: pl.read_parquet(path) for name in params.measured for path in given[name]}
 populations = count_patients(study, cohort.germline_assessed, frames)
 history = read_history(site.release and site.release.ledger, populations)
@@ -36,6 +35,7 @@ cleared, log = apply_disclosure_control(
     model_parameters(study),
     genotypes=CohortGenotypes.of_files(given, study, cohort),
     features=judge_features(study, settings, frames),
+    strata=study.strata,
     **history.as_arguments(),
 )
 write_cleared(cleared, identifiers, made.tables)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,11 +13,7 @@ import polars as pl
 
 from ihdsi.bundle.manifest import DisclosureStatement, canonical_json
 from ihdsi.disclosure.contributions import FEATURES_SCHEMA
-from ihdsi.disclosure.differencing import (
-    Comparison,
-    EarlierRelease,
-    overlapping_contrasts,
-)
+from ihdsi.disclosure.differencing import Comparison, EarlierRelease
 from ihdsi.disclosure.differential_privacy import privatise, require_budget
 from ihdsi.disclosure.frequency_release import (
     GenotypeSource,
@@ -28,18 +25,22 @@ from ihdsi.disclosure.identifiers import (
     refuse_identifiers_in_document,
     refuse_identifiers_in_parquet,
 )
+from ihdsi.disclosure.overlaps import MODEL_TABLES, Overlaps, find_overlaps
 from ihdsi.disclosure.released_frequencies import earlier_frequencies
-from ihdsi.disclosure.rules import group_size
 from ihdsi.disclosure.statistics import COUNTS, STATISTICS
-from ihdsi.disclosure.tables import MEMBERSHIP_POWER, OVERLAP, REASONS, RULES, Context
+from ihdsi.disclosure.tables import MEMBERSHIP_POWER, REASONS, RULES, Context, Judged
 from ihdsi.disclosure_terms import WithheldBand, withheld_band
 from ihdsi.files import write_text
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.parquet import empty_table, validate_table, write_table
 from ihdsi.summaries.registry import TABLES
+from ihdsi.summaries.strata import ALL
 from ihdsi.summaries.table import Role
 
 __all__ = ["LOG_SCHEMA", "apply_disclosure_control", "disclosure_summary", "write_statement"]
+
+#: Tables that are judged together, after the others.
+_FREQUENCIES = ("variant_frequencies", "germline_gene_carriers")
 
 LOG_SCHEMA: dict[str, Any] = {
     "table": pl.String,
@@ -60,6 +61,7 @@ def apply_disclosure_control(
     spent_epsilon: float = 0.0,
     genotypes: GenotypeSource | None = None,
     features: pl.DataFrame | None = None,
+    strata: Sequence[str] = (),
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Clear a site's summary tables for release.
 
@@ -72,7 +74,8 @@ def apply_disclosure_control(
     identifiers
         Every name of a patient, sample or file of the site.
     parameters
-        Number of model parameters of each contrast and endpoint (see `model_parameters`).
+        Number of model parameters of each contrast and endpoint (see `model_parameters`), in the
+        study's order: of those that cannot leave together the last are withheld.
     earlier, populations
         Earlier releases of the site, and whom the tables at hand count (see
         `ihdsi.disclosure.differencing.Comparison`).
@@ -84,6 +87,9 @@ def apply_disclosure_control(
     features
         What single patients make up of each feature's statistics (see
         `ihdsi.disclosure.contributions.judge_features`). Features that are not in it do not leave.
+    strata
+        The study's stratum variables, in its order: of those that cannot leave together the last
+        are withheld.
 
     Returns
     -------
@@ -119,14 +125,6 @@ def apply_disclosure_control(
     everything = {
         name: comparison.mark(name, tables.get(name, empty_table(name))) for name in TABLES
     }
-    if populations is not None:
-        close = overlapping_contrasts(populations, group_size(settings))
-        for name in ("expression_design", "matrix_design"):
-            everything[name] = everything[name].with_columns(
-                rule=pl.when(pl.col("rule").is_null() & pl.col("contrast").is_in(close))
-                .then(pl.lit(OVERLAP))
-                .otherwise("rule")
-            )
     context = Context(
         settings,
         everything,
@@ -137,6 +135,7 @@ def apply_disclosure_control(
         earlier_frequencies(earlier, populations),
         pl.DataFrame(schema=FEATURES_SCHEMA) if features is None else features,
     )
+    context, found = _without_overlaps(context, populations, earlier, strata)
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]
     frequencies = judge_frequencies(context, genotypes)
@@ -146,13 +145,10 @@ def apply_disclosure_control(
     }
     for name, frame in everything.items():
         spec = TABLES[name]
-        if name in joint:
-            judged = joint[name]
-        elif frame.is_empty():
+        if name not in joint and frame.is_empty():
             cleared[name] = frame.select(list(spec.schema))
             continue
-        else:
-            judged = RULES[name](frame, context)
+        judged = joint[name] if name in joint else found[name]
         cleared[name] = (
             judged.frame.filter(pl.col("rule").is_null()).select(list(spec.schema)).sort(spec.keys)
         )
@@ -173,6 +169,83 @@ def apply_disclosure_control(
         disclosure_summary(log, settings), identifiers, "disclosure.json"
     )
     return cleared, log
+
+
+def _without_overlaps(
+    context: Context,
+    populations: pl.DataFrame | None,
+    earlier: Sequence[EarlierRelease],
+    strata: Sequence[str],
+) -> tuple[Context, dict[str, Judged]]:
+    """Judge all tables but germline frequencies, and withhold what overlaps until nothing does.
+
+    What overlaps depends on what the rules let leave, and the rules on what is withheld already.
+    """
+    overlaps = Overlaps()
+    judged: dict[str, Judged] = {}
+    again = set(context.tables)
+    while True:
+        judged |= {
+            name: RULES[name](frame, context)
+            for name, frame in context.tables.items()
+            if name in again and name not in _FREQUENCIES and not frame.is_empty()
+        }
+        if populations is None:
+            return context, judged
+        leaving = {name: verdict.frame for name, verdict in judged.items()}
+        leaving |= _possible_frequencies(context, earlier)
+        found = find_overlaps(
+            {name: frame.filter(pl.col("rule").is_null()) for name, frame in leaving.items()},
+            populations,
+            earlier,
+            context.settings,
+            list(context.parameters),
+            strata,
+            overlaps,
+        )
+        if found == overlaps:
+            return context, judged
+        overlaps = found
+        tables = {name: found.mark(name, frame) for name, frame in context.tables.items()}
+        again = {name for name, frame in tables.items() if not frame.equals(context.tables[name])}
+        if again & set(MODEL_TABLES):
+            # Their rules look at each other's tables.
+            again |= set(MODEL_TABLES)
+        context = replace(context, tables=tables, mark=partial(_marked, context.mark, found))
+
+
+def _possible_frequencies(
+    context: Context, earlier: Sequence[EarlierRelease]
+) -> dict[str, pl.DataFrame]:
+    """List germline frequencies that may leave, before it is decided how many of them do.
+
+    Any gene that left before may leave again.
+    """
+    variants, carriers = _FREQUENCIES
+    possible = {}
+    if not (table := context.tables[variants]).is_empty():
+        stratified = context.settings.stratified_frequencies
+        possible[variants] = (
+            RULES[variants](table, context).frame
+            if stratified
+            else table.filter(stratum_variable=ALL)
+        )
+        keys = TABLES[carriers].keys
+        genes = [release.tables[carriers] for release in earlier if carriers in release.tables]
+        told = pl.concat([empty_table(carriers), *genes]).select(keys).unique()
+        possible[carriers] = (
+            told if stratified else told.filter(stratum_variable=ALL)
+        ).with_columns(rule=pl.lit(None, dtype=pl.String))
+    return possible
+
+
+def _marked(
+    mark: Callable[[str, pl.DataFrame], pl.DataFrame],
+    overlaps: Overlaps,
+    name: str,
+    frame: pl.DataFrame,
+) -> pl.DataFrame:
+    return overlaps.mark(name, mark(name, frame))
 
 
 def _power_entry(power: MembershipPower, n_frequencies: int) -> pl.DataFrame:

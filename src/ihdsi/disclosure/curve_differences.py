@@ -69,6 +69,7 @@ def compare_curves(
     earlier: Sequence[pl.DataFrame],
     least: int,
     unsafe: Callable[[int], bool],
+    endpoints: Collection[str] = (),
 ) -> pl.DataFrame:
     """Merge further bins of `survival_curve`, or withhold lines, for the sake of earlier releases.
 
@@ -94,6 +95,10 @@ def compare_curves(
         Smallest number of patients of whom a sum may be known.
     unsafe
         Whether a count must be withheld.
+    endpoints
+        Endpoints with a curve at the site at hand, those of `now` included anyway. An endpoint that
+        an earlier release has not is compared with all of its endpoints that are gone since, as it
+        may be one of them by another name.
 
     Returns
     -------
@@ -105,7 +110,10 @@ def compare_curves(
     Hundepool et al. 2012, Statistical Disclosure Control: disclosure by differencing, and recoding
     of frequency tables.
     """
-    ours, comparison = _curves(now), _Comparison([_curves(t) for t in earlier], least, unsafe)
+    ours = _curves(now)
+    here = {*endpoints, *(line[0] for line in ours)}
+    releases = [renamed for table in earlier for renamed in _by_names_at_hand(_curves(table), here)]
+    comparison = _Comparison(releases, least, unsafe)
     kept: dict[Line, _Curve] = {}
     for endpoint in sorted({line[0] for line in ours}):
         line = (endpoint, ALL, ALL)
@@ -124,6 +132,21 @@ def compare_curves(
         if (curve := kept.get((endpoint, variable, stratum))) is not None:
             parts.append(_merged(rows, curve.edges))
     return pl.concat(parts)
+
+
+def _by_names_at_hand(
+    curves: Mapping[Line, _Curve], here: Collection[str]
+) -> list[Mapping[Line, _Curve]]:
+    """Add to a release's curves those of each endpoint that is gone, by every name that is new."""
+    named = {line[0] for line in curves}
+    return [
+        curves,
+        *(
+            {(new, *line[1:]): curve for line, curve in curves.items() if line[0] == gone}
+            for gone in sorted(named - set(here))
+            for new in sorted(set(here) - named)
+        ),
+    ]
 
 
 def _merged(rows: pl.DataFrame, edges: Sequence[float]) -> pl.DataFrame:

@@ -5,11 +5,14 @@ difference is that patient's value. Here every table of the release at hand is t
 with every earlier one: first the patients behind it (by stratum, contrast and endpoint), then the
 counts of each row.
 
-What is compared are pairs of releases. Three or more that are safe in pairs, and rows of different
-stratum variables that overlap within one release, are not looked at. A patient who is counted with
-another value than before (a corrected age, a library sequenced anew) counts as one who left and
-another who came. Tables of whose patients no population is recorded do not leave after an earlier
-release.
+What is compared are pairs of releases, also of what has another name in the other. Combinations of
+three or more, and groups of one release that overlap, are the subject of
+`ihdsi.disclosure.overlaps`. A patient who is counted with another value than before (a corrected
+age, a library sequenced anew) counts as one who left and another who came. Tables of whose patients
+no population is recorded do not leave after an earlier release.
+
+Not looked at: counts of few behind a new name of what left before with many other patients, but for
+survival curves; and what left under another study, which has a ledger of its own.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from ihdsi.disclosure.designs import (
     equal_products,
     safe_groups,
 )
+from ihdsi.disclosure.joint_leverage import nearly_equal
 from ihdsi.disclosure.rules import group_size, small_contributions
 from ihdsi.disclosure.tables import DIFFERENCING, unsafe_counts
 from ihdsi.quality_control import excluded_patients
@@ -46,12 +50,15 @@ from ihdsi.summaries.survival_curve import CURVE
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
 __all__ = [
+    "ENDPOINT",
     "POPULATIONS_SCHEMA",
     "Comparison",
     "EarlierRelease",
+    "Model",
     "changed_strata",
+    "counted_groups",
     "earlier_releases",
-    "overlapping_contrasts",
+    "model_of",
     "populations_of",
 ]
 
@@ -70,9 +77,12 @@ _PLACE = ("_population", "_variable", "_stratum")
 _MODELS = ("contrast:", "cell_contrast:", "design:", "endpoint:")
 #: Populations of X'X: each is compared with every earlier one of its contrast.
 _DESIGN, _MATRIX = "design:", "matrix:"
+#: Kind of data of `endpoint:` populations.
+ENDPOINT = "endpoint"
+#: Populations that the study names: by another name they may be the same.
+_NAMED = ("clinical:", "curve:", "endpoint:")
 #: Populations whose strata are metrics, not parts of a whole.
 _QUALITY = "quality:"
-_DESIGN = "design:"
 #: More levels than these are withheld together, because their subsets are too many to compare.
 _MOST_LEVELS = 8
 
@@ -324,50 +334,6 @@ def _models(study: Study, clinical: pl.DataFrame, measured: Sequence[str]) -> li
     return parts
 
 
-def overlapping_contrasts(populations: pl.DataFrame, least: int) -> list[str]:
-    """List contrasts whose moments, less those of another contrast, are sums over few patients.
-
-    Sums over the patients of a design and over the groups of its terms leave with it. Where two
-    designs differ by few patients, whole or in a group of the same name, the difference of the
-    sums is nearly these patients' values.
-
-    Parameters
-    ----------
-    populations
-        Columns population, stratum_variable, stratum, and patient or patient_hash: of the release
-        at hand (see `populations_of`).
-    least
-        Fewest patients by which two sets may differ in either direction.
-
-    Returns
-    -------
-    list of str
-        Contrasts to withhold, so that the others, of which the first by name is one, can leave.
-    """
-    person = "patient" if "patient" in populations.columns else "patient_hash"
-    designs = populations.filter(pl.col("population").str.starts_with(_DESIGN))
-    groups: dict[str, dict[Stratum, frozenset[str]]] = {}
-    for (name, variable, stratum), part in designs.partition_by(_GROUP, as_dict=True).items():
-        contrast = str(name).removeprefix(_DESIGN)
-        groups.setdefault(contrast, {})[str(variable), str(stratum)] = frozenset(part[person])
-
-    def close(
-        ours: Mapping[Stratum, frozenset[str]], theirs: Mapping[Stratum, frozenset[str]]
-    ) -> bool:
-        return any(
-            0 < len(difference) < least
-            for group in ours.keys() & theirs.keys()
-            for difference in (ours[group] - theirs[group], theirs[group] - ours[group])
-        )
-
-    kept: list[str] = []
-    withheld: list[str] = []
-    for contrast in sorted(groups):
-        is_close = any(close(groups[contrast], groups[other]) for other in kept)
-        (withheld if is_close else kept).append(contrast)
-    return withheld
-
-
 def _of_row(table: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
     """Name the population, stratum variable and stratum that a row of the table counts."""
     variable, stratum = pl.col("stratum_variable"), pl.col("stratum")
@@ -402,6 +368,37 @@ def _of_row(table: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
     if table == "cell_expression_effects":
         return pl.format("cell_contrast:{}:{}", "cell_type", "contrast"), *whole
     raise ValueError(f"nobody said whom the table '{table}' counts; nothing leaves without that")
+
+
+def counted_groups(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Name population, stratum_variable and stratum that each row of a summary table counts."""
+    return frame.select(
+        place.alias(column) for column, place in zip(_GROUP, _of_row(table), strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """Model of a population: kind of the data of its sums, contrast (endpoint), and pattern."""
+
+    kind: str
+    name: str
+    pattern: int = 0
+
+
+def model_of(population: str) -> Model | None:
+    """Read the name of a model's population; None for a population that is no model's."""
+    prefix, _, rest = population.partition(":")
+    if prefix in ("design", "contrast"):
+        return Model("expression", rest)
+    if prefix == "matrix":
+        pattern, assay, contrast = rest.split(":", 2)
+        return Model(f"matrix:{assay}", contrast, int(pattern))
+    if prefix == "cell_contrast":
+        # Names of cell types may hold a colon, those of contrasts cannot.
+        cell_type, _, contrast = rest.rpartition(":")
+        return Model(f"cells:{cell_type}", contrast)
+    return Model(ENDPOINT, rest) if prefix == "endpoint" else None
 
 
 @dataclass(frozen=True)
@@ -499,6 +496,16 @@ class Comparison:
             raise ValueError("earlier releases can only be compared if populations are given")
         self._settings, self._noisy = settings, noisy
         self._populations = pl.DataFrame() if populations is None else populations.select(_GROUP)
+        # Whatever the endpoints at hand are, cleared curves or none.
+        self._endpoints = (
+            frozenset()
+            if populations is None
+            else frozenset(
+                name.removeprefix("curve:")
+                for name in populations["population"].unique()
+                if name.startswith("curve:")
+            )
+        )
         self._tables: list[dict[str, pl.DataFrame]] = []
         self._strata: list[pl.DataFrame] = []
         self._designs: set[str] = set()
@@ -613,7 +620,11 @@ class Comparison:
         if not before:
             return frame
         return compare_curves(
-            frame, before, group_size(self._settings), unsafe_counts(self._settings)
+            frame,
+            before,
+            group_size(self._settings),
+            unsafe_counts(self._settings),
+            self._endpoints,
         )
 
     def _require_populations(self, name: str, placed: pl.DataFrame) -> None:
@@ -651,7 +662,11 @@ def changed_strata(
     - a stratum that is new or changed must not nearly be another one of before;
     - contrasts and endpoints leave with all their groups or not at all;
     - the patients of an X'X, and its groups, must not nearly be those of any earlier X'X of the
-      contrast, unless they are exactly those of one that left.
+      contrast, unless they are exactly those of one that left;
+    - no group of a contrast must nearly be a group of any other contrast that left of the same kind
+      of data, unless all its groups are exactly those of one that left;
+    - a clinical variable, curve or endpoint of which nothing left by its name is compared with all
+      of those that left, as it may be one of them by another name.
 
     Parameters
     ----------
@@ -689,6 +704,8 @@ def changed_strata(
             others = [name for name in left if _same_contrast(name, population)]
             if _near_another(strata, [theirs.get(name) for name in others], least):
                 withheld = set(strata)
+        if not withheld:
+            withheld = _under_another_name(population, strata, theirs, left, least)
         for stratum, patients in strata.items():
             old = earlier.get(stratum, frozenset())
             near = len(patients - old) < least and len(old - patients) < least
@@ -767,6 +784,45 @@ def _same_contrast(one: str, other: str) -> bool:
         return name.split(":", 3)[3] if name.startswith(_MATRIX) else None
 
     return contrast(one) is not None and contrast(one) == contrast(other)
+
+
+def _under_another_name(
+    population: str,
+    now: Members,
+    theirs: Mapping[str, Members],
+    left: Mapping[str, Members],
+    least: int,
+) -> set[Stratum]:
+    """Strata that are withheld because those of other names that left are nearly the same.
+
+    A study's new version can name what it had before anew. Of models, the groups of all that left
+    of the same kind of data are compared, as sums over any of them can be subtracted.
+    """
+    model = model_of(population)
+    if model is not None and model.kind != ENDPOINT:
+        same_kind = [
+            name
+            for name in left
+            if (other := model_of(name)) is not None and other.kind == model.kind
+        ]
+        records = [set(theirs.get(name, {}).values()) for name in same_kind]
+        if any(set(now.values()) <= record for record in records):
+            return set()
+        close = any(
+            not record or nearly_equal(now.values(), record, least)
+            for name, record in zip(same_kind, records, strict=True)
+            if name != population
+        )
+        return set(now) if close else set()
+    withheld: set[Stratum] = set()
+    if population.startswith(_NAMED) and population not in left:
+        prefix = population.partition(":")[0] + ":"
+        for name in left:
+            if name.startswith(prefix):
+                before = theirs.get(name, {})
+                changed = _changed(population, now, before, set(left[name]), least)
+                withheld |= changed if before else set(now)
+    return withheld
 
 
 def _near_another(now: Members, earlier: Sequence[Members | None], least: int) -> bool:

@@ -59,6 +59,8 @@ ESTIMATED = "patients_without_estimate"
 DOMINANCE = "dominance"
 DIFFERENCING = "differencing"
 OVERLAP = "overlapping_contrasts"
+STRATA = "overlapping_strata"
+JOINT = "joint_leverage"
 PATTERNS = "missingness_patterns"
 MERGED = "merged_bins"
 MEMBERSHIP = "membership"
@@ -95,8 +97,12 @@ REASONS: Mapping[str, str] = {
     DOMINANCE: "one patient could make up more than maximum_contribution of the sum, or of the "
     "squared deviations behind sums of products",
     DIFFERENCING: "together with an earlier release it would tell of too few patients",
-    OVERLAP: "the patients of this contrast, or of a group of it, differ by too few from those of "
-    "another contrast that leaves",
+    OVERLAP: "the patients of this contrast or endpoint, or of a group of it, differ by too few "
+    "from those of another one, or of any of its groups, that leaves",
+    STRATA: "a stratum of this variable differs by too few patients from one of another variable, "
+    "or from the whole, that leaves",
+    JOINT: "one patient would make up maximum_contribution or more of a combination of sums over "
+    "these groups and others, of this and earlier releases",
     PATTERNS: "the patients of this missingness pattern differ by too few from those of another "
     "design, or two patterns of the assay leave already",
     MERGED: "a count of the bin is too small; it leaves as a part of a wider bin",

@@ -649,6 +649,47 @@ def test_groups_of_a_model_leave_together(name):
     assert withheld(now, before) == {"all", "case"}
 
 
+@pytest.mark.parametrize(
+    ("now", "before", "same_kind"),
+    [
+        ("design:x", "design:y", True),
+        ("design:x", "contrast:y", True),
+        ("contrast:x", "design:y", True),
+        ("matrix:1:protein:x", "matrix:3:protein:y", True),
+        ("matrix:1:protein:x", "matrix:1:metabolite:y", False),
+        ("matrix:1:protein:x", "design:y", False),
+        ("cell_contrast:T:x", "cell_contrast:T:y", True),
+        ("cell_contrast:T:x", "cell_contrast:B:y", False),
+        ("clinical:x", "clinical:y", True),
+        ("curve:x", "curve:y", True),
+        ("endpoint:x", "endpoint:y", True),
+        ("endpoint:x", "design:y", False),
+        ("clinical:x", "curve:x", False),
+    ],
+)
+def test_what_is_new_by_name_is_compared_with_all_of_its_kind(now, before, same_kind):
+    left = population(before, all=names(*range(100)))
+    one_more = population(now, all=names(*range(101)))
+    assert withheld(one_more, left) == ({"all"} if same_kind else set())
+    # The same patients, or many others, tell of nobody.
+    assert withheld(population(now, all=names(*range(100))), left) == set()
+    assert withheld(population(now, all=names(*range(110))), left) == set()
+    # Nor does what never left.
+    assert withheld(one_more, left, left.clear()) == set()
+    # Without a record of whom it counted nobody knows.
+    assert withheld(one_more, left.clear(), left) == ({"all"} if same_kind else set())
+
+
+def test_a_contrast_is_compared_in_all_groups_with_those_of_other_names():
+    everybody = names(*range(100))
+    before = population("design:y", all=everybody, case=names(*range(50)))
+    now = population("design:x", all=everybody, other=names(*range(51)))
+    assert withheld(now, before) == {"all", "other"}
+    # Groups that exchange many patients for a few are far apart: what differs counts together.
+    far = population("design:x", all=names(*range(5, 200)), other=names(*range(20, 80)))
+    assert withheld(far, before) == set()
+
+
 def test_metrics_are_compared_one_by_one():
     before = population("quality:dna", a=names(*range(50)), b=names(*range(50)))
     now = population("quality:dna", a=names(*range(50)), b=names(*range(49)))
