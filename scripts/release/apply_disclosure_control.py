@@ -27,6 +27,7 @@ settings, override = settings_in_force(study, site, datetime.now(UTC).date())
 cohort = read_cohort(site, study)
 frames = {name: pl.read_parquet(path) for name in params.measured for path in given[name]}
 populations = populations_of(study, germline=cohort.germline_assessed, **frames)
+variants = {name: pl.read_parquet(path) for name in ("variants",) for path in given[name]}
 history = read_history(site.release and site.release.ledger, populations)
 identifiers = cohort.identifiers | set(frames["clinical"]["patient"] if given.clinical else ())
 cleared, log = apply_disclosure_control(
@@ -35,7 +36,7 @@ cleared, log = apply_disclosure_control(
     identifiers,
     model_parameters(study),
     genotypes=CohortGenotypes.of_files(given, study, cohort),
-    features=judge_features(study, settings, frames),
+    features=judge_features(study, settings, frames | variants, key=history.key),
     **history.as_arguments(),
 )
 write_cleared(cleared, identifiers, made.tables)

@@ -53,6 +53,11 @@ rule apply_disclosure_control:
             if cohorts[wildcards.site].has_somatic
             else []
         ),
+        variants=lambda wildcards: (
+            [f"{SITE}/variants/somatic_variants.parquet"]
+            if cohorts[wildcards.site].has_somatic
+            else []
+        ),
         exposures=lambda wildcards: (
             [f"{SITE}/variants/signature_exposures.parquet"]
             if cohorts[wildcards.site].has_somatic

@@ -60,6 +60,7 @@ def apply_disclosure_control(
     spent_epsilon: float = 0.0,
     genotypes: GenotypeSource | None = None,
     features: pl.DataFrame | None = None,
+    key: bytes = b"",
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Clear a site's summary tables for release.
 
@@ -84,6 +85,8 @@ def apply_disclosure_control(
     features
         What single patients make up of each feature's statistics (see
         `ihdsi.disclosure.contributions.judge_features`). Features that are not in it do not leave.
+    key
+        The site's secret (see `ihdsi.disclosure.partner_order`).
 
     Returns
     -------
@@ -136,6 +139,7 @@ def apply_disclosure_control(
         comparison.released_variants,
         earlier_frequencies(earlier, populations),
         pl.DataFrame(schema=FEATURES_SCHEMA) if features is None else features,
+        key,
     )
     cleared: dict[str, pl.DataFrame] = {}
     logs = [pl.DataFrame(schema=LOG_SCHEMA)]

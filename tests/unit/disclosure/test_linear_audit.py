@@ -27,6 +27,7 @@ from ihdsi.summaries.gene_alterations import (
     build_gene_alterations,
 )
 from ihdsi.variants.genotypes import GenotypeBlock
+from judged_features import nobody_makes_up
 
 ALL = "all"
 
@@ -120,7 +121,8 @@ def settings_of(seed):
 
 
 def clear(name, truth, settings):
-    return apply_disclosure_control({name: truth}, settings, [], {})[0][name]
+    made = {name: truth}
+    return apply_disclosure_control(made, settings, [], {}, features=nobody_makes_up(made))[0][name]
 
 
 def draw(rng, names, n, unknown=0):
