@@ -19,6 +19,7 @@ from ihdsi.disclosure.partner_order import partner_ranks
 from ihdsi.study import ClinicalVariable, DisclosureSettings
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.gene_alterations import COPY_NUMBER
+from ihdsi.summaries.parquet import empty_table
 
 SETTINGS = DisclosureSettings()
 REAL = (5, 5, 4, 67)
@@ -107,7 +108,10 @@ def test_strata_classes_and_cell_types_are_taken_by_key_not_by_size():
             ]
         ]
         names = ("gene_id", "gene_name", "alteration_class", "stratum_variable", "stratum")
-        return pl.DataFrame(rows, schema=[*names, "n_assessed", "n_altered"], orient="row")
+        frame = pl.DataFrame(rows, schema=[*names, "n_assessed", "n_altered"], orient="row")
+        empty = empty_table("gene_alterations")
+        whole = pl.concat([empty, frame], how="diagonal_relaxed").select(empty.columns)
+        return whole.with_columns(coding_length=pl.lit(None, empty.schema["coding_length"]))
 
     def left(sizes, altered, key):
         table = {"gene_alterations": alterations(sizes, altered)}

@@ -109,7 +109,8 @@ def protect_strata(
         )
         if candidates.is_empty():
             break
-        names = candidates.select(*group, "stratum").iter_rows()
+        # The same in all lines and tables: two lines with other strata would tell all the sizes.
+        names = candidates.select("stratum_variable", "stratum").iter_rows()
         chosen = (
             candidates.with_columns(_rank=pl.Series(partner_ranks(key, names)))
             .sort("_rank")

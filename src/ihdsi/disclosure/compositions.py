@@ -35,8 +35,8 @@ def released_strata(
     Parameters
     ----------
     strata, whole
-        cell_type, stratum, n_donors, _total and _squares (sums over donors of the share and of its
-        square) of the strata and of the whole cohort.
+        cell_type, stratum_variable, stratum, n_donors, _total and _squares (sums over donors of
+        the share and of its square) of the strata and of the whole cohort.
     settings
         The thresholds in force.
     key
@@ -54,7 +54,8 @@ def released_strata(
         .filter(enough_patients(pl.col("n"), settings))
         .sort("stratum")
     )
-    ranks = partner_ranks(key, sizes.select("stratum").iter_rows())
+    variable = strata["stratum_variable"].first()
+    ranks = partner_ranks(key, [(variable, stratum) for stratum in sizes["stratum"]])
     sizes = sizes.with_columns(_rank=pl.Series(ranks)).sort("_rank")
     everyone = 0 if whole.is_empty() else int(whole["n_donors"].max())  # type: ignore[arg-type]
     while sizes.height and 0 < everyone - sizes["n"].sum() < settings.minimum_n:

@@ -229,10 +229,11 @@ def _design_row(
     place: tuple[str, str, str], feature: str, design: Design, settings: DisclosureSettings
 ) -> pl.DataFrame:
     """Judge a design (X'X) on its patients."""
+    allowed = settings.maximum_contribution * (1 + ROUNDING)
     verdicts = [
         (np.array([bool(withheld)]), rule)
         for withheld, rule in (
-            (leverage(design.matrix).max() > settings.maximum_contribution, LEVERAGE),
+            (leverage(design.matrix).max() > allowed, LEVERAGE),
             (not few_valued_cells_safe(design, settings), FEW_VALUES),
         )
     ]
@@ -342,7 +343,7 @@ def _judge_strata(
             for (stratum,), group in part.group_by("stratum", maintain_order=True)
         }
         rules = {stratum: rule(group["value"].to_numpy()) for stratum, group in strata.items()}
-        ranks = partner_ranks(key, [(table, name, variable, stratum) for stratum in strata])
+        ranks = partner_ranks(key, [(variable, stratum) for stratum in strata])
         order = [stratum for _, stratum in sorted(zip(ranks.tolist(), strata, strict=True))]
 
         def left_over(rules: Mapping[str, str | None], part: pl.DataFrame) -> FloatArray:

@@ -8,7 +8,7 @@ rule that withholds a row, and, where cells rather than rows are withheld, with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement
 
@@ -195,12 +195,13 @@ def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
         pl.col("standard_deviation") ** 2,
         context,
     ).with_columns(pl.col("mean", "standard_deviation").round_sig_figs(3))
+    by = set(frame["stratum_variable"]) - {ALL}
     counts, bins = (
         pl.concat(
             [
                 frame.filter(pl.col("kind") == kind).clear(),
                 *(
-                    _control_levels(table, context)
+                    _control_levels(table, by, context)
                     for table in frame.filter(pl.col("kind") == kind).partition_by(
                         "variable", maintain_order=True
                     )
@@ -295,7 +296,22 @@ def _cell_ranks(
     return _ranks(list(zip(*rows, strict=True)), context)
 
 
-def _control_levels(table: pl.DataFrame, context: Context) -> pl.DataFrame:
+def _size_ranks(whole: pl.DataFrame, by: Collection[str], context: Context) -> NDArray[np.int64]:
+    """Ranks of a variable's levels in the whole cohort.
+
+    Levels of a stratum variable are the sizes of strata, which stand in all tables. They are taken
+    as strata are, so that no two tables withhold different ones: first those that have fewer than
+    `minimum_n` patients, which is known as no table has their stratum, then in the order of strata.
+    """
+    variable = str(whole["variable"][0])
+    ranks = partner_ranks(context.key, [(variable, level) for level in whole["level"]])
+    if variable in by:
+        large = (whole["n"] >= context.settings.minimum_n).to_numpy()
+        ranks = ranks + len(ranks) * large
+    return ranks.reshape(-1, 1)
+
+
+def _control_levels(table: pl.DataFrame, by: Collection[str], context: Context) -> pl.DataFrame:
     """One variable's levels (or bins): first the whole cohort, then each stratum variable."""
     settings = context.settings
     level = ["level", "bin_lower", "bin_upper"]
@@ -311,7 +327,11 @@ def _control_levels(table: pl.DataFrame, context: Context) -> pl.DataFrame:
         settings.minimum_cell_count,
         unsafe,
         withheld_columns=np.array([rule is not None for rule in primary]),
-        ranks=_cell_ranks([whole], TABLES["cohort_profile"], context),
+        ranks=(
+            _size_ranks(whole, by, context)
+            if n_levels and not whole.is_empty()
+            else _cell_ranks([whole], TABLES["cohort_profile"], context)
+        ),
         marked=_marked([whole]),
         known=_known([whole]),
     )
