@@ -5,10 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
-from ihdsi.disclosure import apply_disclosure_control, judge_features
+from ihdsi.disclosure import apply_disclosure_control, judge_features, populations_of
 from ihdsi.disclosure.cohort_genotypes import CohortGenotypes
 from ihdsi.disclosure.control import write_cleared, write_statement
-from ihdsi.disclosure.differencing import populations_of
 from ihdsi.disclosure.history import read_history
 from ihdsi.disclosure.override import settings_in_force
 from ihdsi.files import write_parquet, write_text
