@@ -34,7 +34,7 @@ cleared, log = apply_disclosure_control(
     identifiers,
     model_parameters(study),
     genotypes=CohortGenotypes.of_files(given, study, cohort),
-    features=judge_features(study, settings, frames),
+    features=judge_features(study, settings, frames, key=history.key),
     strata=study.strata,
     **history.as_arguments(),
 )

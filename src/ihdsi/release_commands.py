@@ -233,7 +233,12 @@ def show_history(site: SiteId, configfile: Config = DEFAULT) -> None:
             print("Nothing has been decided yet")
             return
         with Ledger(places.release.ledger) as ledger:
-            _print_table(ledger.describe())
+            decisions = ledger.describe()
+        if decisions.is_empty():
+            # The site has been run, which makes the ledger.
+            print("Nothing has been decided yet")
+            return
+        _print_table(decisions)
 
 
 @audit.command("verify")

@@ -231,12 +231,13 @@ def test_features_that_nobody_judged_do_not_leave():
     tables["expression_moments"] = moments.filter(ordinary)
     released, log = cleared(None, **tables)
     assert released["expression_moments"].is_empty()
-    assert set(log["rule"]) == {"contributions_not_judged"}
+    assert released["expression_design"].is_empty()
+    assert set(log["rule"]) == {"contributions_not_judged", "design_withheld"}
     # Nor those that were judged on other patients.
     fewer = {"clinical": CLINICAL.head(N - 1), "counts": counts}
     released, log = cleared(judge_features(STUDY, SETTINGS, fewer), **tables)
     assert released["expression_moments"].is_empty()
-    assert set(log["rule"]) == {"contributions_not_judged"}
+    assert set(log["rule"]) == {"contributions_not_judged", "design_withheld"}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ own.
 
 from ihdsi.disclosure.contributions import judge_features
 from ihdsi.disclosure.control import apply_disclosure_control, disclosure_summary
+from ihdsi.disclosure.differencing import populations_of
 from ihdsi.disclosure.identifiers import (
     refuse_identifiers,
     refuse_identifiers_in_document,
@@ -24,6 +25,7 @@ __all__ = [
     "apply_disclosure_control",
     "disclosure_summary",
     "judge_features",
+    "populations_of",
     "refuse_identifiers",
     "refuse_identifiers_in_document",
     "refuse_identifiers_in_parquet",

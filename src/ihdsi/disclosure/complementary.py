@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ihdsi.disclosure.partner_order import partner_ranks
 from ihdsi.summaries.strata import ALL
 
 __all__ = ["PRIMARY", "RELEASED", "SECONDARY", "feasible_range", "protect_grid", "protect_strata"]
@@ -26,13 +27,15 @@ def protect_strata(
     safe: Callable[..., pl.Expr],
     withheld: pl.Expr,
     width: int = 0,
+    *,
+    key: bytes = b"",
 ) -> pl.DataFrame:
     """Withhold further strata until what is withheld is itself safe in sum, for all lines at once.
 
     The whole cohort minus the released strata of a variable is known to everybody. It is the sum
     over the withheld strata and over the patients whose stratum is unknown, and it is as good as
-    released; so it has to fulfil the rule of a released row. While it does not, the smallest
-    released stratum is withheld as well.
+    released; so it has to fulfil the rule of a released row. While it does not, a further stratum
+    is withheld, in the keyed order of `partner_ranks`: which one it is tells nothing of its size.
 
     A safe sum can still bound a withheld count: of a sum R over N patients, of which n are in the
     stratum, between max(0, R − (N − n)) and min(n, R) are in it, an interval of width
@@ -57,6 +60,8 @@ def protect_strata(
     width
         Smallest width of the interval in which a withheld count may be known to lie; 0 for sums
         that are no counts.
+    key
+        The site's secret.
 
     Returns
     -------
@@ -104,7 +109,13 @@ def protect_strata(
         )
         if candidates.is_empty():
             break
-        chosen = candidates.sort(size, "_row").unique(group, keep="first", maintain_order=True)
+        # The same in all lines and tables: two lines with other strata would tell all the sizes.
+        names = candidates.select("stratum_variable", "stratum").iter_rows()
+        chosen = (
+            candidates.with_columns(_rank=pl.Series(partner_ranks(key, names)))
+            .sort("_rank")
+            .unique(group, keep="first", maintain_order=True)
+        )
         strata = strata.with_columns(
             status=pl.when(pl.col("_row").is_in(chosen["_row"].implode()))
             .then(pl.lit(SECONDARY, dtype=pl.Int8))
@@ -171,6 +182,7 @@ def protect_grid(
     whole_released: BoolArray | None = None,
     withheld_columns: BoolArray | None = None,
     *,
+    ranks: IntArray,
     marked: BoolArray | None = None,
     known: BoolArray | None = None,
     whole_known: BoolArray | None = None,
@@ -198,6 +210,10 @@ def protect_grid(
         which of them are released. Without `whole` the columns stand alone.
     withheld_columns
         Strata that are withheld altogether.
+    ranks
+        Order in which safe cells (levels x strata) of the same level or stratum are withheld to
+        hide an unsafe one. It must not depend on the counts (see `partner_ranks`): of the smallest
+        safe cell it would be known that it is small.
     marked, known
         Cells (levels x strata) that an earlier rule withholds, and that have to be protected
         whatever their count; and cells that an earlier release told, which hide nothing.
@@ -241,9 +257,7 @@ def protect_grid(
             return status
         near = (open_cells[:, 0] == level) | (open_cells[:, 1] == stratum)
         pool = open_cells[near] if near.any() else open_cells
-        sizes = cells[pool[:, 0], pool[:, 1]]
-        # An empty cell hides little; among the others the smallest loses least.
-        row, column = pool[np.lexsort((pool[:, 1], pool[:, 0], sizes, sizes == 0))[0]]
+        row, column = pool[ranks[pool[:, 0], pool[:, 1]].argmin()]
         status[row, column] = SECONDARY
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import polars as pl
 
+from ihdsi.disclosure.partner_order import partner_ranks
 from ihdsi.disclosure.rules import (
     dominance_rule,
     enough_patients,
@@ -25,17 +26,21 @@ _COLUMNS = ("cell_type", "stratum", "n_donors", "_total", "_squares")
 
 
 def released_strata(
-    strata: pl.DataFrame, whole: pl.DataFrame, settings: DisclosureSettings
+    strata: pl.DataFrame, whole: pl.DataFrame, settings: DisclosureSettings, key: bytes = b""
 ) -> tuple[list[str], pl.DataFrame]:
     """Choose the strata of one variable that have enough donors, as have those in none of them.
+
+    Strata that only hide others are withheld in a keyed order (`partner_ranks`), not by size.
 
     Parameters
     ----------
     strata, whole
-        cell_type, stratum, n_donors, _total and _squares (sums over donors of the share and of its
-        square) of the strata and of the whole cohort.
+        cell_type, stratum_variable, stratum, n_donors, _total and _squares (sums over donors of
+        the share and of its square) of the strata and of the whole cohort.
     settings
         The thresholds in force.
+    key
+        The site's secret.
 
     Returns
     -------
@@ -47,8 +52,11 @@ def released_strata(
         strata.group_by("stratum")
         .agg(n=pl.col("n_donors").min())
         .filter(enough_patients(pl.col("n"), settings))
-        .sort("n", "stratum", descending=[True, False])
+        .sort("stratum")
     )
+    variable = strata["stratum_variable"].first()
+    ranks = partner_ranks(key, [(variable, stratum) for stratum in sizes["stratum"]])
+    sizes = sizes.with_columns(_rank=pl.Series(ranks)).sort("_rank")
     everyone = 0 if whole.is_empty() else int(whole["n_donors"].max())  # type: ignore[arg-type]
     while sizes.height and 0 < everyone - sizes["n"].sum() < settings.minimum_n:
         sizes = sizes.head(-1)
@@ -71,12 +79,17 @@ def released_strata(
 
 
 def withheld_parts(
-    columns: pl.DataFrame, safe: pl.Expr, settings: DisclosureSettings, withheld: Collection[str]
+    columns: pl.DataFrame,
+    safe: pl.Expr,
+    settings: DisclosureSettings,
+    withheld: Collection[str],
+    key: bytes = b"",
 ) -> list[str]:
     """Choose the cell types that no stratum of these releases.
 
-    Withheld are those that are unsafe in any stratum, and then the smallest of the others until the
-    withheld ones are safe in sum: two or more of them, whose sum a few donors do not make up, in
+    Withheld are those that are unsafe in any stratum, and then others, in a keyed order
+    (`partner_ranks`: the smallest would tell of the withheld shares), until the withheld ones are
+    safe in sum: two or more of them, whose sum a few donors do not make up, in
     every stratum. Of the sum's squares only a bound is known here, the square of the sum of the
     types' roots (Minkowski's inequality); the attacker knows no more.
 
@@ -90,18 +103,20 @@ def withheld_parts(
         The thresholds in force.
     withheld
         Cell types that are withheld in any case.
+    key
+        The site's secret.
 
     Returns
     -------
     list of str
         In the order in which they were withheld.
     """
-    types = columns.group_by("cell_type").agg(
-        _safe=safe.fill_null(value=False).all(), _size=pl.col("_total").sum()
-    )
+    types = columns.group_by("cell_type").agg(_safe=safe.fill_null(value=False).all())
     hidden = [*withheld, *types.filter(~pl.col("_safe"))["cell_type"].sort()]
     hidden = list(dict.fromkeys(hidden))
-    candidates = types.sort("_size", "cell_type")["cell_type"].to_list()
+    found = types["cell_type"].sort().to_list()
+    ranks = partner_ranks(key, [(name,) for name in found])
+    candidates = [name for _, name in sorted(zip(ranks.tolist(), found, strict=True))]
     sums = (
         pl.col("_total").sum(),
         pl.col("_squares").clip(lower_bound=0).sqrt().sum() ** 2,

@@ -19,6 +19,15 @@ y differs by their library sizes alone.
 
 Means of counts are judged by the shares of the sum, in all patients of the contrast, in its cases
 and in its controls, because mean and fold change together give the means of both.
+
+Designs (X'X) are judged by each patient's leverage, and by the cells of a numeric covariate of few
+values: X'X holds the sum of such a covariate over each level of the others, which of two values is
+the number of those who have the second.
+
+Means and standard deviations of clinical variables and burdens are judged on the values as well, in
+each stratum and in what the strata leave of the cohort. With n they are three equations for the
+numbers of patients who have each value, so that they give away a number that the histogram
+withholds.
 """
 
 from __future__ import annotations
@@ -30,16 +39,35 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ihdsi.disclosure.tables import COMMONEST, DOMINANCE, DOMINANCE_NK, P_RATIO
+from ihdsi.disclosure.partner_order import partner_ranks
+from ihdsi.disclosure.tables import (
+    COMMONEST,
+    COMPLEMENTARY,
+    DOMINANCE,
+    DOMINANCE_NK,
+    FEW_VALUES,
+    LEVERAGE,
+    P_RATIO,
+    unsafe_counts,
+)
 from ihdsi.expression.normalisation import expressed_genes, log2_cpm, median_of_ratios
 from ihdsi.quality_control import excluded_patients, without_patients
 from ihdsi.study import DisclosureSettings, Study
-from ihdsi.summaries.design import CASE, INTERCEPT, Design, contrast_design, gene_matrix
+from ihdsi.summaries.design import (
+    CASE,
+    INTERCEPT,
+    Design,
+    contrast_design,
+    design_groups,
+    gene_matrix,
+    leverage,
+)
 from ihdsi.summaries.matrix_moments import missingness_patterns
+from ihdsi.summaries.mutation_burden import burden_values
+from ihdsi.summaries.strata import ALL, stratify
 
 __all__ = [
     "FEATURES_SCHEMA",
-    "design_groups",
     "dominated_sums",
     "dominated_variation",
     "few_apart",
@@ -71,6 +99,7 @@ def judge_features(
     *,
     matrices: Mapping[str, pl.DataFrame] | None = None,
     pseudobulk: Mapping[str, pl.DataFrame] | None = None,
+    key: bytes = b"",
 ) -> pl.DataFrame:
     """Judge the features of each contrast by what single patients make up of their statistics.
 
@@ -82,37 +111,42 @@ def judge_features(
         The thresholds in force.
     frames
         ``clinical`` (patient and clinical variables), ``counts`` (gene_id, gene_name and one column
-        of raw counts a patient) and ``decisions`` (on samples; who failed is left out as the
-        summaries leave them out). Other frames are not looked at; without ``clinical`` there is
-        no contrast.
+        of raw counts a patient), ``assessed``, ``variants`` and ``exposures`` (as for
+        `ihdsi.summaries.mutation_burden.build_mutation_burden`) and ``decisions`` (on samples; who
+        failed is left out as the summaries leave them out). Other frames are not looked at; without
+        ``clinical`` there is no contrast.
     matrices
         As for `ihdsi.summaries.matrix_moments.build_matrix_moments`.
     pseudobulk
         As for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`.
+    key
+        The site's secret (see `ihdsi.disclosure.partner_order`).
 
     Returns
     -------
     polars.DataFrame
         Columns of `FEATURES_SCHEMA`. Rows are the features of ``expression_moments``,
         ``expression_effects``, ``matrix_moments`` (part is the assay) and
-        ``cell_expression_effects`` (part is the cell type; empty elsewhere). ``n`` is the number of
-        patients on whose values the feature was judged, ``feature_rule`` the rule that withholds
-        it or null. It names features that hardly anybody has, so it stays at the site.
+        ``cell_expression_effects`` (part is the cell type; empty elsewhere); the designs
+        ``expression_design`` and ``matrix_design`` (feature is empty, or the number of the
+        missingness pattern); and the variables of ``cohort_profile`` and measures of
+        ``mutation_burden`` (part is the stratum variable, contrast the stratum). ``n`` is the
+        number of patients on whose values the feature was judged, ``feature_rule`` the rule that
+        withholds it or null. It names features that hardly anybody has, so it stays at the site.
 
     Raises
     ------
     InputError
         If an assay of a matrix is unknown, or a value of a matrix is infinite.
     """
-    parts = [pl.DataFrame(schema=FEATURES_SCHEMA)]
+    parts = [pl.DataFrame(schema=FEATURES_SCHEMA), *_moments(study, settings, frames, key)]
     if "clinical" not in frames:
-        return parts[0]
+        return pl.concat(parts)
     clinical = frames["clinical"]
     if "counts" in frames:
-        decisions = frames.get("decisions")
-        failed = () if decisions is None else excluded_patients(decisions, ["tumour_rna"])
-        counts = without_patients(frames["counts"], failed)
+        counts = without_patients(frames["counts"], _failed(frames, ["tumour_rna"]))
         for name, design, genes, reads, log_values in _expressed(counts, clinical, study):
+            parts.append(_design_row(("expression_design", "", name), "", design, settings))
             for table, verdicts in (
                 ("expression_moments", _products(log_values, np.rint(reads), design, settings)),
                 ("expression_effects", _means(reads, design, settings)),
@@ -131,10 +165,18 @@ def judge_features(
                 )
                 if not design.patients:
                     continue
+                place = ("matrix_design", assay, name)
+                parts.append(_design_row(place, str(pattern.number), design, settings))
                 verdicts = _products(pattern.values, pattern.values, design, settings)
                 place = ("matrix_moments", assay, name)
                 parts.append(_rows(place, pattern.features["feature"], design, verdicts))
     return pl.concat(parts)
+
+
+def _failed(frames: Mapping[str, pl.DataFrame], kinds: Sequence[str]) -> set[str]:
+    """Patients whose sample of one of the kinds failed."""
+    decisions = frames.get("decisions")
+    return set() if decisions is None else set(excluded_patients(decisions, kinds))
 
 
 def _expressed(
@@ -183,6 +225,145 @@ def _rows(
     )
 
 
+def _design_row(
+    place: tuple[str, str, str], feature: str, design: Design, settings: DisclosureSettings
+) -> pl.DataFrame:
+    """Judge a design (X'X) on its patients."""
+    allowed = settings.maximum_contribution * (1 + ROUNDING)
+    verdicts = [
+        (np.array([bool(withheld)]), rule)
+        for withheld, rule in (
+            (leverage(design.matrix).max() > allowed, LEVERAGE),
+            (not few_valued_cells_safe(design, settings), FEW_VALUES),
+        )
+    ]
+    return _rows(place, pl.Series([feature], dtype=pl.String), design, verdicts)
+
+
+def few_valued_cells_safe(design: Design, settings: DisclosureSettings) -> bool:
+    """Whether numeric covariates of few values have safe counts, alone and with other groups.
+
+    A numeric covariate with fewer than `minimum_n` different values is a grouping of the patients
+    like a categorical one: a score, a year, an indicator that the study calls a number. Each value
+    counts as a level. The levels of categorical covariates themselves are judged by X'X (see
+    `ihdsi.disclosure.designs.safe_groups`).
+
+    Parameters
+    ----------
+    design
+        The design; its numeric covariates may be centred.
+    settings
+        The thresholds in force.
+    """
+    unsafe = unsafe_counts(settings)
+    scores: list[NDArray[np.intp]] = []
+    levels: dict[str, list[FloatArray]] = {}
+    for term, column in zip(design.terms, design.matrix.T, strict=True):
+        _, codes, sizes = np.unique(column, return_inverse=True, return_counts=True)
+        if term == INTERCEPT:
+            continue
+        if np.isin(column, (0.0, 1.0)).all():
+            levels.setdefault(term.split("=", 1)[0], []).append(column)
+        elif sizes.size < settings.minimum_n:
+            scores.append(codes)
+    groupings: list[NDArray[np.intp]] = [
+        np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].ravel()
+        for columns in levels.values()
+    ]
+    for index, score in enumerate(scores):
+        for other in (*groupings, *scores[:index], np.zeros_like(score)):
+            cells = np.zeros((score.max() + 1, other.max() + 1), dtype=np.int64)
+            np.add.at(cells, (score, other), 1)
+            if any(unsafe(int(count)) for count in cells.ravel()):
+                return False
+    return True
+
+
+def _moments(
+    study: Study, settings: DisclosureSettings, frames: Mapping[str, pl.DataFrame], key: bytes
+) -> Iterator[pl.DataFrame]:
+    """Yield verdicts on the means and deviations of clinical variables and burdens."""
+    clinical = frames.get("clinical")
+    measured: list[tuple[str, str, pl.DataFrame]] = []
+    if clinical is not None:
+        measured += [
+            ("cohort_profile", name, clinical.select("patient", value=name).drop_nulls())
+            for name, variable in study.clinical.variables.items()
+            if variable.type == "number" and name in clinical.columns
+        ]
+    if "assessed" in frames and "variants" in frames:
+        failed = _failed(frames, ["tumour_dna", "normal_dna"])
+        groups = study.variants.signatures.groups if "exposures" in frames else {}
+        values = burden_values(
+            without_patients(frames["variants"], failed),
+            without_patients(frames["assessed"], failed),
+            frames.get("exposures"),
+            groups,
+        )
+        measured += [
+            ("mutation_burden", str(measure), part.select("patient", "value"))
+            for (measure,), part in values.group_by("measure", maintain_order=True)
+        ]
+    for table, name, values in measured:
+        if values.height:
+            members = stratify(values["patient"], clinical, list(study.strata))
+            if table == "cohort_profile":
+                members = members.filter(pl.col("stratum_variable") != name)
+            yield _judge_strata(table, name, members.join(values, on="patient"), settings, key)
+
+
+def _judge_strata(
+    table: str, name: str, known: pl.DataFrame, settings: DisclosureSettings, key: bytes
+) -> pl.DataFrame:
+    """Judge one variable's moments in the whole cohort, each stratum, and what strata leave.
+
+    Two disjoint groups that are safe by these rules are safe together: a value that most of both
+    have is that of most of one of them, where enough have another; and sums of safe counts are
+    safe. So whatever is withheld by later rules leaves what is safe here.
+    """
+    is_whole = pl.col("stratum_variable") == ALL
+    whole = known.filter(is_whole)
+    few_values = whole["value"].n_unique() < settings.minimum_n
+    present = np.unique(whole["value"].to_numpy()) if few_values else None
+
+    def rule(values: FloatArray) -> str | None:
+        if values.size and few_apart(values[None, :], settings.minimum_n)[0]:
+            return COMMONEST
+        unsafe = unsafe_counts(settings)
+        if present is not None and any(unsafe(int((values == v).sum())) for v in present):
+            return FEW_VALUES
+        return None
+
+    rows = [(ALL, ALL, whole.height, rule(whole["value"].to_numpy()))]
+    for (variable,), part in known.filter(~is_whole).group_by(
+        "stratum_variable", maintain_order=True
+    ):
+        strata = {
+            str(stratum): group
+            for (stratum,), group in part.group_by("stratum", maintain_order=True)
+        }
+        rules = {stratum: rule(group["value"].to_numpy()) for stratum, group in strata.items()}
+        ranks = partner_ranks(key, [(variable, stratum) for stratum in strata])
+        order = [stratum for _, stratum in sorted(zip(ranks.tolist(), strata, strict=True))]
+
+        def left_over(rules: Mapping[str, str | None], part: pl.DataFrame) -> FloatArray:
+            released = [stratum for stratum, withheld in rules.items() if withheld is None]
+            told = part.filter(pl.col("stratum").is_in(released))
+            return whole.join(told, on="patient", how="anti")["value"].to_numpy()
+
+        for stratum in order:
+            rest = left_over(rules, part)
+            if not rest.size or (rest.size >= settings.minimum_n and rule(rest) is None):
+                break
+            rules[stratum] = rules[stratum] or COMPLEMENTARY
+        rows += [(str(variable), s, group.height, rules[s]) for s, group in strata.items()]
+    return pl.DataFrame(
+        [(table, variable, stratum, name, n, found) for variable, stratum, n, found in rows],
+        schema=FEATURES_SCHEMA,
+        orient="row",
+    )
+
+
 def _products(
     responses: FloatArray, values: FloatArray, design: Design, settings: DisclosureSettings
 ) -> list[Verdict]:
@@ -215,29 +396,6 @@ def _means(counts: FloatArray, design: Design, settings: DisclosureSettings) -> 
         (np.any(masks, axis=0), name)
         for masks, name in zip(zip(*judged, strict=True), names, strict=True)
     ]
-
-
-def design_groups(design: Design) -> list[BoolArray]:
-    """List the groups whose sums X'y holds: everybody, then the levels of each indicator.
-
-    Parameters
-    ----------
-    design
-        P patients. A reference level is what the other levels of its variable leave.
-
-    Returns
-    -------
-    list of ndarray
-        Masks of shape (P,), none of them empty.
-    """
-    levels: dict[str, list[BoolArray]] = {}
-    for term, column in zip(design.terms, design.matrix.T, strict=True):
-        if term != INTERCEPT and np.isin(column, (0.0, 1.0)).all():
-            levels.setdefault(term.split("=", 1)[0], []).append(column == 1)
-    groups = [np.ones(len(design.patients), dtype=bool)]
-    for masks in levels.values():
-        groups += [*masks, ~np.any(masks, axis=0)]
-    return [group for group in groups if group.any()]
 
 
 def few_apart(values: FloatArray, minimum_n: int) -> BoolArray:

@@ -62,6 +62,7 @@ def apply_disclosure_control(
     genotypes: GenotypeSource | None = None,
     features: pl.DataFrame | None = None,
     strata: Sequence[str] = (),
+    key: bytes = b"",
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Clear a site's summary tables for release.
 
@@ -90,6 +91,8 @@ def apply_disclosure_control(
     strata
         The study's stratum variables, in its order: of those that cannot leave together the last
         are withheld.
+    key
+        The site's secret (see `ihdsi.disclosure.partner_order`).
 
     Returns
     -------
@@ -134,6 +137,7 @@ def apply_disclosure_control(
         comparison.released_variants,
         earlier_frequencies(earlier, populations),
         pl.DataFrame(schema=FEATURES_SCHEMA) if features is None else features,
+        key,
     )
     context, found = _without_overlaps(context, populations, earlier, strata)
     cleared: dict[str, pl.DataFrame] = {}

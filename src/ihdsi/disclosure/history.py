@@ -31,12 +31,15 @@ class History:
         a ledger.
     spent_epsilon
         Privacy loss of all earlier releases together.
+    key
+        The ledger's secret order of cells; empty without a ledger.
     """
 
     releases: Sequence[EarlierRelease] = ()
     manifests: Sequence[str] = ()
     populations: pl.DataFrame | None = None
     spent_epsilon: float = 0.0
+    key: bytes = b""
 
     def as_arguments(self) -> dict[str, Any]:
         """Return them as keywords of `ihdsi.disclosure.apply_disclosure_control`."""
@@ -44,6 +47,7 @@ class History:
             "earlier": self.releases,
             "populations": self.populations,
             "spent_epsilon": self.spent_epsilon,
+            "key": self.key,
         }
 
     def manifests_as_json(self) -> str:
@@ -52,7 +56,10 @@ class History:
 
 
 def read_history(ledger: Path | str | None, populations: pl.DataFrame) -> History:
-    """Read a site's earlier releases; a ledger that does not exist yet holds none.
+    """Read a site's earlier releases; a ledger that does not exist yet is made, and holds none.
+
+    It is made here because its secret decides which cells hide others, and has to be the same when
+    the site is run again.
 
     Parameters
     ----------
@@ -64,9 +71,9 @@ def read_history(ledger: Path | str | None, populations: pl.DataFrame) -> Histor
     Raises
     ------
     InputError
-        If the ledger or its archive cannot be read or was changed.
+        If the ledger or its archive cannot be read, made, or was changed.
     """
-    if ledger is None or not Path(ledger).exists():
+    if ledger is None:
         return History(populations=_without_key(populations))
     with Ledger(ledger) as opened:
         return History(
@@ -74,6 +81,7 @@ def read_history(ledger: Path | str | None, populations: pl.DataFrame) -> Histor
             opened.earlier_manifests(),
             opened.hash_patients(populations).with_columns(populations["patient"]),
             opened.spent_epsilon(),
+            opened.partner_key(),
         )
 
 

@@ -27,6 +27,18 @@ _COORDINATE = r"(?i)^((chr)?([1-9]|1[0-9]|2[0-2]|x|y|m|mt)|[acgtn]+|\*)$"
 #: Shorter identifiers are looked for as whole values only: "A1" is part of many gene names.
 _TOKEN_LENGTH = 4
 _WORD = re.compile(r"[^\W_]+")
+#: Longer runs of letters and digits with so many digits in a row are looked for without regard to
+#: separators as well: fewer digits are those of gene families ("BRCA-1").
+_JOINED_LENGTH = 5
+_NUMBER = re.compile(r"\d{3}")
+#: With so many letters before its number a name is one wherever letters adjoin it ("xLIH0001").
+_LETTERED = re.compile(r"[^\W\d_]{2}")
+#: Public accession numbers are no way to write a name without separators, whatever it is: Ensembl,
+#: RefSeq, dbSNP, CpG probes, ChEBI and UniProt.
+_PUBLIC = (
+    r"(?i)^(ens[a-z]*\d{11}(\.\d+)?|[nx][cgmprtw]_\d+(\.\d+)?|rs\d+|c[gh]\d{8}|chebi:\d+"
+    r"|([opq]\d[a-z0-9]{3}\d|[a-nr-z]\d([a-z][a-z0-9]{2}\d){1,2})(-\d+)?)$"
+)
 #: Combining marks, and characters that do not show (soft hyphen, zero-width space, …).
 _INVISIBLE = frozenset({"Mn", "Me", "Cf"})
 #: Key under which writers of Parquet keep their schema, base64-encoded.
@@ -40,8 +52,11 @@ def refuse_identifiers(tables: Mapping[str, pl.DataFrame], identifiers: Collecti
     compatibility forms without regard to case, accents, invisible characters and the characters
     that separate words: ``LIH-0001``, ``lih_0001`` and full-width letters are the same. An
     identifier of four characters or more is found inside a longer text as well if no letter or
-    digit adjoins it. Chromosome names and alleles are not taken for identifiers. Look-alike
-    letters of other scripts, and encodings of an identifier, are not seen.
+    digit adjoins it. One with letters and a number of three digits or more is found without its
+    separators, too, and with letters after it (``LIH0001``, ``LIH-0001a``) or, if it begins with
+    two letters, before it; a digit that adjoins its number makes it another name. Chromosome names,
+    alleles and, where separators are missing, public accession numbers are not taken for
+    identifiers. Look-alike letters of other scripts, and encodings of an identifier, are not seen.
 
     Parameters
     ----------
@@ -189,6 +204,12 @@ class _Names:
     def __init__(self, identifiers: Collection[str]) -> None:
         self._whole = sorted({_folded(name) for name in identifiers} - {""})
         self._within = [f" {name} " for name in self._whole if len(name) >= _TOKEN_LENGTH]
+        joined = {name.replace(" ", "") for name in self._whole}
+        self._joined = sorted(
+            name
+            for name in joined
+            if len(name) >= _JOINED_LENGTH and _NUMBER.search(name) and not name.isdigit()
+        )
         # Of names without letters and digits nothing is left but themselves.
         self._literal = sorted(
             {stripped for name in identifiers if (stripped := name.strip()) and not _folded(name)}
@@ -203,4 +224,31 @@ class _Names:
         found = folded.is_in(self._whole) | texts.str.strip_chars().is_in(self._literal)
         if self._within:
             found = found | (" " + folded + " ").str.contains_any(self._within)
+        if self._joined:
+            near = folded.str.replace_all(" ", "", literal=True).str.contains_any(self._joined)
+            public = texts.str.strip_chars().str.contains(_PUBLIC)
+            for index in (near & ~found & ~public).arg_true():
+                found[int(index)] = self._is_joined(folded[int(index)])
         return [int(index) for index in found.arg_true()]
+
+    def _is_joined(self, folded: str) -> bool:
+        """Whether a text, given as words, holds a name that is split into words otherwise."""
+        text = folded.replace(" ", "")
+        starts, place = {0}, 0
+        for word in folded.split(" "):
+            place += len(word)
+            starts.add(place)
+        for name in self._joined:
+            first = text.find(name)
+            while first >= 0:
+                last = first + len(name)
+                if last not in starts and text[last].isdigit() and name[-1].isdigit():
+                    pass  # another number
+                elif first in starts:
+                    return True
+                elif not starts.isdisjoint(range(first + 1, last)):
+                    pass  # the end of one word and the beginning of the next
+                elif _LETTERED.match(name):
+                    return True
+                first = text.find(name, first + 1)
+        return False

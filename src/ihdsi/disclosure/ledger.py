@@ -392,6 +392,14 @@ class Ledger:
             {"patient": "patient_hash", VALUE_COLUMN: "value_hash"}, strict=False
         )
 
+    def partner_key(self) -> bytes:
+        """Return the secret order of cells (see `ihdsi.disclosure.partner_order`), 32 bytes.
+
+        It is derived from the ledger's secret, and the same as long as the ledger exists.
+        """
+        secret = bytes(self._execute("SELECT value FROM meta WHERE key = 'secret'")[0][0])
+        return hmac.digest(secret, b"\0order of complementary suppression", "sha256")
+
     def record_release(self, release: LedgerRelease, populations: pl.DataFrame) -> None:
         """Enter an approved release and the hashes of those whom it counted.
 

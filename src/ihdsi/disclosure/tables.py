@@ -8,7 +8,7 @@ rule that withholds a row, and, where cells rather than rows are withheld, with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement
 
@@ -20,6 +20,7 @@ from ihdsi.disclosure.complementary import PRIMARY, RELEASED, protect_grid, prot
 from ihdsi.disclosure.compositions import released_strata, withheld_parts
 from ihdsi.disclosure.curves import merge_bins
 from ihdsi.disclosure.designs import Patterns, cross_products, safe_groups, unexplained
+from ihdsi.disclosure.partner_order import partner_ranks
 from ihdsi.disclosure.released_frequencies import EarlierFrequencies
 from ihdsi.disclosure.rules import (
     dominance_rule,
@@ -38,8 +39,10 @@ from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.gene_alterations import ANY, COPY_NUMBER, PROTEIN_ALTERING
 from ihdsi.summaries.matrix_moments import PATTERN
 from ihdsi.summaries.mutation_burden import SHARE_PREFIX
+from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.strata import ALL
 from ihdsi.summaries.survival_curve import CURVE
+from ihdsi.summaries.table import TableSpec
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
 __all__ = ["REASONS", "RULES", "Context", "Judged", "unsafe_counts"]
@@ -74,6 +77,8 @@ RESIDUAL = "minimum_residual_degrees_of_freedom"
 LEVELS = "maximum_levels_density"
 COMMONEST = "commonest_value"
 FEATURE_NOT_JUDGED = "contributions_not_judged"
+LEVERAGE = "leverage"
+FEW_VALUES = "cells_of_few_values"
 
 #: Columns that count samples by what was decided on them.
 DECIDED = ("n_passed", "n_warned", "n_failed")
@@ -122,6 +127,10 @@ REASONS: Mapping[str, str] = {
     COMMONEST: "most patients, or most of a group, have the same value, and fewer than minimum_n "
     "another",
     FEATURE_NOT_JUDGED: "without the patients' values it is not known what one of them makes up",
+    LEVERAGE: "a sum over the covariates could be one patient's value: the leverage of a patient "
+    "in the design exceeds maximum_contribution",
+    FEW_VALUES: "of a number with fewer than minimum_n different values, too small a count of "
+    "patients with one of them (or with it and a level of a covariate) would be told",
 }
 
 
@@ -133,7 +142,8 @@ class Context:
     `compare_curves` takes rows of survival curves, with their bins merged, and returns what may
     leave beside earlier releases. `released_variants` left by themselves before (`VARIANT_KEY`);
     `earlier_frequencies` is what a membership attack has of earlier releases; `features` says
-    which features single patients make up (see `ihdsi.disclosure.contributions.judge_features`).
+    which features single patients make up (see `ihdsi.disclosure.contributions.judge_features`);
+    `key` is the site's secret, for the order of `ihdsi.disclosure.partner_order`.
     """
 
     settings: DisclosureSettings
@@ -144,6 +154,7 @@ class Context:
     released_variants: pl.DataFrame
     earlier_frequencies: EarlierFrequencies
     features: pl.DataFrame
+    key: bytes
 
 
 @dataclass(frozen=True)
@@ -183,20 +194,20 @@ def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
     Means and standard deviations leave with three significant digits: enough to describe a cohort,
     too few to subtract it from a model's sums.
     """
-    settings = context.settings
     moments = _control_moments(
         frame.filter(pl.col("kind") == "moments"),
+        "cohort_profile",
         "variable",
         pl.col("standard_deviation") ** 2,
-        settings,
-        dominance=True,
+        context,
     ).with_columns(pl.col("mean", "standard_deviation").round_sig_figs(3))
+    by = set(frame["stratum_variable"]) - {ALL}
     counts, bins = (
         pl.concat(
             [
                 frame.filter(pl.col("kind") == kind).clear(),
                 *(
-                    _control_levels(table, settings)
+                    _control_levels(table, by, context)
                     for table in frame.filter(pl.col("kind") == kind).partition_by(
                         "variable", maintain_order=True
                     )
@@ -205,17 +216,18 @@ def control_cohort_profile(frame: pl.DataFrame, context: Context) -> Judged:
         )
         for kind in ("count", "bin")
     )
-    counts = _protect_crossed(counts, settings)
+    counts = _protect_crossed(counts, context)
     return Judged(pl.concat([moments, counts, bins]), _unmarked(frame))
 
 
-def _protect_crossed(counts: pl.DataFrame, settings: DisclosureSettings) -> pl.DataFrame:
+def _protect_crossed(counts: pl.DataFrame, context: Context) -> pl.DataFrame:
     """Withhold the cells of two stratum variables in both tables that hold them.
 
     Levels of one by strata of the other are the same numbers as levels of the other by strata of
     the one, and the strata's sizes in either are the margins of both. So the table is protected
     with both margins known, and what is withheld in one place is withheld in the other.
     """
+    settings = context.settings
     by = set(counts["stratum_variable"]) - {ALL}
     for first, second in combinations(sorted(by & set(counts["variable"])), 2):
         place = {"variable": [first, second], "stratum_variable": [second, first]}
@@ -241,6 +253,13 @@ def _protect_crossed(counts: pl.DataFrame, settings: DisclosureSettings) -> pl.D
             numbers.sum(axis=1),
             int(numbers.sum()),
             np.ones(levels.len(), dtype=bool),
+            ranks=_ranks(
+                [
+                    [(first, second, level, stratum) for stratum in strata]
+                    for level in levels.to_list()
+                ],
+                context,
+            ),
         )
         hidden = pl.DataFrame(
             {
@@ -269,8 +288,38 @@ def _protect_crossed(counts: pl.DataFrame, settings: DisclosureSettings) -> pl.D
     return counts
 
 
-def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.DataFrame:
+def _ranks(names: Sequence[Sequence[Sequence[object]]], context: Context) -> NDArray[np.int64]:
+    """Ranks of the cells of a grid by their names (see `partner_ranks`)."""
+    flat = [name for row in names for name in row]
+    return partner_ranks(context.key, flat).reshape(len(names), -1)
+
+
+def _cell_ranks(
+    columns: Sequence[pl.DataFrame], table: TableSpec, context: Context
+) -> NDArray[np.int64]:
+    """Ranks of cells that stand in rows of each frame as a column."""
+    rows = [column.select(table.keys).rows() for column in columns]
+    return _ranks(list(zip(*rows, strict=True)), context)
+
+
+def _size_ranks(whole: pl.DataFrame, by: Collection[str], context: Context) -> NDArray[np.int64]:
+    """Ranks of a variable's levels in the whole cohort.
+
+    Levels of a stratum variable are the sizes of strata, which stand in all tables. They are taken
+    as strata are, so that no two tables withhold different ones: first those that have fewer than
+    `minimum_n` patients, which is known as no table has their stratum, then in the order of strata.
+    """
+    variable = str(whole["variable"][0])
+    ranks = partner_ranks(context.key, [(variable, level) for level in whole["level"]])
+    if variable in by:
+        large = (whole["n"] >= context.settings.minimum_n).to_numpy()
+        ranks = ranks + len(ranks) * large
+    return ranks.reshape(-1, 1)
+
+
+def _control_levels(table: pl.DataFrame, by: Collection[str], context: Context) -> pl.DataFrame:
     """One variable's levels (or bins): first the whole cohort, then each stratum variable."""
+    settings = context.settings
     level = ["level", "bin_lower", "bin_upper"]
     unsafe = unsafe_counts(settings)
     is_whole = pl.col("stratum_variable") == ALL
@@ -284,6 +333,11 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
         settings.minimum_cell_count,
         unsafe,
         withheld_columns=np.array([rule is not None for rule in primary]),
+        ranks=(
+            _size_ranks(whole, by, context)
+            if n_levels and not whole.is_empty()
+            else _cell_ranks([whole], TABLES["cohort_profile"], context)
+        ),
         marked=_marked([whole]),
         known=_known([whole]),
     )
@@ -293,8 +347,13 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
         strata = part.partition_by("stratum", maintain_order=True)
         strata = [stratum.sort(level) for stratum in strata]
         totals = np.array([int(stratum["n_total"][0]) for stratum in strata])
+        names = [(stratum["stratum_variable"][0], stratum["stratum"][0]) for stratum in strata]
         primary = _hide_sizes(
-            totals, total, _withheld_columns(totals, n_levels, settings), settings
+            totals,
+            total,
+            _withheld_columns(totals, n_levels, settings),
+            settings,
+            partner_ranks(context.key, names),
         )
         status = protect_grid(
             np.stack([stratum["n"].to_numpy() for stratum in strata], axis=1),
@@ -305,6 +364,7 @@ def _control_levels(table: pl.DataFrame, settings: DisclosureSettings) -> pl.Dat
             total,
             released,
             np.array([rule is not None for rule in primary]),
+            ranks=_cell_ranks(strata, TABLES["cohort_profile"], context),
             marked=_marked(strata),
             known=_known(strata),
             whole_known=_known([whole])[:, 0],
@@ -330,16 +390,23 @@ def _withheld_columns(
 
 
 def _hide_sizes(
-    totals: NDArray[np.int64], total: int, withheld: list[str | None], settings: DisclosureSettings
+    totals: NDArray[np.int64],
+    total: int,
+    withheld: list[str | None],
+    settings: DisclosureSettings,
+    ranks: NDArray[np.int64],
 ) -> list[str | None]:
-    """Withhold further strata while the withheld ones' size follows from the others' n_total."""
+    """Withhold further strata while the withheld ones' size follows from the others' n_total.
+
+    They are taken in the order of `ranks`, which does not depend on their sizes.
+    """
     rules = list(withheld)
     while any(rules):
         released = [index for index, rule in enumerate(rules) if rule is None]
         rest = total - int(totals[released].sum())
         if not released or not 0 < rest < settings.minimum_cell_count:
             break
-        rules[min(released, key=lambda index: totals[index])] = COMPLEMENTARY
+        rules[min(released, key=lambda index: int(ranks[index]))] = COMPLEMENTARY
     return rules
 
 
@@ -384,6 +451,7 @@ def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
             settings.minimum_cell_count,
             unsafe_counts(settings),
             withheld_columns=np.array([primary is not None]),
+            ranks=_cell_ranks([bins], TABLES["qc_profile"], context),
             marked=_marked([bins]),
             known=_known([bins]),
         )[:, 0]
@@ -480,6 +548,7 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
             safe,
             pl.col("rule").is_not_null(),
             settings.minimum_cell_count,
+            key=context.key,
         )
     )
     detail = [*additive, "n_homozygous"]
@@ -541,6 +610,7 @@ def control_germline_gene_carriers(frame: pl.DataFrame, context: Context) -> Jud
             safe,
             pl.col("rule").is_not_null(),
             settings.minimum_cell_count,
+            key=context.key,
         )
     )
     return Judged(judged, _unmarked(frame))
@@ -652,6 +722,7 @@ def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
             safe,
             pl.col("rule").is_not_null(),
             settings.minimum_cell_count,
+            key=context.key,
         )
     )
     is_protein = pl.col("alteration_class").is_in(PROTEIN_ALTERING)
@@ -666,8 +737,8 @@ def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
         .with_columns(_mark(is_protein & ~pl.col("any_open").fill_null(value=False), CLASSES))
         .with_row_index("_row")
     )
-    judged = _bound_classes(judged, settings.minimum_cell_count)
-    judged = _protect_remainder(judged, cell, safe)
+    judged = _bound_classes(judged, settings.minimum_cell_count, context.key)
+    judged = _protect_remainder(judged, cell, safe, context.key)
     for member in (is_protein, is_copy_number):
         withheld = member & pl.col("rule").is_not_null()
         judged = judged.with_columns(
@@ -681,9 +752,13 @@ def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
 
 
 def _protect_remainder(
-    judged: pl.DataFrame, cell: list[str], safe: Callable[..., pl.Expr]
+    judged: pl.DataFrame, cell: list[str], safe: Callable[..., pl.Expr], key: bytes
 ) -> pl.DataFrame:
-    """Withhold copy-number classes until the patients in none of the released ones are safe."""
+    """Withhold copy-number classes until the patients in none of the released ones are safe.
+
+    The next class is that of a keyed order, whatever its size, even if it is empty: from the
+    smallest, or the smallest that is not empty, the sizes of the withheld ones could be told.
+    """
     is_open = pl.col("alteration_class").is_in(COPY_NUMBER) & pl.col("rule").is_null()
     released = pl.when(is_open).then("n_altered").otherwise(0).sum().over(cell)
     exposed = is_open.any().over(cell) & ~safe(pl.col("n_assessed"), released)
@@ -693,12 +768,7 @@ def _protect_remainder(
         )
         if candidates.is_empty():
             return judged
-        # An empty class hides nothing, so it is the last to be withheld.
-        chosen = (
-            candidates.with_columns(_empty=pl.col("n_altered") == 0)
-            .sort("_empty", "n_altered", "_row")
-            .unique(cell, keep="first", maintain_order=True)
-        )
+        chosen = _next_classes(candidates, cell, key)
         judged = judged.with_columns(_mark(pl.col("_row").is_in(chosen["_row"].implode()), CLASSES))
 
 
@@ -732,11 +802,24 @@ def _unknown_remainder(
     )
 
 
-def _bound_classes(judged: pl.DataFrame, least: int) -> pl.DataFrame:
+def _next_classes(candidates: pl.DataFrame, cell: Sequence[str], key: bytes) -> pl.DataFrame:
+    """Take the class of each cell that is the first in the keyed order."""
+    names = candidates.select("gene_id", "stratum_variable", "stratum", "alteration_class")
+    ranks = pl.Series(partner_ranks(key, names.iter_rows()))
+    return (
+        candidates.with_columns(_rank=ranks)
+        .sort("_rank")
+        .unique(list(cell), keep="first", maintain_order=True)
+    )
+
+
+def _bound_classes(judged: pl.DataFrame, least: int, key: bytes) -> pl.DataFrame:
     """Withhold classes of the whole cohort until the union bounds no withheld one too closely.
 
     The withheld classes cover at least any − (sum of released classes) patients. That is harmless
-    if it is not positive, or if it is a safe count that two or more altered classes share.
+    if it is not positive, or if it is a safe count that two or more altered classes share. Further
+    classes are withheld in a keyed order, not by size. Only classes with patients are taken: that a
+    withheld class is not empty is known anyway, as empty ones leave or all are withheld.
     """
     open_row = pl.col("rule").is_null()
     is_class = pl.col("alteration_class").is_in(PROTEIN_ALTERING) & (
@@ -755,7 +838,7 @@ def _bound_classes(judged: pl.DataFrame, least: int) -> pl.DataFrame:
         )
         if candidates.is_empty():
             return judged
-        chosen = candidates.sort("n_altered", "_row").unique("gene_id", keep="first")
+        chosen = _next_classes(candidates, ["gene_id"], key)
         judged = judged.with_columns(_mark(pl.col("_row").is_in(chosen["_row"].implode()), CLASSES))
 
 
@@ -781,35 +864,29 @@ def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
         _lacking=pl.when(is_share).then(pl.col("_assessed") - pl.col("n")).otherwise(0)
     )
     judged = _control_moments(
-        sized.drop("_assessed"), "measure", pl.col("variance"), context.settings, dominance=True
+        sized.drop("_assessed"), "mutation_burden", "measure", pl.col("variance"), context
     )
     return Judged(judged.drop("_lacking"), _unmarked(frame))
 
 
 def _control_moments(
-    frame: pl.DataFrame,
-    line: str,
-    variance: pl.Expr,
-    settings: DisclosureSettings,
-    *,
-    dominance: bool = False,
+    frame: pl.DataFrame, table: str, line: str, variance: pl.Expr, context: Context
 ) -> pl.DataFrame:
     """Means and variances, which give away n, sum and sum of squares of what is left over.
 
     The column ``_lacking``, if there is one, is the number of patients without a value: a count
-    that is known with n, and left over with it.
+    that is known with n, and left over with it. Values that few patients have are judged on the
+    patients, because they do not show in the moments.
     """
     if "_lacking" not in frame.columns:
-        return _control_moments(
-            frame.with_columns(_lacking=pl.lit(0)), line, variance, settings, dominance=dominance
-        ).drop("_lacking")
+        lacking = frame.with_columns(_lacking=pl.lit(0))
+        return _control_moments(lacking, table, line, variance, context).drop("_lacking")
+    settings = context.settings
 
     def known(lacking: pl.Expr) -> pl.Expr:
         return (lacking == 0) | (lacking >= settings.minimum_cell_count)
 
     def contributions(n: pl.Expr, total: pl.Expr, squares: pl.Expr) -> list[tuple[pl.Expr, str]]:
-        if not dominance:
-            return []
         return [
             (small_contributions(total, squares, settings), DOMINANCE),
             (dominance_rule(n, total, squares, settings), DOMINANCE_NK),
@@ -835,12 +912,16 @@ def _control_moments(
         *((~holds, rule) for holds, rule in contributions(n, total, squares)),
     ):
         judged = judged.with_columns(_mark(condition, rule))
+    judged = _mark_features(
+        judged, table, pl.col("stratum_variable"), pl.col(line), n, context, "stratum"
+    )
     judged = protect_strata(
         judged,
         [line],
         ["n", "_total", "_squares", "_lacking"],
         safe,
         pl.col("rule").is_not_null(),
+        key=context.key,
     )
     return _after_strata(judged).drop("_total", "_squares")
 
@@ -867,28 +948,33 @@ def _parameters(frame: pl.DataFrame, model: str, context: Context) -> pl.Expr:
 
 
 def _mark_features(
-    judged: pl.DataFrame, table: str, part: pl.Expr, feature: str, n: pl.Expr, context: Context
+    judged: pl.DataFrame,
+    table: str,
+    part: pl.Expr,
+    feature: pl.Expr,
+    n: pl.Expr,
+    context: Context,
+    contrast: str = "contrast",
 ) -> pl.DataFrame:
     """Withhold features that single patients make up, and those that nobody has judged.
 
-    A feature counts as judged where it was judged on as many patients as are behind the row.
+    A feature counts as judged where it was judged on as many patients as are behind the row. Which
+    columns name it: `ihdsi.disclosure.contributions.judge_features`.
     """
     found = context.features.filter(table=table).select(
-        "part", "contrast", "feature", "feature_rule", _judged="n"
+        _part="part",
+        _contrast="contrast",
+        _feature="feature",
+        _feature_rule="feature_rule",
+        _judged="n",
     )
+    names = ["_part", "_contrast", "_feature"]
     return (
-        judged.with_columns(_part=part)
-        .join(
-            found,
-            left_on=["_part", "contrast", feature],
-            right_on=["part", "contrast", "feature"],
-            how="left",
-            validate="m:1",
-            maintain_order="left",
-        )
+        judged.with_columns(_part=part, _contrast=contrast, _feature=feature)
+        .join(found, on=names, how="left", validate="m:1", maintain_order="left")
         .with_columns(_mark(n != pl.col("_judged"), FEATURE_NOT_JUDGED))
-        .with_columns(rule=pl.coalesce("rule", "feature_rule"))
-        .drop("_part", "_judged", "feature_rule")
+        .with_columns(rule=pl.coalesce("rule", "_feature_rule"))
+        .drop(*names, "_judged", "_feature_rule")
     )
 
 
@@ -908,13 +994,21 @@ def _control_effects(frame: pl.DataFrame, table: str, part: pl.Expr, context: Co
     case, control = pl.col("n_case"), pl.col("n_control")
     judged = frame.with_columns(_mark((case < least) | (control < least), MINIMUM_N))
     judged = _mark_model(judged, "contrast", case + control, context)
-    judged = _mark_features(judged, table, part, "gene_id", case + control, context)
+    judged = _mark_features(judged, table, part, pl.col("gene_id"), case + control, context)
     return Judged(judged, _unmarked(frame))
 
 
 def control_expression_design(frame: pl.DataFrame, context: Context) -> Judged:
-    """Every group that a sum is over, and every cell of two groups, is large enough."""
-    return Judged(_judge_designs(frame, ["contrast"], context), _unmarked(frame))
+    """Every group that a sum is over, and every cell of two groups, is large enough.
+
+    What X'X does not show is judged on the patients: their leverage, and numeric covariates that
+    have few values.
+    """
+    judged = _judge_designs(frame, ["contrast"], context)
+    judged = _mark_features(
+        judged, "expression_design", pl.lit(""), pl.lit(""), pl.col("n"), context
+    )
+    return Judged(judged, _unmarked(frame))
 
 
 def _judge_designs(frame: pl.DataFrame, keys: Sequence[str], context: Context) -> pl.DataFrame:
@@ -953,6 +1047,8 @@ def control_matrix_design(frame: pl.DataFrame, context: Context) -> Judged:
     """
     settings = context.settings
     judged = _judge_designs(frame, list(PATTERN), context)
+    pattern = pl.col("pattern").cast(pl.String)
+    judged = _mark_features(judged, "matrix_design", pl.col("assay"), pattern, pl.col("n"), context)
     expression = context.tables["expression_design"]
     leaving = control_expression_design(expression, context).frame.filter(pl.col("rule").is_null())
     sizes = context.tables["matrix_moments"].group_by(PATTERN).agg(_features=pl.len())
@@ -985,7 +1081,7 @@ def control_expression_moments(frame: pl.DataFrame, context: Context) -> Judged:
     design = context.tables["expression_design"]
     judged = _judge_moments(frame, control_expression_design(design, context).frame, ["contrast"])
     judged = _mark_features(
-        judged, "expression_moments", pl.lit(""), "gene_id", pl.col("n"), context
+        judged, "expression_moments", pl.lit(""), pl.col("gene_id"), pl.col("n"), context
     )
     return Judged(judged, _unmarked(frame))
 
@@ -995,7 +1091,7 @@ def control_matrix_moments(frame: pl.DataFrame, context: Context) -> Judged:
     design = context.tables["matrix_design"]
     judged = _judge_moments(frame, control_matrix_design(design, context).frame, list(PATTERN))
     judged = _mark_features(
-        judged, "matrix_moments", pl.col("assay"), "feature", pl.col("n"), context
+        judged, "matrix_moments", pl.col("assay"), pl.col("feature"), pl.col("n"), context
     )
     return Judged(judged, _unmarked(frame))
 
@@ -1190,11 +1286,11 @@ def control_cell_composition(frame: pl.DataFrame, context: Context) -> Judged:
         judged = judged.with_columns(_mark(condition, rule))
     is_whole = pl.col("stratum_variable") == ALL
     whole = judged.filter(is_whole)
-    kept = withheld_parts(whole, safe, settings, ())
+    kept = withheld_parts(whole, safe, settings, (), context.key)
     parts = [whole.with_columns(_mark(pl.col("cell_type").is_in(kept), COMPLEMENTARY))]
     for strata in judged.filter(~is_whole).partition_by("stratum_variable", maintain_order=True):
-        names, columns = released_strata(strata, whole, settings)
-        types = withheld_parts(columns, safe, settings, kept)
+        names, columns = released_strata(strata, whole, settings, context.key)
+        types = withheld_parts(columns, safe, settings, kept, context.key)
         withheld = pl.col("cell_type").is_in(types) | ~pl.col("stratum").is_in(names)
         parts.append(strata.with_columns(_mark(withheld, COMPLEMENTARY)))
     return Judged(pl.concat(parts).drop("_total", "_squares"), _unmarked(frame))

@@ -22,14 +22,17 @@ __all__ = [
     "Design",
     "contrast_design",
     "covariate_terms",
+    "design_groups",
     "endpoint_cases",
     "gene_matrix",
+    "leverage",
     "model_parameters",
     "refusal",
 ]
 
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 INTERCEPT = "intercept"
 #: Indicator of the contrast's case group.
@@ -145,6 +148,57 @@ def contrast_design(
     )
 
 
+def design_groups(design: Design) -> list[BoolArray]:
+    """List the groups whose sums X'y holds: everybody, then the levels of each indicator.
+
+    Parameters
+    ----------
+    design
+        P patients. A reference level is what the other levels of its variable leave.
+
+    Returns
+    -------
+    list of ndarray
+        Masks of shape (P,), none of them empty.
+    """
+    levels: dict[str, list[BoolArray]] = {}
+    for term, column in zip(design.terms, design.matrix.T, strict=True):
+        if term != INTERCEPT and np.isin(column, (0.0, 1.0)).all():
+            levels.setdefault(term.split("=", 1)[0], []).append(column == 1)
+    groups = [np.ones(len(design.patients), dtype=bool)]
+    for masks in levels.values():
+        groups += [*masks, ~np.any(masks, axis=0)]
+    return [group for group in groups if group.any()]
+
+
+def leverage(matrix: FloatArray) -> FloatArray:
+    """Leverage of each patient, x'(X'X)⁺x: what of the patient's unit vector X'y can give.
+
+    A combination of the columns, and so of X'y, comes as close to one patient alone as the root of
+    the patient's leverage (the cosine of their angle); with leverage 1 it is the patient's value.
+
+    Parameters
+    ----------
+    matrix
+        Patients by terms, of any rank and scale.
+
+    Returns
+    -------
+    ndarray
+        Shape (patients,), from 0 to 1; the sum is the rank.
+
+    References
+    ----------
+    Hoaglin & Welsch 1978, Am Stat 32:17, the hat matrix. Ritchie 2019, Trans Data Priv 12:145, on
+    regressions that single observations determine.
+    """
+    norms = np.linalg.norm(matrix, axis=0)
+    vectors, sizes, _ = np.linalg.svd(matrix / np.where(norms > 0, norms, 1.0), full_matrices=False)
+    largest = sizes.max(initial=0.0)
+    kept = sizes > largest * max(matrix.shape) * np.finfo(float).eps
+    return np.asarray((vectors[:, kept] ** 2).sum(axis=1))
+
+
 def refusal(design: Design, minimum_n: int, maximum_contribution: float = 0.5) -> str | None:
     """Say why a contrast is not fitted at this site; None if it can be.
 
@@ -157,7 +211,10 @@ def refusal(design: Design, minimum_n: int, maximum_contribution: float = 0.5) -
         commonest: sums over such a covariate are sums over those patients.
     maximum_contribution
         Most of a numeric covariate's sum of squares (about its mean) that one patient may make up:
-        beyond it, sums over the covariate are nearly this patient's values.
+        beyond it, sums over the covariate are nearly this patient's values. The same bounds each
+        patient's `leverage`, because sums over several covariates together can be nearly one
+        patient's as well. Where a level has fewer than `minimum_n` patients, no sum of the design
+        leaves; then it is the difference between cases and controls that no patient may make up.
     """
     smaller = min(design.n_case, design.n_control)
     if smaller < minimum_n:
@@ -180,7 +237,34 @@ def refusal(design: Design, minimum_n: int, maximum_contribution: float = 0.5) -
         squares = (column - column.mean()) ** 2
         if squares.max() > maximum_contribution * squares.sum():
             return f"one patient makes up most of what {term} varies"
-    return None
+    if min(group.sum() for group in design_groups(design)) < minimum_n:
+        judged, what = _share_of_case, "the difference between cases and controls"
+    else:
+        judged, what = leverage, "a sum over the covariates"
+    # On the border, and with 1, sums of floats may exceed it by rounding.
+    allowed = maximum_contribution * (1 + 1e-9)
+    if judged(design.matrix).max() <= allowed:
+        return None
+    variables = [term.split("=", 1)[0] for term in design.terms]
+    covariates = list(dict.fromkeys(variables[2:]))
+    enough = []
+    for name in covariates:
+        others = design.matrix[:, [variable != name for variable in variables]]
+        if judged(others).max() <= allowed:
+            enough.append(name)
+    if not covariates:
+        return f"one patient nearly makes up {what}"
+    remedy = " or ".join(enough) if enough else ", ".join(covariates)
+    return f"one patient nearly makes up {what}; this would not be without {remedy}"
+
+
+def _share_of_case(matrix: FloatArray) -> FloatArray:
+    """Return each patient's squared weight in the estimate of case; they sum up to 1."""
+    place = 1  # after the intercept
+    others = np.delete(matrix, place, axis=1)
+    fitted = others @ np.linalg.lstsq(others, matrix[:, place], rcond=None)[0]
+    squares = (matrix[:, place] - fitted) ** 2
+    return np.asarray(squares / squares.sum())
 
 
 def endpoint_cases(

@@ -20,7 +20,14 @@ from ihdsi.summaries.table import (
 )
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
 
-__all__ = ["ALL_MUTATIONS", "NONSYNONYMOUS", "SHARE_PREFIX", "SPEC", "build_mutation_burden"]
+__all__ = [
+    "ALL_MUTATIONS",
+    "NONSYNONYMOUS",
+    "SHARE_PREFIX",
+    "SPEC",
+    "build_mutation_burden",
+    "burden_values",
+]
 
 #: Mutations that change the protein, per callable megabase.
 NONSYNONYMOUS = "nonsynonymous_mutations"
@@ -141,7 +148,43 @@ def build_mutation_burden(
         The table `mutation_burden`; strata with fewer than two patients have no variance and no
         row.
     """
-    values = pl.concat(
+    values = burden_values(variants, assessed, exposures, groups)
+    patients = values["patient"].unique(maintain_order=True)
+    return (
+        stratify(patients, clinical, strata)
+        .join(values, on="patient")
+        # Sums of floats depend on their order, and equal patients must give equal bytes.
+        .sort("measure", "stratum_variable", "stratum", "patient")
+        .group_by("measure", "unit", "stratum_variable", "stratum")
+        .agg(
+            n=pl.len(),
+            mean=pl.col("value").mean(),
+            variance=pl.col("value").var(ddof=1),
+        )
+        .filter(pl.col("n") >= 2)
+        # Shares add up to 1 only up to rounding.
+        .with_columns(
+            mean=pl.when(_IS_SHARE).then(pl.min_horizontal("mean", 1.0)).otherwise("mean")
+        )
+        .select(pl.col(name).cast(dtype) for name, dtype in SPEC.schema.items())
+        .sort(SPEC.keys)
+    )
+
+
+def burden_values(
+    variants: pl.DataFrame,
+    assessed: pl.DataFrame,
+    exposures: pl.DataFrame | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> pl.DataFrame:
+    """Return each patient's burden and shares, as `build_mutation_burden` summarises them.
+
+    Returns
+    -------
+    polars.DataFrame
+        patient, value, measure and unit. It stays at the site.
+    """
+    return pl.concat(
         [
             _burden(
                 variants,
@@ -163,26 +206,6 @@ def build_mutation_burden(
                 if exposures is not None
             ),
         ]
-    )
-    patients = values["patient"].unique(maintain_order=True)
-    return (
-        stratify(patients, clinical, strata)
-        .join(values, on="patient")
-        # Sums of floats depend on their order, and equal patients must give equal bytes.
-        .sort("measure", "stratum_variable", "stratum", "patient")
-        .group_by("measure", "unit", "stratum_variable", "stratum")
-        .agg(
-            n=pl.len(),
-            mean=pl.col("value").mean(),
-            variance=pl.col("value").var(ddof=1),
-        )
-        .filter(pl.col("n") >= 2)
-        # Shares add up to 1 only up to rounding.
-        .with_columns(
-            mean=pl.when(_IS_SHARE).then(pl.min_horizontal("mean", 1.0)).otherwise("mean")
-        )
-        .select(pl.col(name).cast(dtype) for name, dtype in SPEC.schema.items())
-        .sort(SPEC.keys)
     )
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from ihdsi.disclosure.contributions import (
     FEATURES_SCHEMA,
-    design_groups,
     dominated_sums,
     dominated_variation,
     few_apart,
@@ -19,7 +18,7 @@ from ihdsi.study import (
     DisclosureSettings,
     Study,
 )
-from ihdsi.summaries.design import contrast_design
+from ihdsi.summaries.design import contrast_design, design_groups
 
 SETTINGS = DisclosureSettings()
 OFF = SETTINGS.model_copy(update={"maximum_contribution": 1.0, "dominance_k": 1.0, "p_ratio": 0.0})
@@ -145,12 +144,15 @@ def test_patients_whose_sample_failed_are_not_judged():
     frames = {"clinical": CLINICAL, "counts": counts_of(matrix)}
     with_everybody = judge_features(STUDY, SETTINGS, frames)
     assert dict(with_everybody.schema) == FEATURES_SCHEMA
-    assert set(with_everybody["n"]) == {60}
+    of_counts = pl.col("table").str.starts_with("expression")
+    assert set(with_everybody.filter(of_counts)["n"]) == {60}
     # Its moments are withheld of other genes as well: one gene takes most of this library.
     means = with_everybody.filter(table="expression_effects").drop_nulls("feature_rule")
     assert means.select("feature", "feature_rule").rows() == [("ENSG00000000000", "dominance")]
     without = judge_features(STUDY, SETTINGS, frames | {"decisions": decisions})
-    assert set(without["n"]) == {59}
+    assert set(without.filter(of_counts)["n"]) == {59}
+    # In a clinical variable the patient is judged with the others.
+    assert set(without.filter(table="cohort_profile")["n"]) == {CLINICAL["age"].count()}
     assert without["feature_rule"].null_count() == without.height
 
 
@@ -158,8 +160,11 @@ def test_nothing_is_judged_without_groups_patients_or_genes():
     matrix = np.random.default_rng(3).negative_binomial(5, 0.05, (40, N))
     frames = {"clinical": CLINICAL, "counts": counts_of(matrix)}
     assert judge_features(STUDY, SETTINGS, {"counts": frames["counts"]}).is_empty()
-    assert judge_features(STUDY, SETTINGS, {"clinical": CLINICAL}).is_empty()
     controls = CLINICAL.filter(pl.col("stage") == "low")
-    assert judge_features(STUDY, SETTINGS, frames | {"clinical": controls}).is_empty()
     silent = frames | {"counts": counts_of(np.ones_like(matrix))}
-    assert judge_features(STUDY, SETTINGS, silent).is_empty()
+    for given, tables in (
+        ({"clinical": CLINICAL}, {"cohort_profile"}),
+        (frames | {"clinical": controls}, {"cohort_profile"}),
+        (silent, {"cohort_profile", "expression_design"}),
+    ):
+        assert set(judge_features(STUDY, SETTINGS, given)["table"]) == tables

@@ -19,6 +19,7 @@ from ihdsi.summaries.gene_alterations import (
     build_gene_alterations,
 )
 from ihdsi.summaries.mutation_burden import build_mutation_burden
+from judged_features import nobody_makes_up
 
 # Membership is attacked in test_frequency_release.py; here no frequency is withheld for it.
 SETTINGS = DisclosureSettings(
@@ -37,7 +38,10 @@ def small(count):
 
 
 def clear(name, table, genotypes=None):
-    cleared, _ = apply_disclosure_control({name: table}, SETTINGS, [], {}, genotypes=genotypes)
+    made = {name: table}
+    cleared, _ = apply_disclosure_control(
+        made, SETTINGS, [], {}, genotypes=genotypes, features=nobody_makes_up(made)
+    )
     return cleared[name]
 
 

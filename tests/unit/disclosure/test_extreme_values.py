@@ -15,6 +15,7 @@ from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.qc_profile import build_qc_profile
 from ihdsi.summaries.table import Column
+from judged_features import nobody_makes_up
 
 #: Statistics that are some patient's value, in the words of contracts.
 ORDER_STATISTICS = (
@@ -90,7 +91,11 @@ def test_no_released_number_is_a_patients_value(seed):
     assessed = pl.DataFrame({"patient": patients, "callable_megabases": megabases})
     burden = build_mutation_burden(variants, assessed, clinical, ["stage"])
     tables, _ = apply_disclosure_control(
-        {"cohort_profile": profile, "mutation_burden": burden}, DisclosureSettings(), [], {}
+        made := {"cohort_profile": profile, "mutation_burden": burden},
+        DisclosureSettings(),
+        [],
+        {},
+        features=nobody_makes_up(made),
     )
     assert tables["cohort_profile"].height > 0
     assert tables["mutation_burden"].height > 0

@@ -39,8 +39,14 @@ DISGUISES = [
     "x=LIH-0001;y",
     "/data/LIH-0001.bam",
     "sample:LIH-0001\n",
+    "L I H 0001",
+    "LIH0001",
+    "lih0001",
+    "LIH-0001a",
+    "LIH0001_rep",
+    "xLIH0001",
 ]
-INNOCENT = ["LIH-00012", "XLIH-0001", "LIH", "0001", "LIH-0002", "LIH-1", "L I H 0001", ""]
+INNOCENT = ["LIH-00012", "XLIH-0001", "LIH", "0001", "LIH-0002", "LIH-1", "LIH00012", ""]
 
 
 def of_text(text):
