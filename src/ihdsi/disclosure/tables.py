@@ -746,6 +746,7 @@ def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
             _strata=withheld.any().over("gene_id", "stratum_variable"),
         ).with_columns(_mark(member & ~is_whole & (pl.col("_whole") | pl.col("_strata")), CLASSES))
     judged = _unknown_remainder(judged, is_copy_number, safe)
+    judged = _bound_strata(judged, settings.minimum_cell_count, safe)
     return Judged(
         judged.drop("_row", "any_altered", "any_open", "_whole", "_strata"), _unmarked(frame)
     )
@@ -840,6 +841,71 @@ def _bound_classes(judged: pl.DataFrame, least: int, key: bytes) -> pl.DataFrame
             return judged
         chosen = _next_classes(candidates, ["gene_id"], key)
         judged = judged.with_columns(_mark(pl.col("_row").is_in(chosen["_row"].implode()), CLASSES))
+
+
+def _bound_strata(judged: pl.DataFrame, least: int, safe: Callable[..., pl.Expr]) -> pl.DataFrame:
+    """Withhold the union's strata where they bound a class's withheld count more than sizes do.
+
+    A class has at most as many patients in a stratum as the union, so that the whole class less
+    what the union has in the other strata is a lower bound, and the union's own count an upper one.
+    Without the union's strata it is the strata's sizes and the whole union, which are known anyway.
+    """
+    place = ["gene_id", "stratum_variable"]
+    is_stratum = pl.col("stratum_variable") != ALL
+    is_union = pl.col("alteration_class") == ANY
+    is_open = pl.col("rule").is_null()
+    size, whole_class = pl.col("n_assessed"), pl.col("_whole_class")
+    wholes = judged.filter(~is_stratum)
+    unions = (
+        judged.filter(is_union & is_stratum)
+        # A class leaves with the whole union only.
+        .join(
+            wholes.filter(is_union).select("gene_id", _everyone="n_assessed", _union="n_altered"),
+            on="gene_id",
+        )
+        .with_columns(
+            _most=pl.when(is_open).then("n_altered").otherwise("n_assessed"),
+            _least=pl.when(is_open).then("n_altered").otherwise(0),
+        )
+        .select(
+            *place,
+            "stratum",
+            "_everyone",
+            "_union",
+            "_most",
+            # Patients of unknown stratum may all be altered.
+            _others=pl.min_horizontal(
+                (pl.col("_most") - size).sum().over(place) + pl.col("_everyone") - pl.col("_most"),
+                pl.col("_union") - pl.col("_least"),
+            ),
+        )
+    )
+    classes = wholes.filter(is_open).select("gene_id", "alteration_class", _whole_class="n_altered")
+
+    def width(most: pl.Expr, others: pl.Expr) -> pl.Expr:
+        return pl.min_horizontal(most, whole_class) - (whole_class - others).clip(lower_bound=0)
+
+    bounded = width(pl.col("_most"), pl.col("_others"))
+    anyway = width(size, pl.min_horizontal(pl.col("_everyone") - size, "_union"))
+    exposed = (
+        judged.filter(
+            is_stratum
+            & pl.col("alteration_class").is_in(PROTEIN_ALTERING)
+            & ~is_open
+            & ~safe(size, pl.col("n_altered"))
+        )
+        .join(unions, on=[*place, "stratum"])
+        .join(classes, on=["gene_id", "alteration_class"])
+        .filter((bounded < least) & (bounded < anyway))
+        .select(place)
+        .unique()
+        .with_columns(_bounded=pl.lit(value=True))
+    )
+    return (
+        judged.join(exposed, on=place, how="left", maintain_order="left")
+        .with_columns(_mark(is_union & pl.col("_bounded").fill_null(value=False), CLASSES))
+        .drop("_bounded")
+    )
 
 
 def control_mutation_burden(frame: pl.DataFrame, context: Context) -> Judged:
