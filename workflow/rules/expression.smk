@@ -76,3 +76,31 @@ rule gather_gene_counts:
         "Gather gene counts of {wildcards.site}"
     script:
         "../../scripts/expression/gather_gene_counts.py"
+
+
+rule score_signatures:
+    input:
+        counts="results/{study}/sites/{site}/expression/gene_counts.parquet",
+        signatures="resources/expression_signatures.tsv",
+    output:
+        scores="results/{study}/sites/{site}/expression/signature_scores.parquet",
+        subtypes="results/{study}/sites/{site}/expression/molecular_subtypes.parquet",
+        profile="results/{study}/sites/{site}/expression/expression_profile.parquet",
+    log:
+        "results/{study}/sites/{site}/logs/score_signatures.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/score_signatures.tsv"
+    # A fault of what was given stays one however often it is tried.
+    retries: 0
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        settings=study.expression.model_dump(),
+    message:
+        "Score expression signatures of {wildcards.site}"
+    script:
+        "../../scripts/expression/score_signatures.py"

@@ -8,7 +8,10 @@ from ihdsi.study import study_hash
 
 CANDIDATE = f"{SITE}/candidate"
 # Patient-level tables that tell whom the summaries count.
-MEASURED = ["clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts"]
+MEASURED = [
+    *("clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts"),
+    "expression_profile",
+]
 
 
 rule apply_disclosure_control:
@@ -65,6 +68,11 @@ rule apply_disclosure_control:
         ),
         counts=lambda wildcards: (
             [f"{SITE}/expression/gene_counts.parquet"]
+            if cohorts[wildcards.site].has_expression
+            else []
+        ),
+        expression_profile=lambda wildcards: (
+            [f"{SITE}/expression/expression_profile.parquet"]
             if cohorts[wildcards.site].has_expression
             else []
         ),
