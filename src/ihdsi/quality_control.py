@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from ihdsi.alignment.quality import alignment_metrics
-from ihdsi.expression.counts import salmon_metrics
+from ihdsi.expression.salmon_output import salmon_metrics
 from ihdsi.study import QualityMetric
 
 __all__ = [

@@ -633,6 +633,18 @@ class SignatureConstants(_Document):
 class ExpressionSettings(_Document):
     """Marker signatures and the subtype called from them; see ihdsi.expression.signatures."""
 
+    counts: Literal["estimated", "length_scaled"] = Field(
+        "estimated",
+        description="How salmon's transcripts are summed to genes: estimated counts as they are, "
+        "or corrected for the length of the transcripts that a sample uses.",
+    )
+    maximum_unknown_transcripts: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Largest share of a sample's transcripts, and of its reads, that are of no "
+        "gene of the study.",
+    )
     signatures: tuple[Identifier, ...] = Field(
         (
             *("luminal", "basal", "neuroendocrine_like", "stroma", "immune", "emt", "cell_cycle"),

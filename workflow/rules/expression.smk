@@ -1,5 +1,7 @@
 """Site: quantify RNA reads with salmon and gather gene counts of all origins."""
 
+from ihdsi.expression.salmon_output import quantification_file
+
 
 rule quantify_expression:
     input:
@@ -43,12 +45,16 @@ rule quantify_expression:
 rule gather_gene_counts:
     input:
         quantifications=lambda wildcards: [
-            f"results/{STUDY}/sites/{wildcards.site}/expression/salmon/{sample.sample}/quant.sf"
-            for sample in cohorts[wildcards.site].quantified
+            quantification_file(
+                cohorts[wildcards.site].salmon_folder(
+                    sample, f"results/{STUDY}/sites/{wildcards.site}"
+                )
+            )
+            for sample in cohorts[wildcards.site].transcripts_counted
         ],
         transcript_to_gene=lambda wildcards: (
             [f"results/{STUDY}/reference/transcript_to_gene.parquet"]
-            if cohorts[wildcards.site].quantified
+            if cohorts[wildcards.site].transcripts_counted
             else []
         ),
         matrices=lambda wildcards: [
@@ -62,16 +68,21 @@ rule gather_gene_counts:
         "results/{study}/sites/{site}/benchmarks/gather_gene_counts.tsv"
     conda:
         "../../envs/python.yaml"
+    # A fault of what was given stays one however often it is tried.
+    retries: 0
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        patients=lambda wildcards: [sample.patient for sample in cohorts[wildcards.site].quantified],
+        patients=lambda wildcards: [
+            sample.patient for sample in cohorts[wildcards.site].transcripts_counted
+        ],
         matrix_patients=lambda wildcards: [
             {sample.name_in_file: sample.patient for sample in samples}
             for samples in cohorts[wildcards.site].count_matrices.values()
         ],
+        settings=study.expression.model_dump(),
     message:
         "Gather gene counts of {wildcards.site}"
     script:
