@@ -367,6 +367,12 @@ class SexCheck(_Document):
     minimum_male_y_ratio: float = Field(
         0.1, gt=0, description="Least coverage of Y relative to the autosomes with a Y."
     )
+    minimum_xist_expression: float = Field(
+        2, gt=0, description="Counts per million of XIST with two X, in RNA."
+    )
+    minimum_y_expression: float = Field(
+        5, gt=0, description="Counts per million of four genes of Y together with a Y, in RNA."
+    )
 
 
 class SampleChecks(_Document):

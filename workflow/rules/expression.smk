@@ -15,9 +15,12 @@ rule quantify_expression:
             for file in lane.trimmed[1:]
         ],
         index="results/{study}/reference/salmon",
+        positions="scripts/expression/fragment_positions.awk",
     output:
         quantification="results/{study}/sites/{site}/expression/salmon/{sample}/quant.sf",
         meta_info="results/{study}/sites/{site}/expression/salmon/{sample}/aux_info/meta_info.json",
+        library_formats="results/{study}/sites/{site}/expression/salmon/{sample}/lib_format_counts.json",
+        positions="results/{study}/sites/{site}/expression/salmon/{sample}/fragment_positions.tsv",
         fragment_lengths="results/{study}/sites/{site}/expression/salmon/{sample}/libParams/flenDist.txt",
     log:
         "results/{study}/sites/{site}/logs/quantify_expression/{sample}.log",
@@ -37,9 +40,11 @@ rule quantify_expression:
     message:
         "Quantify {wildcards.sample} of {wildcards.site}"
     shell:
-        "salmon quant --index {input.index} --libType A --validateMappings --gcBias --seqBias"
-        " {params.reads} --threads {threads} --output {params.folder}"
-        " > {log} 2>&1"
+        # Mappings are told apart from the estimates, which they do not change: where in their
+        # transcripts fragments lie shows degraded RNA.
+        "(salmon quant --index {input.index} --libType A --validateMappings --gcBias --seqBias"
+        " {params.reads} --threads {threads} --output {params.folder} --writeMappings"
+        " | awk -f {input.positions} > {output.positions}) 2> {log}"
 
 
 rule gather_gene_counts:
