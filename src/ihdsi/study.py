@@ -696,13 +696,12 @@ class ExpressionSettings(_Document):
     @property
     def profile_variables(self) -> dict[str, ClinicalVariable]:
         """Variables that expression adds to the cohort profile."""
-        levels = (*self.subtypes, UNASSIGNED)
-        subtype = ClinicalVariable(type="categorical", levels=levels)
         score = ClinicalVariable(type="number", unit="1", minimum=0, maximum=1)
-        return {
-            **({SUBTYPE: subtype} if self.subtypes else {}),
-            **{SIGNATURE_PREFIX + name: score for name in self.signatures},
-        }
+        variables = {SIGNATURE_PREFIX + name: score for name in self.signatures}
+        if self.subtypes:
+            levels = (*self.subtypes, UNASSIGNED)
+            variables[SUBTYPE] = ClinicalVariable(type="categorical", levels=levels)
+        return variables
 
 
 class MetaSettings(_Document):

@@ -302,6 +302,18 @@ def test_settings_that_cannot_be_meant(keys, message):
         ExpressionSettings(**keys)
 
 
+def test_a_study_may_call_no_subtypes_or_score_nothing():
+    settings = ExpressionSettings(subtypes=())
+    assert set(settings.profile_variables) == {f"signature_{n}" for n in settings.signatures}
+    scores = score_signatures(simulate(2), SIGNATURES, settings)
+    assert call_subtypes(scores, settings)["molecular_subtype"].null_count() == 2
+    nothing = ExpressionSettings(signatures=(), subtypes=())
+    assert nothing.profile_variables == {}
+    scores = score_signatures(simulate(2), SIGNATURES.clear(), nothing)
+    profile = profile_of_expression(scores, call_subtypes(scores, nothing))
+    assert profile.is_empty()
+
+
 def test_the_profile_has_one_row_a_patient_and_scores_from_0_to_1():
     scores = score_signatures(simulate(5, ["basal"] * 2), SIGNATURES, SETTINGS)
     profile = profile_of_expression(scores, call_subtypes(scores, SETTINGS))
