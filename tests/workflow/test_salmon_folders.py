@@ -104,6 +104,7 @@ def test_given_folders_are_summed_judged_and_scored(project):
         *(
             f"{results}/quality_control/sample_decisions.parquet",
             f"{results}/summaries/cohort_profile.parquet",
+            f"{results}/cleared/cohort_profile.parquet",
         ),
         *("--configfile", "given/run.yaml", "--cores", "2"),
     )
@@ -123,3 +124,9 @@ def test_given_folders_are_summed_judged_and_scored(project):
     scored = profile.filter(variable="signature_basal", stratum="all")
     assert scored["n_total"].to_list() == [N - 3]
     assert profile.filter(variable="molecular_subtype").is_empty()
+    # Nine scored patients are fewer than ten; the sex of twelve is known, six of each.
+    cleared = pl.read_parquet(project.root / results / "cleared/cohort_profile.parquet")
+    assert set(cleared["variable"]) == {"sex"}
+    populations = pl.read_parquet(project.root / results / "cleared/populations.parquet")
+    counted = populations.filter(population="clinical:signature_basal")["patient"]
+    assert set(counted) == set(names) - set(reasons)
