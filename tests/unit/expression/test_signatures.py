@@ -15,6 +15,9 @@ from ihdsi.expression.signatures import (
     read_signatures,
     score_signatures,
 )
+from ihdsi.simulate.cohort import DEMO_SITES
+from ihdsi.simulate.demo_study import simulate_cohort
+from ihdsi.simulate.genome import gene_list, read_gene_panel
 from ihdsi.study import ExpressionSettings
 
 RESOURCE = Path(__file__).parents[3] / "resources/expression_signatures.tsv"
@@ -184,6 +187,34 @@ def test_planted_subtypes_are_recovered():
     assert {call for call, truth in zip(calls, planted, strict=True) if call != truth} <= {
         "unassigned"
     }
+
+
+def test_the_demo_cohort_loses_luminal_markers_with_invasion():
+    """Its muscle-invasive tumours have fewer luminal and more basal transcripts, by design."""
+    genes = gene_list(read_gene_panel(RESOURCE.with_name("bladder_gene_panel.tsv")))
+    cohort = simulate_cohort(20260401, genes, DEMO_SITES)
+    counts = cohort.parameters.select("gene_id", "gene_name").with_columns(
+        pl.Series(patient, reads.astype(float))
+        for patient, reads in zip(
+            cohort.patients["patient"], cohort.expression.fragments, strict=True
+        )
+    )
+    scores = score_signatures(counts, SIGNATURES, SETTINGS)
+    assert set(scores.drop_nulls("score")["signature"]) == {"luminal", "basal"}
+    calls = call_subtypes(scores, SETTINGS).join(
+        cohort.patients.select("patient", "stage_group"), on="patient"
+    )
+    found = dict(
+        calls.group_by("stage_group").agg(pl.col("molecular_subtype").value_counts()).iter_rows()
+    )
+    shares = {
+        stage: {row["molecular_subtype"]: row["count"] for row in rows}
+        for stage, rows in found.items()
+    }
+    assert "basal" not in shares["NMIBC"]
+    assert shares["NMIBC"]["luminal"] > 0.8 * sum(shares["NMIBC"].values())
+    assert "luminal" not in shares["MIBC"]
+    assert shares["MIBC"]["basal"] >= 5
 
 
 @pytest.mark.parametrize("name", SETTINGS.signatures)
