@@ -125,7 +125,7 @@ samples: given/samples.tsv
 RUN = "study: given/study.yaml\nsites: [given/site.yaml]\n"
 COLUMNS = (
     *("patient", "sample", "tissue", "assay", "lane", "fastq_1", "fastq_2", "bam"),
-    *("vcf", "vcf_sample", "counts", "counts_sample"),
+    *("vcf", "vcf_sample", "counts", "counts_sample", "salmon"),
 )
 
 

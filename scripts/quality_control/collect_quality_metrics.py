@@ -18,7 +18,6 @@ if given.sample_checks:
     tables["sample_checks"] = pl.concat(pl.read_parquet(path) for path in given.sample_checks)
 metrics = gather_quality(
     alignments=list(zip(params.aligned, given.stats, given.thresholds, strict=True)),
-    quantifications=list(zip(params.quantified, given.meta_info, strict=True)),
     samples=params.samples,
     germline_statistics=list(given.germline_statistics),
     **tables,

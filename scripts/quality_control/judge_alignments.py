@@ -11,7 +11,6 @@ log_to(snakemake.log[0])
 given, params = snakemake.input, snakemake.params
 metrics = gather_quality(
     alignments=list(zip(params.aligned, given.stats, given.thresholds, strict=True)),
-    quantifications=[],
     samples=params.samples,
     sample_checks=pl.read_parquet(given.sample_checks),
 )

@@ -15,7 +15,7 @@ __all__ = ["Assay", "Cohort", "Entry", "Lane", "Patient", "Sample", "Tissue"]
 
 Tissue = Literal["tumour", "normal"]
 Assay = Literal["dna", "rna"]
-Entry = Literal["fastq", "bam", "vcf", "maf", "counts"]
+Entry = Literal["fastq", "bam", "vcf", "maf", "counts", "salmon"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Lane:
 class Sample:
     """One sample, from exactly one entry point.
 
-    `path` is the BAM (or CRAM), VCF, MAF or count matrix of an entry that is a file, `name_in_file`
+    `path` is the BAM (or CRAM), VCF, MAF, count matrix or salmon folder of a sample, `name_in_file`
     the sample's name inside it. Both are empty for FASTQ, which has `lanes`. `realigned` says that
     the reads of a given alignment are aligned anew.
     """
@@ -337,6 +337,20 @@ class Cohort:
         """Tumour RNA samples quantified from reads."""
         return [s for s in self.with_entry("rna", "fastq") if s.tissue == "tumour"]
 
+    @cached_property
+    def salmon_folders(self) -> list[Sample]:
+        """Tumour RNA samples that enter as a folder that salmon wrote."""
+        return [s for s in self.with_entry("rna", "salmon") if s.tissue == "tumour"]
+
+    def salmon_folder(self, sample: Sample, results: str) -> str:
+        """Folder of a sample's salmon output: the given one, or where this site's `results` are."""
+        return sample.path or f"{results}/expression/salmon/{sample.sample}"
+
+    @property
+    def transcripts_counted(self) -> list[Sample]:
+        """Tumour RNA samples whose gene counts are sums over transcripts, made here or given."""
+        return [*self.quantified, *self.salmon_folders]
+
     def sample_of(self, kind: str) -> dict[str, str]:
         """Patient to sample of a kind (``tumour_dna``, ``normal_dna``, ``tumour_rna``, …)."""
         return {
@@ -363,7 +377,7 @@ class Cohort:
     @property
     def has_expression(self) -> bool:
         """Whether any tumour has gene counts."""
-        return bool(self.count_matrices or self.quantified)
+        return bool(self.count_matrices or self.transcripts_counted)
 
     @cached_property
     def alignments(self) -> list[str]:

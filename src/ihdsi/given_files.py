@@ -11,6 +11,7 @@ import pysam
 
 from ihdsi.cohort import Cohort, Lane, Sample
 from ihdsi.errors import FaultyFileError, Problem
+from ihdsi.expression.salmon_output import output_fault
 from ihdsi.genome_builds import Contigs, genome_contigs, target_contigs
 from ihdsi.given_alignments import (
     AlignmentHeader,
@@ -39,9 +40,9 @@ def faults_of_given_files(
     """Find given files that the run could not use, from their first and last bytes alone.
 
     Each file is opened once, however many samples come from it: FASTQ for its first read, BAM and
-    CRAM for header and end, VCF for header and end, count matrices for their header. What needs the
-    whole file, or the genome's index where none lies beside the genome, is found by the jobs that
-    read the file first.
+    CRAM for header and end, VCF for header and end, count matrices and salmon's estimates for their
+    header. What needs the whole file, or the genome's index where none lies beside the genome, is
+    found by the jobs that read the file first.
 
     Parameters
     ----------
@@ -101,6 +102,12 @@ def faults_of_given_files(
         problems += _call_set_faults(samples, cohort, genome, called)
     for samples in matrices:
         problems += _matrix_faults(samples, cohort)
+    problems += [
+        Problem(*fault, cohort.sheet, sample.line, "salmon")
+        for sample in cohort.samples.values()
+        if sample.entry == "salmon" and is_given(sample.path)
+        if (fault := output_fault(sample.path))
+    ]
     return sorted(problems, key=lambda problem: problem.row or 0)
 
 

@@ -343,6 +343,10 @@ def _check_references(
         and not {"genome", "annotation"} <= set(given)
     ):
         need("transcripts", "RNA samples enter as reads and no genome with annotation is given")
+    if any(c.salmon_folders for c in cohorts.values()) and not (
+        {"transcript_to_gene", "annotation", "transcripts"} & set(given)
+    ):
+        need("transcript_to_gene", "RNA samples enter as salmon's estimates of transcripts")
     if any(c.has_somatic for c in cohorts.values()) and not {"annotation", "gene_catalogue"} & set(
         given
     ):

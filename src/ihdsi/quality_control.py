@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 
 from ihdsi.alignment.quality import alignment_metrics
-from ihdsi.expression.counts import salmon_metrics
 from ihdsi.study import QualityMetric
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "gather_quality",
     "germline_quality",
     "judge_metrics",
-    "mapping_quality",
     "metric_rows",
     "somatic_quality",
     "without_patients",
@@ -32,6 +30,9 @@ __all__ = [
 
 #: Kinds of samples that reach a summary.
 KINDS = ("tumour_dna", "normal_dna", "tumour_rna")
+
+#: Metric of the sum of a sample's gene counts.
+LIBRARY_SIZE = "library_size"
 
 METRICS_SCHEMA: dict[str, Any] = {
     "patient": pl.String,
@@ -78,23 +79,8 @@ def alignment_quality(
     )
 
 
-def mapping_quality(quantifications: Sequence[tuple[tuple[str, str], Path | str]]) -> pl.DataFrame:
-    """Read how many read pairs salmon saw and assigned.
-
-    `quantifications` holds (patient, sample) and salmon's ``aux_info/meta_info.json``.
-    """
-    return pl.concat(
-        [pl.DataFrame(schema=METRICS_SCHEMA)]
-        + [
-            metric_rows(patient, sample, "rna", salmon_metrics(meta_info))
-            for (patient, sample), meta_info in quantifications
-        ]
-    )
-
-
 def gather_quality(
     alignments: Sequence[tuple[tuple[str, str], Path | str, Path | str]],
-    quantifications: Sequence[tuple[tuple[str, str], Path | str]],
     samples: Mapping[str, Mapping[str, str]],
     somatic_variants: pl.DataFrame | None = None,
     somatic_assessed: pl.DataFrame | None = None,
@@ -106,8 +92,8 @@ def gather_quality(
 
     Parameters
     ----------
-    alignments, quantifications
-        As in `alignment_quality` and `mapping_quality`.
+    alignments
+        As in `alignment_quality`.
     samples
         Patient to sample, by kind (tumour_dna, normal_dna, tumour_rna).
     somatic_variants, somatic_assessed, gene_counts
@@ -115,14 +101,15 @@ def gather_quality(
     germline_statistics
         As in `germline_quality`.
     sample_checks
-        Metrics of `ihdsi.sample_checks`, where the site has samples with reads.
+        Metrics of `ihdsi.sample_checks`, where the site has samples with reads, and of
+        `ihdsi.expression.quality`, where it has gene counts.
 
     Returns
     -------
     polars.DataFrame
         Columns of `METRICS_SCHEMA`.
     """
-    frames = [alignment_quality(alignments), mapping_quality(quantifications)]
+    frames = [alignment_quality(alignments)]
     if somatic_variants is not None and somatic_assessed is not None:
         frames.append(somatic_quality(somatic_variants, somatic_assessed, samples["tumour_dna"]))
     frames += [germline_quality(path, samples["normal_dna"]) for path in germline_statistics]
@@ -197,7 +184,7 @@ def expression_quality(counts: pl.DataFrame, samples: Mapping[str, str]) -> pl.D
         .group_by("patient")
         .agg(
             detected_genes=(pl.col("count") >= 1).sum().cast(pl.Float64),
-            library_size=pl.col("count").sum().cast(pl.Float64),
+            **{LIBRARY_SIZE: pl.col("count").sum().cast(pl.Float64)},
         )
         .unpivot(index="patient", variable_name="metric", value_name="value")
     )
@@ -221,7 +208,8 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
     -------
     polars.DataFrame
         `metrics` with unit, status (``pass``, ``warn``, ``fail``, or ``unlimited`` where the study
-        sets no limit for the metric) and limit in words. What could not be judged (null, with a
+        sets no limit for the metric) and limit in words. A sample without counts fails whatever
+        the limits: nothing can be computed of it. What could not be judged (null, with a
         note that says why) is a warning: it proves no fault, and must not pass in silence. Any
         other value that is not there fails.
     """
@@ -257,8 +245,11 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
     )
     return (
         metrics.join(table, on="metric", how="left", maintain_order="left")
+        .with_columns(limit=pl.when(_is_empty()).then(pl.lit("above 0")).otherwise("limit"))
         .with_columns(
-            status=pl.when(pl.col("limit").is_null())
+            status=pl.when(_is_empty())
+            .then(pl.lit("fail"))
+            .when(pl.col("limit").is_null())
             .then(pl.lit("unlimited"))
             .when(pl.col("value").is_null() & pl.col("note").is_not_null())
             .then(pl.lit("warn"))
@@ -271,6 +262,11 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
         .drop("low", "high", "warn_low", "warn_high")
         .sort("assay", "metric", "sample")
     )
+
+
+def _is_empty() -> pl.Expr:
+    """Whether a row says that a sample has no counts at all."""
+    return (pl.col("metric") == LIBRARY_SIZE) & (pl.col("value") <= 0)
 
 
 def _limit_text(limit: QualityMetric) -> str | None:

@@ -68,6 +68,9 @@ def _remarks(patient: Patient) -> list[tuple[Sample, str, str]]:
 def _describe_totals(cohort: Cohort, title: str) -> str:
     skipped = sum(len(patient.skipped) for patient in cohort.patients.values())
     given = sum(map(len, (*cohort.somatic_vcfs.values(), *cohort.mafs.values())))
+    # Said only of sheets that have them.
+    outputs = len(cohort.salmon_folders)
+    from_salmon = f"RNA from salmon output: {outputs}; " if outputs else ""
     return (
         f"Site {cohort.site}{f' ({title})' if title else ''}: {len(cohort.patients)} patients, "
         f"{len(cohort.samples)} samples, read from {cohort.sheet}\n"
@@ -77,21 +80,23 @@ def _describe_totals(cohort: Cohort, title: str) -> str:
         f"normals with given genotypes: {sum(map(len, cohort.germline_vcfs.values()))}; "
         f"RNA from reads: {len(cohort.quantified)}; "
         f"RNA from count matrices: {sum(map(len, cohort.count_matrices.values()))}; "
-        f"skipped: {skipped}"
+        f"{from_salmon}skipped: {skipped}"
     )
 
 
 def _describe_sample(sample: Sample, patient: Patient, named: bool = True) -> str:
     """Kind, origin and fate of a sample; without names, the same for all that are treated alike."""
     kind = f"{sample.tissue} {sample.assay.upper()}"
-    label = {"counts": "count matrix"}.get(sample.entry, sample.entry.upper())
+    label = {"counts": "count matrix", "salmon": "salmon output"}.get(
+        sample.entry, sample.entry.upper()
+    )
     if sample.entry == "fastq":
         origin = _describe_lanes(sample)
     else:
         origin = f"{label} {sample.path}" if named else label
         if sample.entry == "bam":
             origin += ", aligned anew" if sample.realigned else ", used as aligned"
-        elif named and sample.name_in_file != sample.sample:
+        elif named and sample.name_in_file not in ("", sample.sample):
             origin += f", there named {sample.name_in_file}"
     return f"{kind} from {origin}{_fate(sample, patient)}"
 
@@ -122,5 +127,6 @@ def _fate(sample: Sample, patient: Patient) -> str:
             return " → germline calling"
         return " → germline genotypes taken as given" if sample.entry == "vcf" else ""
     if sample is patient.tumour_rna:
-        return " → quantified by salmon" if sample.entry == "fastq" else " → counts taken as given"
+        fates = {"fastq": "quantified by salmon", "salmon": "transcripts summed to genes"}
+        return f" → {fates.get(sample.entry, 'counts taken as given')}"
     return ""

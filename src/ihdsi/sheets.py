@@ -38,12 +38,13 @@ OPTIONAL_COLUMNS = (
     "maf_sample",
     "counts",
     "counts_sample",
+    "salmon",
 )
-FILE_COLUMNS = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts")
+FILE_COLUMNS = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts", "salmon")
 TISSUES: tuple[Tissue, ...] = ("tumour", "normal")
 ENTRIES_OF_ASSAY: dict[Assay, tuple[Entry, ...]] = {
     "dna": ("fastq", "bam", "vcf", "maf"),
-    "rna": ("fastq", "counts"),
+    "rna": ("fastq", "counts", "salmon"),
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NAME_RULE = "Use letters, digits, '-' and '_' only, beginning with a letter or digit."
@@ -228,7 +229,7 @@ def _entries_of(row: Row) -> list[Entry]:
     given: list[Entry] = []
     if row.values.get("fastq_1") or row.values.get("fastq_2"):
         given.append("fastq")
-    given += [e for e in ("bam", "vcf", "maf", "counts") if row.values.get(e)]
+    given += [e for e in ("bam", "vcf", "maf", "counts", "salmon") if row.values.get(e)]
     return given
 
 
@@ -271,7 +272,7 @@ def _sample_of(path: Path, rows: list[Row], problems: list[Problem], realigned: 
         line=first.line,
         lanes=lanes,
         path=file,
-        name_in_file="" if entry in ("fastq", "bam") else inside,
+        name_in_file="" if entry in ("fastq", "bam", "salmon") else inside,
         realigned=realigned and entry == "bam",
     )
 
@@ -360,12 +361,12 @@ def _missing_files(table: DelimitedTable, simulated: str | None) -> list[Problem
 
 
 def _repeated_files(table: DelimitedTable) -> list[Problem]:
-    """Find FASTQ or BAM files that stand twice: one patient's reads under two names."""
+    """Find FASTQ or BAM files, or salmon folders, that stand twice: one patient as two."""
     folder = Path.cwd()
     first_use: dict[str, tuple[int, str]] = {}
     problems = []
     for row in table.rows:
-        for column in ("fastq_1", "fastq_2", "bam"):
+        for column in ("fastq_1", "fastq_2", "bam", "salmon"):
             name = row.values.get(column)
             if not name:
                 continue

@@ -29,6 +29,9 @@ from ihdsi.yaml_documents import (
 )
 
 __all__ = [
+    "SIGNATURE_PREFIX",
+    "SUBTYPE",
+    "UNASSIGNED",
     "AlignmentSettings",
     "BiomarkerSettings",
     "ClinicalDictionary",
@@ -38,6 +41,7 @@ __all__ = [
     "DisclosureOverrides",
     "DisclosureSettings",
     "Endpoint",
+    "ExpressionSettings",
     "GermlineFilters",
     "IntakeSettings",
     "MetaSettings",
@@ -48,6 +52,7 @@ __all__ = [
     "RunConfig",
     "SampleChecks",
     "SexCheck",
+    "SignatureConstants",
     "SignatureSettings",
     "Simulation",
     "Site",
@@ -64,6 +69,10 @@ __all__ = [
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 LocalPath = Annotated[str, StringConstraints(min_length=1), AfterValidator(expand_variables)]
 Share = Annotated[float, Field(gt=0, le=1)]
+
+#: Variables of the cohort profile that are computed from expression: the marker-based subtype, its
+#: level where none is clear, and what begins the names of signature scores.
+SUBTYPE, UNASSIGNED, SIGNATURE_PREFIX = "molecular_subtype", "unassigned", "signature_"
 
 
 class _Document(BaseModel):
@@ -360,6 +369,12 @@ class SexCheck(_Document):
     minimum_male_y_ratio: float = Field(
         0.1, gt=0, description="Least coverage of Y relative to the autosomes with a Y."
     )
+    minimum_xist_expression: float = Field(
+        2, gt=0, description="Counts per million of XIST with two X, in RNA."
+    )
+    minimum_y_expression: float = Field(
+        5, gt=0, description="Counts per million of four genes of Y together with a Y, in RNA."
+    )
 
 
 class SampleChecks(_Document):
@@ -616,6 +631,81 @@ class VariantSettings(_Document):
     copy_number: CopyNumberSettings = CopyNumberSettings()
 
 
+class SignatureConstants(_Document):
+    """Distribution of a signature's centred score in a reference cohort."""
+
+    mean: float = Field(description="Mean of the centred score.")
+    standard_deviation: float = Field(gt=0, description="Standard deviation of the centred score.")
+
+
+class ExpressionSettings(_Document):
+    """Marker signatures and the subtype called from them; see ihdsi.expression.signatures."""
+
+    counts: Literal["estimated", "length_scaled"] = Field(
+        "estimated",
+        description="How salmon's transcripts are summed to genes: estimated counts as they are, "
+        "or corrected for the length of the transcripts that a sample uses.",
+    )
+    maximum_unknown_transcripts: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Largest share of a sample's transcripts, and of its reads, that are of no "
+        "gene of the study.",
+    )
+    signatures: tuple[Identifier, ...] = Field(
+        (
+            *("luminal", "basal", "neuroendocrine_like", "stroma", "immune", "emt", "cell_cycle"),
+            *("fgfr3", "hypoxia", "interferon"),
+        ),
+        description="Signatures of resources/expression_signatures.tsv that are scored.",
+    )
+    subtypes: tuple[Identifier, ...] = Field(
+        ("luminal", "basal", "neuroendocrine_like"),
+        description="Signatures that are candidates of the marker-based subtype.",
+    )
+    minimum_genes: PositiveInt = Field(
+        5, description="Measured genes without which a signature is not scored."
+    )
+    minimum_standardised_score: float = Field(
+        2.0, description="Standardised score that the highest candidate must reach."
+    )
+    minimum_margin: float = Field(
+        1.0, ge=0, description="By which it must exceed the second; else unassigned."
+    )
+    constants: dict[Identifier, SignatureConstants] = Field(
+        default_factory=dict,
+        description="Mean and standard deviation by which scores are standardised; without them, "
+        "those of random genes of the same sample.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExpressionSettings:
+        for key in ("signatures", "subtypes"):
+            names = getattr(self, key)
+            if len(set(names)) != len(names):
+                raise ValueError(f"{key} names a signature twice")
+        for key, names in (("subtypes", self.subtypes), ("constants", tuple(self.constants))):
+            for name in names:
+                if name not in self.signatures:
+                    raise ValueError(f"{key} names {name}, which is not in signatures")
+        if len(self.subtypes) == 1:
+            raise ValueError("subtypes needs two signatures or none: one cannot be compared")
+        if UNASSIGNED in self.subtypes:
+            raise ValueError(f"no subtype can be named {UNASSIGNED}")
+        return self
+
+    @property
+    def profile_variables(self) -> dict[str, ClinicalVariable]:
+        """Variables that expression adds to the cohort profile."""
+        score = ClinicalVariable(type="number", unit="1", minimum=0, maximum=1)
+        variables = {SIGNATURE_PREFIX + name: score for name in self.signatures}
+        if self.subtypes:
+            levels = (*self.subtypes, UNASSIGNED)
+            variables[SUBTYPE] = ClinicalVariable(type="categorical", levels=levels)
+        return variables
+
+
 class MetaSettings(_Document):
     """How the coordinator pools."""
 
@@ -664,6 +754,7 @@ class Study(_Document):
     alignment: AlignmentSettings = AlignmentSettings()
     sample_checks: SampleChecks = SampleChecks()
     variants: VariantSettings = VariantSettings()
+    expression: ExpressionSettings = ExpressionSettings()
     meta: MetaSettings = MetaSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
 
@@ -682,6 +773,11 @@ class Study(_Document):
                 if level not in variables[name].levels:
                     raise ValueError(f"{where} names the level '{level}', which '{name}' lacks")
 
+        for name in self.expression.profile_variables:
+            if name in variables:
+                raise ValueError(
+                    f"the clinical variable '{name}' has the name of one computed from expression"
+                )
         for stratum in self.strata:
             categorical(stratum, "strata")
         for key, contrast in self.contrasts.items():

@@ -1,6 +1,7 @@
 """What a given file says of itself is held against the sheet and the genome, before any job."""
 
 import gzip
+from pathlib import Path
 
 import pysam
 import pytest
@@ -219,3 +220,21 @@ def test_a_broken_matrix(read):
     cut("counts.tsv.gz", 0.1)
     (problem,) = faults_of_given_files(read(row("P1-R", assay="rna", counts="counts.tsv.gz")))
     assert (problem.row, problem.column) == (2, "counts")
+
+
+def test_a_folder_that_is_not_salmons(read):
+    for name, text in (
+        ("good", "Name\tLength\tEffectiveLength\tTPM\tNumReads\nT1\t9\t9\t1\t1\n"),
+        ("bad", "Name\n"),
+    ):
+        Path(name).mkdir()
+        Path(name, "quant.sf").write_text(text)
+    cohort = read(
+        row("P1-R", assay="rna", salmon="good"),
+        row("P2-R", assay="rna", salmon="bad/"),
+        row("P3-R", assay="rna", salmon="good/quant.sf"),
+    )
+    problems = faults_of_given_files(cohort)
+    assert [(p.row, p.column) for p in problems] == [(3, "salmon"), (4, "salmon")]
+    assert "lacks the column Length" in problems[0].what
+    assert "is a file" in problems[1].what

@@ -1,7 +1,6 @@
 """Quality metrics of a site, counted by hand and judged by the study's limits."""
 
 import gzip
-import json
 import shutil
 import subprocess
 
@@ -19,7 +18,6 @@ from ihdsi.quality_control import (
     gather_quality,
     germline_quality,
     judge_metrics,
-    mapping_quality,
     metric_rows,
     somatic_quality,
     without_patients,
@@ -172,36 +170,28 @@ def tool_files(tmp_path):
     thresholds.write_bytes(gzip.compress(b"1\t0\t10\tx\t10\t5\n"))
     (tmp_path / "a.mosdepth.region.dist.txt").write_text("total\t12\t0.90\ntotal\t0\t1.00\n")
     (tmp_path / "a.regions.bed.gz").write_bytes(gzip.compress(b"1\t0\t10\tx\t60.00\n"))
-    meta_info = tmp_path / "meta_info.json"
-    meta_info.write_text(json.dumps({"percent_mapped": 80.5, "num_processed": 1000}))
-    return stats, thresholds, meta_info
+    return stats, thresholds
 
 
 def test_metrics_of_the_tools(tool_files):
-    stats, thresholds, meta_info = tool_files
+    stats, thresholds = tool_files
     aligned = values(alignment_quality([(("a", "a-tumour"), stats, thresholds)]))
     assert len(aligned) == 7
     assert aligned["a", "mapped_percent"] == ("a-tumour", "dna", 90.0)
     assert aligned["a", "coverage_uniformity_percent"] == ("a-tumour", "dna", 90.0)
     assert aligned["a", "target_100x_percent"] == ("a-tumour", "dna", 50.0)
-    assert values(mapping_quality([(("a", "a-rna"), meta_info), (("b", "b-rna"), meta_info)])) == {
-        (patient, metric): (f"{patient}-rna", "rna", value)
-        for patient in "ab"
-        for metric, value in (("mapping_rate_percent", 80.5), ("read_pairs", 1000.0))
-    }
-    assert alignment_quality([]).schema == mapping_quality([]).schema == METRICS_SCHEMA
+    assert alignment_quality([]).schema == METRICS_SCHEMA
 
 
 def test_gather_quality_takes_what_the_site_has(tool_files, germline_statistics):
-    stats, thresholds, meta_info = tool_files
-    assert gather_quality([], [], SAMPLES).is_empty()
+    stats, thresholds = tool_files
+    assert gather_quality([], SAMPLES).is_empty()
     alignments = [
         (("a", "a-tumour"), stats, thresholds),
         (("a", "a-normal"), stats, thresholds),
     ]
     metrics = gather_quality(
         alignments,
-        [(("a", "a-rna"), meta_info)],
         SAMPLES,
         somatic_variants=SOMATIC,
         somatic_assessed=ASSESSED,
@@ -210,7 +200,7 @@ def test_gather_quality_takes_what_the_site_has(tool_files, germline_statistics)
         sample_checks=metric_rows("a", "a-normal", "dna", {"contamination_percent": 0.5}),
     )
     assert metrics.schema == METRICS_SCHEMA
-    assert metrics.height == 2 * 7 + 2 + 3 + 3 + 4 + 1
+    assert metrics.height == 2 * 7 + 3 + 3 + 4 + 1
     assert dict(metrics["metric"].value_counts().iter_rows())["mapped_percent"] == 2
     assert metrics.filter(metric="germline_call_rate", patient="a")["sample"].item() == "a-normal"
 
@@ -403,3 +393,16 @@ def test_patients_leave_rows_and_columns():
     assert without_patients(ASSESSED, ["a", "b", "c"]).is_empty()
     assert without_patients(GENE_COUNTS, ["b", "z"]).columns == ["gene_id", "gene_name", "a"]
     assert without_patients(GENE_COUNTS, ["a", "b"]).shape == (3, 2)
+
+
+def test_a_sample_without_counts_fails_whatever_the_limits():
+    counts = GENE_COUNTS.with_columns(pl.lit(0.0).alias(GENE_COUNTS.columns[2]))
+    patient = GENE_COUNTS.columns[2]
+    metrics = expression_quality(counts, SAMPLES["tumour_rna"])
+    decisions = decide_samples(judge_metrics(metrics, {}), SAMPLES)
+    found = dict(decisions.select("patient", "decision").iter_rows())
+    assert found.pop(patient) == "fail"
+    assert set(found.values()) <= {"pass"}
+    assert excluded_patients(decisions, ["tumour_rna"]) == [patient]
+    reasons = decisions.filter(patient=patient)["reasons"].item()
+    assert "fail: library size 0.0 (above 0)" in reasons

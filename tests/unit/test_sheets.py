@@ -27,8 +27,9 @@ COLUMNS = (
     "maf_sample",
     "counts",
     "counts_sample",
+    "salmon",
 )
-FILES = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts")
+FILES = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts", "salmon")
 
 
 def site(**changes):
@@ -200,7 +201,12 @@ def test_an_unknown_column(refused_sheet, column):
             for umi in ("read2:8", "per_read:6:1", "index2", "per_index")
         ),
         (sample("P2", "P2-T"), "fastq_1", "no entry point", "fastq_1 and fastq_2, bam, vcf, maf"),
-        (sample("P2", "P2-R", assay="rna"), "fastq_1", "no entry point", "fastq_2, counts."),
+        (
+            sample("P2", "P2-R", assay="rna"),
+            "fastq_1",
+            "no entry point",
+            "fastq_2, counts, salmon.",
+        ),
         (
             fastq("P2", "P2-T", bam="a.bam"),
             "bam",
@@ -261,7 +267,7 @@ def test_an_empty_name(refused_sheet, column):
 
 @pytest.mark.parametrize("column", FILES)
 def test_a_file_that_does_not_exist(refused_sheet, column):
-    assay = "rna" if column == "counts" else "dna"
+    assay = "rna" if column in ("counts", "salmon") else "dna"
     name = "somewhere/else.gz"
     bad = (
         fastq("P2", "P2-T", **{column: name})
@@ -580,7 +586,7 @@ def test_a_set_variable(read, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "row", "column", "text"),
     [
-        ("\n", "\r\n", 1, "counts_sample", "Windows line ends"),
+        ("\n", "\r\n", 1, "salmon", "Windows line ends"),
         ("P1-T\t", "P1-T \t", 2, "sample", "white space"),
         ("tissue\t", "tissue \t", 1, "tissue", "white space"),
         ("tumour", "tumour\xe9", 2, "tissue", "0xe9 is not UTF-8"),
@@ -851,3 +857,32 @@ def test_the_outline_names_every_patient_once_under_what_happens_to_them(read):
     named = [word.strip(",:") for line in text.splitlines() for word in line.split()]
     assert all(named.count(patient) == 1 for patient in cohort.patients)
     assert text.splitlines()[0] == describe_cohort(cohort, "Alpha").splitlines()[0]
+
+
+def test_a_salmon_folder_is_an_entry(read, refused):
+    rows = (
+        sample("P1", "P1-R", assay="rna", salmon="salmon/P1"),
+        fastq("P2", "P2-R", assay="rna"),
+        sample("P3", "P3-R", "normal", "rna", salmon="salmon/P3"),
+    )
+    cohort = read(*rows)
+    assert [s.sample for s in cohort.salmon_folders] == ["P1-R"]
+    assert [s.sample for s in cohort.transcripts_counted] == ["P2-R", "P1-R"]
+    assert cohort.salmon_folder(cohort.samples["P1-R"], "results/x") == "salmon/P1"
+    assert (
+        cohort.salmon_folder(cohort.samples["P2-R"], "results/x")
+        == "results/x/expression/salmon/P2-R"
+    )
+    assert read(rows[0]).has_expression
+    assert "P1" in cohort.identifiers
+    text = describe_cohort(cohort)
+    assert "RNA from salmon output: 1; skipped: 1" in text
+    assert "P1-R: tumour RNA from salmon output salmon/P1 → transcripts summed to genes" in text
+    refused(
+        lambda: read(rows[0], sample("P2", "P2-R", assay="rna", salmon="./salmon/P1")),
+        file="samples.tsv",
+        row=3,
+        column="salmon",
+        text="is already used in row 2",
+        remedy="once",
+    )

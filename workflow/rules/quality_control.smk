@@ -162,6 +162,49 @@ rule check_sex:
         "../../scripts/quality_control/check_sex.py"
 
 
+rule check_expression:
+    input:
+        counts="results/{study}/sites/{site}/expression/gene_counts.parquet",
+        # Of samples that are quantified here; a given folder has what it has.
+        salmon=lambda wildcards: expand(
+            "results/{study}/sites/{site}/expression/salmon/{sample}/{file}",
+            sample=[sample.sample for sample in cohorts[wildcards.site].quantified],
+            file=["aux_info/meta_info.json", "lib_format_counts.json", "fragment_positions.tsv"],
+            allow_missing=True,
+        ),
+        genes="resources/expression_quality_genes.tsv",
+        clinical=lambda wildcards: (
+            ["results/{study}/sites/{site}/clinical/clinical.parquet"]
+            if cohorts[wildcards.site].clinical
+            else []
+        ),
+    output:
+        "results/{study}/sites/{site}/quality_control/expression_checks.parquet",
+    log:
+        "results/{study}/sites/{site}/logs/check_expression.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/check_expression.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        samples=lambda wildcards: cohorts[wildcards.site].sample_of("tumour_rna"),
+        folders=lambda wildcards: {
+            sample.patient: cohorts[wildcards.site].salmon_folder(
+                sample, f"results/{STUDY}/sites/{wildcards.site}"
+            )
+            for sample in cohorts[wildcards.site].transcripts_counted
+        },
+        sex=study.sample_checks.sex and study.sample_checks.sex.model_dump(),
+    message:
+        "Measure the quality of RNA samples of {wildcards.site}"
+    script:
+        "../../scripts/quality_control/check_expression.py"
+
+
 # What feeds somatic calls of other patients is chosen by what does not depend on those calls, nor on
 # the clinical table, whose corrections must not call every tumour anew.
 rule judge_alignments:
@@ -226,11 +269,11 @@ rule collect_quality_metrics:
             ]
             if cohorts[wildcards.site].aligned
             else []
-        ),
-        meta_info=lambda wildcards: expand(
-            "results/{study}/sites/{site}/expression/salmon/{sample}/aux_info/meta_info.json",
-            sample=[sample.sample for sample in cohorts[wildcards.site].quantified],
-            allow_missing=True,
+        )
+        + (
+            ["results/{study}/sites/{site}/quality_control/expression_checks.parquet"]
+            if cohorts[wildcards.site].has_expression
+            else []
         ),
         somatic_variants=lambda wildcards: (
             ["results/{study}/sites/{site}/variants/somatic_variants.parquet"]
@@ -267,9 +310,6 @@ rule collect_quality_metrics:
     params:
         aligned=lambda wildcards: [
             (sample.patient, sample.sample) for sample in cohorts[wildcards.site].aligned
-        ],
-        quantified=lambda wildcards: [
-            (sample.patient, sample.sample) for sample in cohorts[wildcards.site].quantified
         ],
         samples=lambda wildcards: {kind: cohorts[wildcards.site].sample_of(kind) for kind in KINDS},
         limits={name: limit.model_dump() for name, limit in study.quality_control.items()},

@@ -17,6 +17,7 @@ MEASURED = [
     "exposures",
     "copy_number",
     "counts",
+    "expression_profile",
 ]
 
 
@@ -79,6 +80,11 @@ rule apply_disclosure_control:
         ),
         counts=lambda wildcards: (
             [f"{SITE}/expression/gene_counts.parquet"]
+            if cohorts[wildcards.site].has_expression
+            else []
+        ),
+        expression_profile=lambda wildcards: (
+            [f"{SITE}/expression/expression_profile.parquet"]
             if cohorts[wildcards.site].has_expression
             else []
         ),

@@ -3,6 +3,9 @@
 SITE = "results/{study}/sites/{site}"
 
 VARIABLES = {name: variable.model_dump() for name, variable in study.clinical.variables.items()}
+EXPRESSION_VARIABLES = {
+    name: variable.model_dump() for name, variable in study.expression.profile_variables.items()
+}
 CONTRASTS = {name: contrast.model_dump() for name, contrast in study.contrasts.items()}
 ENDPOINTS = {name: endpoint.model_dump() for name, endpoint in study.endpoints.items()}
 
@@ -10,6 +13,17 @@ ENDPOINTS = {name: endpoint.model_dump() for name, endpoint in study.endpoints.i
 rule build_cohort_profile:
     input:
         clinical=f"{SITE}/clinical/clinical.parquet",
+        # Marker-based subtypes and signature scores, where tumours have gene counts.
+        expression_profile=lambda wildcards: (
+            [f"{SITE}/expression/expression_profile.parquet"]
+            if cohorts[wildcards.site].has_expression
+            else []
+        ),
+        decisions=lambda wildcards: (
+            [f"{SITE}/quality_control/sample_decisions.parquet"]
+            if cohorts[wildcards.site].has_expression
+            else []
+        ),
     output:
         f"{SITE}/summaries/cohort_profile.parquet",
     log:
@@ -23,7 +37,7 @@ rule build_cohort_profile:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        variables=VARIABLES,
+        variables=VARIABLES | EXPRESSION_VARIABLES,
         strata=list(study.strata),
     message:
         "Summarise the clinical variables of {wildcards.site}"

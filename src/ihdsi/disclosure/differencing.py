@@ -144,6 +144,7 @@ def populations_of(
     exposures: pl.DataFrame | None = None,
     copy_number: pl.DataFrame | None = None,
     counts: pl.DataFrame | None = None,
+    expression_profile: pl.DataFrame | None = None,
     matrices: Mapping[str, pl.DataFrame] | None = None,
     cells: pl.DataFrame | None = None,
     minimum_cells: int = 1,
@@ -164,6 +165,8 @@ def populations_of(
         Patients with germline genotypes.
     counts
         Gene counts: gene_id, gene_name and one column a patient.
+    expression_profile
+        patient, and the subtype and scores that the cohort profile counts.
     assessed, exposures, copy_number
         patient and callable_megabases of the somatic call sets; patients with signature shares;
         patients with copy numbers.
@@ -178,8 +181,9 @@ def populations_of(
     -------
     polars.DataFrame
         Columns of `POPULATIONS_SCHEMA`, sorted, each row once. Populations are
-        ``clinical:<variable>`` (patients whose value is known), ``germline``, ``somatic``,
-        ``burden`` (somatic with known callable territory), ``signatures``, ``copy_number``,
+        ``clinical:<variable>`` (patients whose value is known, computed ones included),
+        ``germline``, ``somatic``, ``burden`` (somatic with known callable territory),
+        ``signatures``, ``copy_number``,
         ``cells`` (donors of cells) and ``curve:<endpoint>`` (time and event are known), each with
         its strata;
         ``contrast:<name>`` and ``cell_contrast:<cell type>:<name>`` with case and control as
@@ -217,6 +221,17 @@ def populations_of(
             for name, endpoint in study.endpoints.items()
             if endpoint.curve_bins and {endpoint.time, endpoint.event} <= set(clinical.columns)
         }
+        if expression_profile is not None:
+            measured |= {
+                f"clinical:{name}": kept(
+                    expression_profile.drop_nulls(name).join(clinical, on="patient", how="semi")[
+                        "patient"
+                    ],
+                    "tumour_rna",
+                )
+                for name in study.expression.profile_variables
+                if name in expression_profile.columns
+            }
         if counts is not None:
             expressed = kept(_patients(counts), "tumour_rna").to_list()
             parts += _models(study, clinical, expressed)

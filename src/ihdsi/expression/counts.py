@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from ihdsi.errors import InputError, Problem
+from ihdsi.study import ExpressionSettings
 
 __all__ = [
     "combine_gene_counts",
     "gather_gene_counts",
     "read_count_matrix",
     "salmon_gene_counts",
-    "salmon_metrics",
 ]
 
 logger = logging.getLogger(__name__)
@@ -24,40 +25,122 @@ GENE_COLUMNS = ["gene_id", "gene_name"]
 
 
 def salmon_gene_counts(
-    quantifications: Mapping[str, Path | str], transcript_to_gene: pl.DataFrame
+    quantifications: Mapping[str, Path | str],
+    transcript_to_gene: pl.DataFrame,
+    *,
+    length_scaled: bool = False,
+    maximum_unknown: float = 1.0,
 ) -> pl.DataFrame:
     """Sum salmon's transcript counts to genes with pytximport.
+
+    Files are imported together if they list the same transcripts in the same order, since
+    pytximport takes rows by position; others (made with another index) by themselves.
 
     Parameters
     ----------
     quantifications
-        Patient to ``quant.sf``.
+        Patient to ``quant.sf`` (or ``quant.sf.gz``).
     transcript_to_gene
         transcript_id, gene_id, gene_name (identifiers without version).
+    length_scaled
+        Whether counts are corrected for the mean length of the transcripts that each sample uses
+        (tximport's lengthScaledTPM), so that a model needs no offset of lengths. A sample's counts
+        then depend a little on the samples that are imported with it.
+    maximum_unknown
+        Largest share, of a file's transcripts and of its reads, that `transcript_to_gene` may lack.
 
     Returns
     -------
     polars.DataFrame
-        gene_id, gene_name and one column of estimated counts a patient (Float64), by gene_id.
+        gene_id, gene_name and one column of estimated counts a patient (Float64), by gene_id; the
+        genes that all files hold.
+
+    Raises
+    ------
+    InputError
+        If a value is no number, or a file has too many transcripts of unknown gene.
 
     References
     ----------
     Soneson, Love & Robinson 2015, F1000Research 4:1521 (tximport).
     """
+    known = set(transcript_to_gene["transcript_id"])
+    groups: list[tuple[pl.Series, dict[str, str]]] = []
+    problems: list[Problem] = []
+    for patient, path in quantifications.items():
+        names, faults = _read_transcripts(path, known, maximum_unknown)
+        problems += faults
+        group = next((files for listed, files in groups if listed.equals(names)), None)
+        if group is None:
+            groups.append((names, {patient: str(path)}))
+        else:
+            group[patient] = str(path)
+    if problems:
+        raise InputError(problems)
+    if len(groups) > 1:
+        logger.warning("salmon's files list %d different sets of transcripts", len(groups))
+    frames = [_sum_to_genes(files, transcript_to_gene, length_scaled) for _, files in groups]
+    return combine_gene_counts(frames).select(*GENE_COLUMNS, *quantifications)
+
+
+def _read_transcripts(
+    path: Path | str, known: set[str], maximum_unknown: float
+) -> tuple[pl.Series, list[Problem]]:
+    """Transcripts of a file in its order, and what speaks against using it."""
+    frame = pl.read_csv(path, separator="\t", infer_schema=False)
+    reads = frame["NumReads"].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    bad = np.flatnonzero(~(np.isfinite(reads) & (reads >= 0)))
+    if bad.size:
+        row = int(bad[0])
+        fault = Problem(
+            f"'{frame['NumReads'][row]}' is not a number of reads",
+            "Copy the file again, or run salmon again.",
+            path,
+            row + 2,
+            "NumReads",
+        )
+        return frame["Name"], [fault]
+    # As pytximport and GENCODE's FASTA have it: identifiers end at a bar, then at the version.
+    bare = frame["Name"].str.split("|").list.first().str.split(".").list.first()
+    unknown = np.array([name not in known for name in bare], dtype=bool)
+    if not unknown.any():
+        return frame["Name"], []
+    share = float(unknown.mean())
+    of_reads = float(reads[unknown].sum() / max(reads.sum(), 1.0))
+    what = (
+        f"{100 * share:.3g} % of the transcripts ({unknown.sum()} of {unknown.size}), with "
+        f"{100 * of_reads:.3g} % of the reads, are of no gene of the study; for example "
+        f"{bare[int(unknown.argmax())]}"
+    )
+    if max(share, of_reads) <= maximum_unknown and not unknown.all():
+        logger.warning("%s: %s; they are left out", path, what)
+        return frame["Name"], []
+    remedy = (
+        "Give the annotation that the index was made of as reference.transcript_to_gene, or run "
+        "salmon on the study's transcripts. expression.maximum_unknown_transcripts is the limit."
+    )
+    return frame["Name"], [Problem(what, remedy, path, column="Name")]
+
+
+def _sum_to_genes(
+    quantifications: Mapping[str, str], transcript_to_gene: pl.DataFrame, length_scaled: bool
+) -> pl.DataFrame:
     # Imported on use: most jobs of this module read matrices and need none of its dependencies.
     from pytximport import tximport
 
-    mapping = transcript_to_gene.select("transcript_id", "gene_id").to_pandas()
     result = tximport(
-        [str(path) for path in quantifications.values()],
+        list(quantifications.values()),
         data_type="salmon",
-        transcript_gene_map=mapping,
-        counts_from_abundance=None,
+        transcript_gene_map=transcript_to_gene.select("transcript_id", "gene_id").to_pandas(),
+        counts_from_abundance="length_scaled_tpm" if length_scaled else None,
         ignore_transcript_version=True,
         return_transcript_data=False,
         output_type="xarray",
     )
     counts = result["counts"].transpose("gene_id", "file").to_numpy()
+    if length_scaled:
+        # A sample without reads has no abundance to scale.
+        counts = np.nan_to_num(counts, nan=0.0)
     frame = pl.DataFrame(
         {
             "gene_id": result["gene_id"].to_numpy().astype(str),
@@ -78,7 +161,10 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
     Parameters
     ----------
     path
-        TSV with gene_id, optionally gene_name, then one column of raw counts a sample.
+        TSV with gene_id, optionally gene_name, then one column of raw counts a sample. Counts are
+        whole numbers, unless the file says that they are estimated: by the name that nf-core/rnaseq
+        gives (``salmon.merged.gene_counts.tsv``, ``…_length_scaled.tsv``), or by a first line that
+        begins with ``#`` and says "estimated counts".
     patients
         Column of the matrix to patient.
 
@@ -90,7 +176,8 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
     Raises
     ------
     InputError
-        If a column is missing, a gene occurs twice, or a value is not a count.
+        If a column is missing, a gene occurs twice (with other versions, too), no identifier is of
+        Ensembl, or a value is not a count.
     """
     frame = pl.read_csv(path, separator="\t", comment_prefix="#", infer_schema=False)
     absent = [name for name in ("gene_id", *patients) if name not in frame.columns]
@@ -107,18 +194,47 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
                 for name in absent
             ]
         )
+    unread = [name for name in frame.columns if name not in (*GENE_COLUMNS, *patients)]
+    if unread:
+        logger.warning(
+            "%s: %d columns are of no sample of the sheet and are not read: %s",
+            path,
+            len(unread),
+            ", ".join(unread),
+        )
+    if not frame["gene_id"].str.starts_with("ENS").any():
+        raise InputError(
+            Problem(
+                "no gene identifier is Ensembl's",
+                "Give Ensembl gene ids (ENSG…); symbols belong in gene_name.",
+                path,
+                2,
+                "gene_id",
+            )
+        )
     bare_id = pl.col("gene_id").str.replace(r"\.\d+$", "")
     frame = frame.with_columns(
+        given_id="gene_id",
         gene_id=bare_id,
         gene_name=pl.col("gene_name") if "gene_name" in frame.columns else bare_id,
     ).with_row_index("row", offset=2)
+    repeated = frame.with_columns(first=pl.col("given_id").first().over("gene_id")).filter(
+        ~pl.col("gene_id").is_first_distinct()
+    )
     problems = [
-        Problem(f"gene '{gene}' occurs twice", "Sum or remove the rows.", path, row, "gene_id")
-        for row, gene in frame.filter(~pl.col("gene_id").is_first_distinct())
-        .select("row", "gene_id")
-        .iter_rows()
+        Problem(
+            f"gene '{gene}' occurs twice" + ("" if first == given else f" ({first} and {given})"),
+            "Sum or remove the rows.",
+            path,
+            row,
+            "gene_id",
+        )
+        for row, gene, first, given in repeated.select(
+            "row", "gene_id", "first", "given_id"
+        ).iter_rows()
     ]
     numbers = frame.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in patients)
+    declared = _says_estimated(path)
     for name in patients:
         value = pl.col(name)
         bad = numbers.select("row", value, given=frame[name]).filter(
@@ -128,9 +244,42 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
             Problem(f"'{given}' is not a count", "Give raw counts, 0 or more.", path, row, name)
             for row, given in bad.select("row", "given").head(3).iter_rows()
         ]
+        if bad.is_empty():
+            problems += _fractional(numbers.select("row", name), path, declared)
     if problems:
         raise InputError(problems)
     return numbers.select(*GENE_COLUMNS, *(pl.col(n).alias(p) for n, p in patients.items()))
+
+
+def _says_estimated(path: Path | str) -> bool:
+    """Whether a matrix says of itself that its counts are estimates, which need not be whole."""
+    if ".merged.gene_counts" in Path(path).name:
+        return True
+    opener = gzip.open if str(path).endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        first = next(lines, "").lower()
+    return first.startswith("#") and "estimated counts" in first
+
+
+def _fractional(column: pl.DataFrame, path: Path | str, declared: bool) -> list[Problem]:
+    """Refuse fractions where counts are said to be raw, and what adds up to a million anywhere."""
+    row, name = column.columns
+    fractions = column.filter(pl.col(name) != pl.col(name).round())
+    if fractions.is_empty():
+        return []
+    if abs(float(column[name].sum()) - 1e6) < 1e3:
+        what = "the values add up to a million: they are TPM or CPM, not counts"
+        remedy = "Give counts; of nf-core/rnaseq: salmon.merged.gene_counts.tsv."
+    elif declared:
+        return []
+    else:
+        what = f"{fractions[name][0]:g} is not a whole number, so the matrix holds no raw counts"
+        remedy = (
+            "Give raw counts. Estimated counts (as of salmon or RSEM) need a first line "
+            "'# estimated counts', or the file name that nf-core/rnaseq gives them "
+            "(salmon.merged.gene_counts.tsv). TPM, FPKM and logarithms are no counts."
+        )
+    return [Problem(what, remedy, path, int(fractions[row][0]), name)]
 
 
 def combine_gene_counts(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -154,6 +303,7 @@ def gather_gene_counts(
     quantifications: Mapping[str, Path | str],
     transcript_to_gene: Path | str | None,
     matrices: Sequence[tuple[Path | str, Mapping[str, str]]],
+    settings: ExpressionSettings | None = None,
 ) -> pl.DataFrame:
     """Gather the gene counts of a site's tumours, quantified here or given.
 
@@ -165,23 +315,24 @@ def gather_gene_counts(
         Parquet with transcript_id, gene_id, gene_name; needed where there are quantifications.
     matrices
         Count matrices with the columns to read from each (column to patient).
+    settings
+        The study's `counts` and `maximum_unknown_transcripts`; without them, its defaults.
 
     Returns
     -------
     polars.DataFrame
         gene_id, gene_name and one Float64 column a patient, for the genes that all origins hold.
     """
+    settings = settings or ExpressionSettings()
     frames = []
     if quantifications and transcript_to_gene is not None:
-        frames.append(salmon_gene_counts(quantifications, pl.read_parquet(transcript_to_gene)))
+        frames.append(
+            salmon_gene_counts(
+                quantifications,
+                pl.read_parquet(transcript_to_gene),
+                length_scaled=settings.counts == "length_scaled",
+                maximum_unknown=settings.maximum_unknown_transcripts,
+            )
+        )
     frames += [read_count_matrix(path, patients) for path, patients in matrices]
     return combine_gene_counts(frames)
-
-
-def salmon_metrics(meta_info: Path | str) -> dict[str, float]:
-    """Read mapping_rate_percent and read_pairs from salmon's ``aux_info/meta_info.json``."""
-    meta = json.loads(Path(meta_info).read_text(encoding="utf-8"))
-    return {
-        "mapping_rate_percent": float(meta["percent_mapped"]),
-        "read_pairs": float(meta["num_processed"]),
-    }

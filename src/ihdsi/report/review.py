@@ -64,8 +64,8 @@ CHANGES_SHOWN = 5
 
 #: What a row of each table tells, for a reader who is no statistician.
 PLAIN_WORDS: Mapping[str, str] = {
-    "cohort_profile": "How many patients have which age, sex, stage and so on; averages and "
-    "histograms, never one patient.",
+    "cohort_profile": "How many patients have which age, sex, stage, tumour subtype (by marker "
+    "genes) and so on; averages and histograms, never one patient.",
     "qc_profile": "How many samples were measured how well, and how many failed a quality limit.",
     "variant_frequencies": "How many patients carry each inherited variant. Many such numbers "
     "together can show whether a known person is among the patients; see the privacy budget.",

@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from ihdsi.study import SUBTYPE
+
 __all__ = [
     "WITHHELD",
     "account_totals",
@@ -23,6 +25,10 @@ __all__ = [
 #: What a cell says when the site released nothing for it.
 WITHHELD = "not released"
 
+#: What a reader must know of variables that are computed rather than recorded.
+_NOTES: Mapping[str, str] = {
+    SUBTYPE: " (marker-based; not the consensus classifier of bladder cancer)"
+}
 
 #: UCUM codes that a reader may not know, in words.
 UNIT_WORDS = {"a": "years", "mo": "months", "d": "days", "1/Mb": "per Mb"}
@@ -151,7 +157,8 @@ def characteristics(
     return {
         "columns": [(site, stratum) for site, _, stratum in columns],
         "groups": [
-            {"variable": name.replace("_", " "), "rows": rows} for name, rows in groups.items()
+            {"variable": name.replace("_", " ") + _NOTES.get(name, ""), "rows": rows}
+            for name, rows in groups.items()
         ],
     }
 

@@ -1,4 +1,4 @@
-"""Who the patients are: levels, moments and histograms of the clinical variables."""
+"""Who the patients are: levels, moments and histograms of clinical and computed variables."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ __all__ = ["SPEC", "build_cohort_profile"]
 SPEC = TableSpec(
     name="cohort_profile",
     version=1,
-    description="Clinical variables by stratum: counts of levels, moments and histograms.",
+    description="Clinical variables, and subtypes and signature scores of expression, by stratum: "
+    "counts of levels, moments and histograms.",
     columns=(
-        Column("variable", pl.String, "key", description="Clinical variable of the study."),
+        Column(
+            "variable",
+            pl.String,
+            "key",
+            description="Clinical variable of the study; or, from expression, molecular_subtype "
+            "(marker-based, not the consensus classifier) or signature_<name> (score from 0 to 1).",
+        ),
         Column(
             "kind",
             pl.String,
@@ -110,9 +117,12 @@ SPEC = TableSpec(
 
 
 def build_cohort_profile(
-    clinical: pl.DataFrame, variables: Mapping[str, ClinicalVariable], strata: Sequence[str]
+    clinical: pl.DataFrame,
+    variables: Mapping[str, ClinicalVariable],
+    strata: Sequence[str],
+    computed: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Summarise a site's clinical table.
+    """Summarise a site's clinical table, and what was computed of each patient's samples.
 
     Parameters
     ----------
@@ -126,6 +136,10 @@ def build_cohort_profile(
     strata
         Categorical variables by whose levels everything is broken down. A variable is not broken
         down by itself.
+    computed
+        ``patient`` and further columns of `variables` (see
+        `ihdsi.expression.signatures.profile_of_expression`); patients who are not in `clinical`
+        are left out.
 
     Returns
     -------
@@ -133,6 +147,8 @@ def build_cohort_profile(
         The table `cohort_profile`. Levels nobody has are rows with n = 0.
     """
     membership = stratify(clinical["patient"], clinical, strata)
+    if computed is not None:
+        clinical = clinical.join(computed, on="patient", how="left", maintain_order="left")
     parts = [pl.DataFrame(schema=SPEC.schema)]
     for name, variable in variables.items():
         if name not in clinical.columns:

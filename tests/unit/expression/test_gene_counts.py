@@ -1,5 +1,6 @@
 """Gene counts from salmon and from given matrices."""
 
+import gzip
 import json
 import logging
 import random
@@ -15,8 +16,9 @@ from ihdsi.expression.counts import (
     gather_gene_counts,
     read_count_matrix,
     salmon_gene_counts,
-    salmon_metrics,
 )
+from ihdsi.expression.salmon_output import output_fault, quantification_file, salmon_metrics
+from ihdsi.study import ExpressionSettings
 
 TRANSCRIPT_TO_GENE = pl.DataFrame(
     {
@@ -142,7 +144,7 @@ def test_columns_of_the_patients_in_their_order(tmp_path):
     path = matrix(
         tmp_path,
         "gene_id\tgene_name\tS1\tS2\tS3",
-        "ENSG00000141510.18\tTP53\t10\tnot read\t3.5",
+        "ENSG00000141510.18\tTP53\t10\tnot read\t35",
         "ENSG00000139687\tRB1\t0\t\t1e3",
     )
     counts = read_count_matrix(path, {"S3": "patient-c", "S1": "patient-a"})
@@ -153,7 +155,7 @@ def test_columns_of_the_patients_in_their_order(tmp_path):
         "patient-a": pl.Float64,
     }
     assert counts.rows() == [
-        ("ENSG00000141510", "TP53", 3.5, 10.0),
+        ("ENSG00000141510", "TP53", 35.0, 10.0),
         ("ENSG00000139687", "RB1", 1000.0, 0.0),
     ]
 
@@ -253,3 +255,180 @@ def test_counts_of_all_origins(tmp_path):
     assert counts.rows() == [("ENSG00000000002", "B", 3.0, 8.0, 9.0)]
     only_given = gather_gene_counts({}, None, [(path, {"S1": "b"})])
     assert only_given["b"].to_list() == [9.0, 5.0]
+
+
+# --- given salmon folders -----------------------------------------------------------------------
+
+NAMES = [f"ENST0000000000{n}.1" for n in (1, 2, 3, 4)]
+
+
+def test_files_of_another_index_are_not_read_by_position(tmp_path, caplog):
+    reads = dict(zip(NAMES, (1, 2, 4, 8), strict=True))
+    files = {
+        "a": quant(tmp_path, "a", reads),
+        "b": quant(tmp_path, "b", dict(reversed(reads.items()))),
+        "c": quant(tmp_path, "c", {name: reads[name] for name in NAMES[:3]}),
+        "d": quant(tmp_path, "d", reads),
+    }
+    with caplog.at_level(logging.WARNING, logger="ihdsi"):
+        counts = salmon_gene_counts(files, TRANSCRIPT_TO_GENE)
+    assert counts.columns == ["gene_id", "gene_name", *files]
+    # The third gene has no transcript in c's index, so it is compared at nobody's.
+    assert counts.drop("gene_name").rows() == [
+        ("ENSG00000000001", 4.0, 4.0, 4.0, 4.0),
+        ("ENSG00000000002", 3.0, 3.0, 3.0, 3.0),
+    ]
+    assert "3 different sets of transcripts" in caplog.text
+
+
+def test_unknown_transcripts_are_named_and_limited(tmp_path, caplog):
+    reads = dict(zip([*NAMES[:3], "ENST00000000099.2"], (50, 20, 20, 10), strict=True))
+    files = {"a": quant(tmp_path, "a", reads)}
+    with caplog.at_level(logging.WARNING, logger="ihdsi"):
+        counts = salmon_gene_counts(files, TRANSCRIPT_TO_GENE, maximum_unknown=0.25)
+    assert counts["a"].to_list() == [20.0, 70.0]
+    said = "25 % of the transcripts (1 of 4), with 10 % of the reads"
+    assert said in caplog.text
+    with pytest.raises(InputError) as caught:
+        salmon_gene_counts(files, TRANSCRIPT_TO_GENE, maximum_unknown=0.2)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.column) == (files["a"], "Name")
+    assert said in problem.what
+    assert "ENST00000000099" in problem.what
+    # Few transcripts may hold most reads; none known is refused whatever the limit.
+    few = {**dict.fromkeys(NAMES, 1), "ENST00000000099.2": 400}
+    with pytest.raises(InputError, match=r"20 % of the transcripts \(1 of 5\), with 99 %"):
+        salmon_gene_counts(
+            {"a": quant(tmp_path, "few", few)}, TRANSCRIPT_TO_GENE, maximum_unknown=0.5
+        )
+    none = quant(tmp_path, "none", {"X1": 1, "X2": 2})
+    with pytest.raises(InputError, match=r"100 % of the transcripts"):
+        salmon_gene_counts({"a": none}, TRANSCRIPT_TO_GENE)
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "nan", ""])
+def test_what_is_no_number_of_reads_is_placed(tmp_path, value):
+    path = quant(tmp_path, "a", {NAMES[0]: 1, NAMES[1]: value})
+    with pytest.raises(InputError, match="is not a number of reads") as caught:
+        salmon_gene_counts({"a": path}, TRANSCRIPT_TO_GENE)
+    assert (caught.value.problems[0].row, caught.value.problems[0].column) == (3, "NumReads")
+
+
+def test_length_scaled_counts_take_out_the_length_of_the_transcripts(tmp_path):
+    """Gene B's isoforms are 500 and 2000 bases long; two samples use one each, at equal TPM."""
+    lines = {
+        "short": (("500", "300000", "150"), ("2000", "0", "0")),
+        "long": (("500", "0", "0"), ("2000", "300000", "600")),
+    }
+    files = {}
+    for patient, (first, second) in lines.items():
+        files[patient] = tmp_path / patient / "quant.sf"
+        files[patient].parent.mkdir()
+        rows = zip(NAMES[:3], (first, second, ("1000", "700000", "700")), strict=True)
+        files[patient].write_text(
+            QUANT_HEADER
+            + "".join(f"{name}\t{n}\t{n}\t{tpm}\t{reads}\n" for name, (n, tpm, reads) in rows)
+        )
+    plain = salmon_gene_counts(files, TRANSCRIPT_TO_GENE)
+    assert plain.rows() == [
+        ("ENSG00000000001", "A", 700.0, 700.0),
+        ("ENSG00000000002", "B", 150.0, 600.0),
+    ]
+    scaled = salmon_gene_counts(files, TRANSCRIPT_TO_GENE, length_scaled=True)
+    ratio = scaled.select(pl.col("short", "long").get(1) / pl.col("short", "long").get(0)).row(0)
+    # As many molecules in both, so the ratio to gene A is the same; totals stay the samples' own.
+    assert ratio[0] == pytest.approx(ratio[1])
+    assert scaled["short"].sum() == pytest.approx(850)
+    assert scaled["long"].sum() == pytest.approx(1300)
+    mapping = tmp_path / "t2g.parquet"
+    TRANSCRIPT_TO_GENE.write_parquet(mapping)
+    settings = ExpressionSettings(counts="length_scaled")
+    assert gather_gene_counts(files, mapping, [], settings).equals(scaled)
+
+
+def test_a_sample_without_reads_has_counts_of_zero(tmp_path):
+    path = tmp_path / "empty" / "quant.sf"
+    path.parent.mkdir()
+    path.write_text(QUANT_HEADER + "".join(f"{name}\t1000\t800\t0\t0\n" for name in NAMES))
+    files = {"a": quant(tmp_path, "a", dict.fromkeys(NAMES, 5)), "b": path}
+    for scaled in (False, True):
+        counts = salmon_gene_counts(files, TRANSCRIPT_TO_GENE, length_scaled=scaled)
+        assert counts["b"].to_list() == [0.0, 0.0, 0.0]
+        assert counts["a"].sum() == pytest.approx(20)
+
+
+def test_folders_and_what_keeps_them_from_being_salmons(tmp_path):
+    path = quant(tmp_path, "good", {NAMES[0]: 1})
+    assert output_fault(path.parent) is None
+    assert quantification_file(path.parent) == str(path)
+    packed = tmp_path / "packed" / "quant.sf.gz"
+    packed.parent.mkdir()
+    with gzip.open(packed, "wt") as target:
+        target.write(path.read_text())
+    assert output_fault(packed.parent) is None
+    assert quantification_file(packed.parent) == str(packed)
+    assert salmon_gene_counts({"a": packed}, TRANSCRIPT_TO_GENE)["a"].to_list() == [1.0]
+    assert "is a file" in output_fault(path)[0]
+    assert "holds no quant.sf" in output_fault(tmp_path)[0]
+    for name, text, said in (
+        ("genes", "Name\tTPM\n", "lacks the column Length"),
+        ("empty", QUANT_HEADER, "lists no transcript"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "quant.sf").write_text(text)
+        assert said in output_fault(folder)[0]
+    packed.write_bytes(packed.read_bytes()[:20])
+    assert "cannot be read" in output_fault(packed.parent)[0]
+
+
+# --- what is no count ---------------------------------------------------------------------------
+
+
+def test_fractions_are_refused_unless_the_file_says_estimated(tmp_path):
+    lines = ("gene_id\tS1", "ENSG1\t3.5", "ENSG2\t7")
+    path = matrix(tmp_path, *lines)
+    with pytest.raises(InputError, match="holds no raw counts") as caught:
+        read_count_matrix(path, {"S1": "a"})
+    (problem,) = caught.value.problems
+    assert (problem.row, problem.column) == (2, "S1")
+    assert "salmon.merged.gene_counts.tsv" in problem.remedy
+    said = matrix(tmp_path, "# Estimated counts of salmon", *lines, name="said.tsv")
+    assert read_count_matrix(said, {"S1": "a"})["a"].to_list() == [3.5, 7.0]
+    for name in ("salmon.merged.gene_counts.tsv", "salmon.merged.gene_counts_length_scaled.tsv"):
+        of_nf_core = matrix(tmp_path, *lines, name=name)
+        assert read_count_matrix(of_nf_core, {"S1": "a"})["a"].to_list() == [3.5, 7.0]
+    packed = tmp_path / "said.tsv.gz"
+    packed.write_bytes(gzip.compress(said.read_bytes()))
+    assert read_count_matrix(packed, {"S1": "a"})["a"].to_list() == [3.5, 7.0]
+
+
+def test_what_adds_up_to_a_million_is_refused_whatever_the_file_says(tmp_path):
+    lines = ("gene_id\tS1\tS2", "ENSG1\t250000.5\t9", "ENSG2\t749999.5\t999991")
+    path = matrix(tmp_path, *lines, name="salmon.merged.gene_counts.tsv")
+    with pytest.raises(InputError, match="TPM or CPM") as caught:
+        read_count_matrix(path, {"S1": "a", "S2": "b"})
+    # Whole numbers may happen to add up to it.
+    assert [problem.column for problem in caught.value.problems] == ["S1"]
+
+
+def test_a_gene_in_two_versions_is_said_with_both(tmp_path):
+    path = matrix(tmp_path, "gene_id\tS1", "ENSG1.1\t1", "ENSG1.2\t3", "ENSG1.2\t3")
+    with pytest.raises(InputError) as caught:
+        read_count_matrix(path, {"S1": "a"})
+    assert [problem.what for problem in caught.value.problems] == [
+        "gene 'ENSG1' occurs twice (ENSG1.1 and ENSG1.2)"
+    ] * 2
+
+
+def test_symbols_in_place_of_identifiers_are_refused(tmp_path):
+    path = matrix(tmp_path, "gene_id\tS1", "TP53\t1", "RB1\t3")
+    with pytest.raises(InputError, match="no gene identifier is Ensembl's"):
+        read_count_matrix(path, {"S1": "a"})
+
+
+def test_columns_of_no_sample_of_the_sheet_are_named(tmp_path, caplog):
+    path = matrix(tmp_path, "gene_id\tgene_name\tS1\tS2\tS3", "ENSG1\tG\t1\t2\t3")
+    with caplog.at_level(logging.WARNING, logger="ihdsi"):
+        read_count_matrix(path, {"S2": "a"})
+    assert "2 columns are of no sample of the sheet and are not read: S1, S3" in caplog.text
