@@ -114,8 +114,8 @@ def apply_disclosure_control(
         name: comparison.mark(name, tables.get(name, empty_table(name))) for name in TABLES
     }
     if populations is not None:
-        close = overlapping_contrasts(populations, group_size(settings))
-        for name in ("expression_design", "matrix_design"):
+        for name, matrices in (("expression_design", False), ("matrix_design", True)):
+            close = overlapping_contrasts(populations, group_size(settings), matrices=matrices)
             everything[name] = everything[name].with_columns(
                 rule=pl.when(pl.col("rule").is_null() & pl.col("contrast").is_in(close))
                 .then(pl.lit(OVERLAP))

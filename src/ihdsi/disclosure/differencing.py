@@ -8,7 +8,7 @@ counts of each row.
 What is compared are pairs of releases. Three or more that are safe in pairs, and rows of different
 stratum variables that overlap within one release, are not looked at. A statistic that changes
 while patients and counts stay the same (a corrected value) is not withheld. Tables of whose
-patients no population is recorded (of cells, of matrices) do not leave after an earlier release.
+patients no population is recorded (of cells) do not leave after an earlier release.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from ihdsi.disclosure.designs import (
 )
 from ihdsi.disclosure.rules import group_size, small_contributions
 from ihdsi.disclosure.tables import DIFFERENCING, unsafe_counts
+from ihdsi.matrices.plates import with_site_covariates
 from ihdsi.quality_control import excluded_patients
-from ihdsi.study import DisclosureSettings, Study
+from ihdsi.study import ClinicalVariable, DisclosureSettings, Study
 from ihdsi.summaries.cell_composition import donors_of
 from ihdsi.summaries.design import contrast_design, endpoint_cases
 from ihdsi.summaries.gene_alterations import COPY_NUMBER
@@ -133,6 +134,7 @@ def populations_of(
     copy_number: pl.DataFrame | None = None,
     counts: pl.DataFrame | None = None,
     matrices: Mapping[str, pl.DataFrame] | None = None,
+    site_covariates: Mapping[str, pl.DataFrame] | None = None,
     cells: pl.DataFrame | None = None,
     minimum_cells: int = 1,
     pseudobulk: Mapping[str, pl.DataFrame] | None = None,
@@ -155,7 +157,7 @@ def populations_of(
     assessed, exposures, copy_number
         patient and callable_megabases of the somatic call sets; patients with signature shares;
         patients with copy numbers.
-    matrices
+    matrices, site_covariates
         As for `ihdsi.summaries.matrix_moments.build_matrix_moments`.
     cells, minimum_cells
         As for `ihdsi.summaries.cell_composition.build_cell_composition`.
@@ -208,7 +210,7 @@ def populations_of(
         if counts is not None:
             expressed = kept(_patients(counts), "tumour_rna").to_list()
             parts += _models(study, clinical, expressed)
-        parts += _matrices(study, clinical, matrices or {})
+        parts += _matrices(study, clinical, matrices or {}, site_covariates or {})
         parts += _cell_types(study, clinical, pseudobulk or {})
     if cells is not None:
         measured["cells"] = donors_of(cells, minimum_cells)["patient"]
@@ -253,33 +255,47 @@ def _patients(counts: pl.DataFrame) -> list[str]:
 
 
 def _grouped(
-    name: str, patients: Sequence[str], clinical: pl.DataFrame, groups: Iterable[str], study: Study
+    name: str,
+    patients: Sequence[str],
+    clinical: pl.DataFrame,
+    groups: Iterable[str],
+    variables: Mapping[str, ClinicalVariable],
 ) -> pl.DataFrame:
     """Patients of a model, and the groups that its sums are over."""
     chosen = pl.Series("patient", list(patients), dtype=pl.String)
-    variables = study.clinical.variables
     categorical = [g for g in dict.fromkeys(groups) if variables[g].type == "categorical"]
     return _population(name, stratify(chosen, clinical, categorical))
 
 
 def _matrices(
-    study: Study, clinical: pl.DataFrame, matrices: Mapping[str, pl.DataFrame]
+    study: Study,
+    clinical: pl.DataFrame,
+    matrices: Mapping[str, pl.DataFrame],
+    site_covariates: Mapping[str, pl.DataFrame],
 ) -> list[pl.DataFrame]:
     """Patients of each missingness pattern."""
+    models = [
+        (
+            assay,
+            name,
+            with_site_covariates(
+                clinical, contrast, study.clinical.variables, site_covariates.get(assay)
+            ),
+        )
+        for assay in matrices
+        for name, contrast in study.contrasts.items()
+        if {contrast.variable, *contrast.covariates} <= set(clinical.columns)
+    ]
     return [
         _grouped(
             f"{_MATRIX}{pattern.number}:{assay}:{name}",
             pattern.patients,
-            clinical,
+            frame,
             [contrast.variable, *contrast.covariates],
-            study,
+            variables,
         )
-        for assay, matrix in matrices.items()
-        for name, contrast in study.contrasts.items()
-        if {contrast.variable, *contrast.covariates} <= set(clinical.columns)
-        for pattern in missingness_patterns(
-            assay, matrix, clinical, contrast, study.clinical.variables
-        )
+        for assay, name, (frame, contrast, variables) in models
+        for pattern in missingness_patterns(assay, matrices[assay], frame, contrast, variables)
     ]
 
 
@@ -296,7 +312,7 @@ def _cell_types(
                 )
                 population = f"cell_contrast:{cell_type}:{name}"
                 parts.append(
-                    _grouped(population, design.patients, clinical, [contrast.variable], study)
+                    _grouped(population, design.patients, clinical, [contrast.variable], variables)
                 )
     return parts
 
@@ -307,7 +323,7 @@ def _models(study: Study, clinical: pl.DataFrame, measured: Sequence[str]) -> li
     parts = []
 
     def add(name: str, patients: Sequence[str], groups: Iterable[str]) -> None:
-        parts.append(_grouped(name, patients, clinical, groups, study))
+        parts.append(_grouped(name, patients, clinical, groups, variables))
 
     for name, contrast in study.contrasts.items():
         if {contrast.variable, *contrast.covariates} <= set(clinical.columns):
@@ -322,7 +338,9 @@ def _models(study: Study, clinical: pl.DataFrame, measured: Sequence[str]) -> li
     return parts
 
 
-def overlapping_contrasts(populations: pl.DataFrame, least: int) -> list[str]:
+def overlapping_contrasts(
+    populations: pl.DataFrame, least: int, *, matrices: bool = False
+) -> list[str]:
     """List contrasts whose moments, less those of another contrast, are sums over few patients.
 
     Sums over the patients of a design and over the groups of its terms leave with it. Where two
@@ -336,6 +354,8 @@ def overlapping_contrasts(populations: pl.DataFrame, least: int) -> list[str]:
         at hand (see `populations_of`).
     least
         Fewest patients by which two sets may differ in either direction.
+    matrices
+        Whether the patterns of matrices are compared as well, with each other and with expression.
 
     Returns
     -------
@@ -343,11 +363,15 @@ def overlapping_contrasts(populations: pl.DataFrame, least: int) -> list[str]:
         Contrasts to withhold, so that the others, of which the first by name is one, can leave.
     """
     person = "patient" if "patient" in populations.columns else "patient_hash"
-    designs = populations.filter(pl.col("population").str.starts_with(_DESIGN))
-    groups: dict[str, dict[Stratum, frozenset[str]]] = {}
+    prefixes = (_DESIGN, _MATRIX) if matrices else (_DESIGN,)
+    designs = populations.filter(
+        pl.any_horizontal(pl.col("population").str.starts_with(prefix) for prefix in prefixes)
+    )
+    groups: dict[str, dict[str, dict[Stratum, frozenset[str]]]] = {}
     for (name, variable, stratum), part in designs.partition_by(_GROUP, as_dict=True).items():
-        contrast = str(name).removeprefix(_DESIGN)
-        groups.setdefault(contrast, {})[str(variable), str(stratum)] = frozenset(part[person])
+        contrast = str(_contrast_of(str(name)))
+        members = groups.setdefault(contrast, {}).setdefault(str(name), {})
+        members[str(variable), str(stratum)] = frozenset(part[person])
 
     def close(
         ours: Mapping[Stratum, frozenset[str]], theirs: Mapping[Stratum, frozenset[str]]
@@ -361,7 +385,12 @@ def overlapping_contrasts(populations: pl.DataFrame, least: int) -> list[str]:
     kept: list[str] = []
     withheld: list[str] = []
     for contrast in sorted(groups):
-        is_close = any(close(groups[contrast], groups[other]) for other in kept)
+        is_close = any(
+            close(ours, theirs)
+            for other in kept
+            for theirs in groups[other].values()
+            for ours in groups[contrast].values()
+        )
         (withheld if is_close else kept).append(contrast)
     return withheld
 
@@ -718,16 +747,17 @@ def _few_changed(now: Members, before: Members, least: int) -> set[Stratum]:
     }
 
 
+def _contrast_of(population: str) -> str | None:
+    """Contrast of a population that an X'X is of."""
+    if population.startswith(_DESIGN):
+        return population.removeprefix(_DESIGN)
+    # matrix:<pattern>:<assay>:<contrast>
+    return population.split(":", 3)[3] if population.startswith(_MATRIX) else None
+
+
 def _same_contrast(one: str, other: str) -> bool:
     """Whether both populations are those of an X'X of the same contrast."""
-
-    def contrast(name: str) -> str | None:
-        if name.startswith(_DESIGN):
-            return name.removeprefix(_DESIGN)
-        # matrix:<pattern>:<assay>:<contrast>
-        return name.split(":", 3)[3] if name.startswith(_MATRIX) else None
-
-    return contrast(one) is not None and contrast(one) == contrast(other)
+    return _contrast_of(one) is not None and _contrast_of(one) == _contrast_of(other)
 
 
 def _near_another(now: Members, earlier: Sequence[Members | None], least: int) -> bool:

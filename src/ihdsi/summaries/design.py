@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CASE",
     "INTERCEPT",
+    "SITE_TERM",
     "Design",
     "contrast_design",
     "covariate_terms",
@@ -34,6 +35,9 @@ FloatArray = NDArray[np.float64]
 INTERCEPT = "intercept"
 #: Indicator of the contrast's case group.
 CASE = "case"
+#: Beginning of terms that mean something at one site only (plates, batches): the coordinator gives
+#: each site coefficients of its own for them.
+SITE_TERM = "site:"
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ def build_matrix_moments(
     variables: Mapping[str, ClinicalVariable],
     minimum_n: int,
     maximum_contribution: float = 0.5,
+    site_covariates: Mapping[str, pl.DataFrame] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Compute the sufficient statistics of value ~ intercept + case + covariates.
 
@@ -115,6 +116,11 @@ def build_matrix_moments(
         As for `estimate_expression_effects`.
     minimum_n
         Patterns with a smaller group are left out; the log says with how many features.
+    maximum_contribution
+        See `ihdsi.summaries.design.refusal`.
+    site_covariates
+        By assay, codes of the site's plates and batches (`ihdsi.matrices.plates`): patient and
+        one column a covariate.
 
     Returns
     -------
@@ -127,6 +133,7 @@ def build_matrix_moments(
     InputError
         If an assay is unknown, or a value is infinite.
     """
+    from ihdsi.matrices.plates import with_site_covariates
     from ihdsi.summaries.design import contrast_design, refusal
 
     specs = (DESIGN_SPEC, MOMENTS_SPEC)
@@ -135,15 +142,18 @@ def build_matrix_moments(
     for assay, matrix in matrices.items():
         for name, contrast in contrasts.items():
             refused: dict[str, int] = {}
-            for pattern in missingness_patterns(assay, matrix, clinical, contrast, variables):
+            model = with_site_covariates(
+                clinical, contrast, variables, (site_covariates or {}).get(assay)
+            )
+            for pattern in missingness_patterns(assay, matrix, *model):
                 patients = pattern.patients
-                fitted = contrast_design(clinical, patients, contrast, variables, full_rank=True)
+                fitted = contrast_design(model[0], patients, *model[1:], full_rank=True)
                 reason = refusal(fitted, minimum_n, maximum_contribution)
                 if reason is not None:
                     refused[reason] = refused.get(reason, 0) + pattern.features.height
                     continue
                 rows = moment_rows(
-                    contrast_design(clinical, patients, contrast, variables, full_rank=False),
+                    contrast_design(model[0], patients, *model[1:], full_rank=False),
                     pattern.features,
                     pattern.values,
                     {"assay": assay, "contrast": name, "pattern": pattern.number},
