@@ -4,12 +4,10 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
-
 from ihdsi.disclosure import apply_disclosure_control
 from ihdsi.disclosure.cohort_genotypes import CohortGenotypes
 from ihdsi.disclosure.control import write_cleared, write_statement
-from ihdsi.disclosure.differencing import populations_of
+from ihdsi.disclosure.differencing import populations_of, read_measured
 from ihdsi.disclosure.history import read_history
 from ihdsi.disclosure.override import settings_in_force
 from ihdsi.files import write_parquet, write_text
@@ -26,7 +24,7 @@ site = load_site(params.site_file, study)
 settings, override = settings_in_force(study, site, datetime.now(UTC).date())
 # Names are read here rather than passed as parameters, which workflow records and reports show.
 cohort = read_cohort(site, study)
-frames = {name: pl.read_parquet(path) for name in params.measured for path in given[name]}
+frames = read_measured(given, params.measured)
 populations = populations_of(study, germline=cohort.germline_assessed, **frames)
 history = read_history(site.release and site.release.ledger, populations)
 identifiers = cohort.identifiers | set(frames["clinical"]["patient"] if given.clinical else ())

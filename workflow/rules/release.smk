@@ -8,7 +8,10 @@ from ihdsi.study import study_hash
 
 CANDIDATE = f"{SITE}/candidate"
 # Patient-level tables that tell whom the summaries count.
-MEASURED = ["clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts"]
+MEASURED = [
+    *("clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts"),
+    *("matrices", "site_covariates"),
+]
 
 
 rule apply_disclosure_control:
@@ -68,6 +71,8 @@ rule apply_disclosure_control:
             if cohorts[wildcards.site].has_expression
             else []
         ),
+        matrices=lambda wildcards: matrix_files(wildcards.site, "values"),
+        site_covariates=lambda wildcards: matrix_files(wildcards.site, "covariates"),
     output:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",

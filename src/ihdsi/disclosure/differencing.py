@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
+from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
@@ -30,6 +31,7 @@ from ihdsi.disclosure.designs import (
 )
 from ihdsi.disclosure.rules import group_size, small_contributions
 from ihdsi.disclosure.tables import DIFFERENCING, unsafe_counts
+from ihdsi.matrices.gather import read_assays
 from ihdsi.matrices.plates import with_site_covariates
 from ihdsi.quality_control import excluded_patients
 from ihdsi.study import ClinicalVariable, DisclosureSettings, Study
@@ -53,6 +55,7 @@ __all__ = [
     "earlier_releases",
     "overlapping_contrasts",
     "populations_of",
+    "read_measured",
 ]
 
 POPULATIONS_SCHEMA: dict[str, Any] = {
@@ -235,6 +238,18 @@ def populations_of(
             )
         )
     return pl.concat(parts).unique().sort(pl.all())
+
+
+def read_measured(
+    paths: Mapping[str, Iterable[Path | str]], names: Iterable[str]
+) -> dict[str, pl.DataFrame | dict[str, pl.DataFrame]]:
+    """Read the arguments of `populations_of` that are Parquet files, by the argument's name.
+
+    What a site lacks has no path and is left out; tables of matrices are a mapping by assay.
+    """
+    by_assay = ("matrices", "site_covariates")
+    one = {name: pl.read_parquet(p) for name in names if name not in by_assay for p in paths[name]}
+    return {**one, **{name: read_assays(paths[name]) for name in names if name in by_assay}}
 
 
 def _population(name: str, strata: pl.DataFrame) -> pl.DataFrame:
