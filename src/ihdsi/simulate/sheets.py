@@ -29,6 +29,7 @@ SAMPLE_COLUMNS = (
     "vcf",
     "vcf_sample",
     "counts",
+    "matrix",
 )
 
 
@@ -89,7 +90,7 @@ MISSING_PER_SITE = {"grade": 1, "smoking": 2, "haemoglobin": 2}
 
 
 def sample_sheet(design: SiteDesign, simulated: str = SIMULATED) -> pl.DataFrame:
-    """Sample sheet of one site: a row per sample and lane, tumour, normal and RNA of each patient.
+    """Sample sheet of one site: a row per sample and lane, of tumour, normal, RNA and protein.
 
     Parameters
     ----------
@@ -103,10 +104,13 @@ def sample_sheet(design: SiteDesign, simulated: str = SIMULATED) -> pl.DataFrame
             ("T", "tumour", "dna"),
             ("N", "normal", "dna"),
             ("R", "tumour", "rna"),
+            ("P", "tumour", "protein"),
         ):
             sample = f"{patient}-{suffix}"
             row = {"patient": patient, "sample": sample, "tissue": tissue, "assay": assay}
-            if patient in design.fastq_patients:
+            if assay == "protein":
+                rows.append(row | {"matrix": f"{folder}/protein_matrix.tsv"})
+            elif patient in design.fastq_patients:
                 rows += [
                     row
                     | {
