@@ -16,6 +16,7 @@ from ihdsi.disclosure.differencing import (
     EarlierRelease,
     changed_strata,
     earlier_releases,
+    overlapping_contrasts,
     populations_of,
 )
 from ihdsi.study import (
@@ -861,3 +862,46 @@ def test_matrices_and_cells_of_one_patient_more_do_not_leave(people):
         first.tables["cell_composition"].select("stratum_variable", "stratum", "n_donors").rows()
     ):
         assert sizes["cells", v, s] == n
+
+
+def test_patients_of_matrices_are_grouped_by_plate_as_well(people):
+    patients = people.names[:40]
+    values = [1.0] * 36 + [None] * 4
+    matrix = pl.DataFrame(
+        {"feature": ["a", "b"], "feature_name": ["a", "b"], "gene_id": None}
+    ).hstack(pl.DataFrame([dict.fromkeys(patients, 1.0), dict(zip(patients, values, strict=True))]))
+    plates = pl.DataFrame(
+        {"patient": patients, "site:protein_plate": ["plate_1"] * 20 + ["plate_2"] * 20}
+    )
+    found = populations_of(
+        STUDY,
+        clinical=people.clinical.head(40),
+        matrices={"protein": matrix},
+        site_covariates={"protein": plates},
+    )
+    second = found.filter(
+        population="matrix:2:protein:grade", stratum_variable="site:protein_plate"
+    )
+    assert dict(second.group_by("stratum").len().iter_rows()) == {"plate_1": 20, "plate_2": 16}
+    assert set(found.filter(population="matrix:1:protein:grade")["patient"]) == set(patients)
+
+
+def test_contrasts_a_few_patients_apart_are_found_in_matrices():
+    def members(population, patients):
+        return pl.DataFrame(
+            {"population": population, "stratum_variable": "all", "stratum": "all"}
+        ).join(pl.DataFrame({"patient": [f"p{i}" for i in patients]}), how="cross")
+
+    matrices = pl.concat(
+        [
+            members("matrix:1:protein:a", range(40)),
+            members("matrix:1:protein:b", range(3, 43)),
+            members("matrix:1:protein:c", range(40, 80)),
+        ]
+    )
+    assert overlapping_contrasts(matrices, 10) == []
+    assert overlapping_contrasts(matrices, 10, matrices=True) == ["b"]
+    with_expression = pl.concat(
+        [members("design:c", range(40, 80)), members("matrix:1:protein:d", range(41, 81))]
+    )
+    assert overlapping_contrasts(with_expression, 10, matrices=True) == ["d"]

@@ -62,7 +62,9 @@ def test_files_stand_side_by_side_and_nothing_is_imputed(files, caplog):
 
 def test_plates_come_as_codes_and_the_account_tells_which_is_which(files, tmp_path):
     plates = tmp_path / "plates.tsv"
-    plates.write_text("sample\tplate\nS5\tMonday\nS4\tMonday\nS3\tnobody\nS1\tTuesday\nS2\tTuesday\n")
+    plates.write_text(
+        "sample\tplate\nS5\tMonday\nS4\tMonday\nS3\tnobody\nS1\tTuesday\nS2\tTuesday\n"
+    )
     settings = SETTINGS.model_copy(update={"covariates": ("plate",)})
     table = gather_matrix("protein", files, settings, SAMPLES, plates)
     assert dict(table.covariates.iter_rows()) == {
@@ -80,7 +82,7 @@ def test_plates_come_as_codes_and_the_account_tells_which_is_which(files, tmp_pa
 
 def test_files_must_agree_on_genes(files):
     files[1][0].write_text("id,gene,S4,S5\nF2,ENSG00000000009,6,1\n")
-    with pytest.raises(InputError, match="1 features have another gene than in .*a.tsv: F2"):
+    with pytest.raises(InputError, match=r"1 features have another gene than in .*a\.tsv: F2"):
         gather_matrix("protein", files, SETTINGS, SAMPLES)
 
 

@@ -91,12 +91,10 @@ def test_beta_values_become_m_values(tmp_path):
     """M of Du et al. 2010: 0 at one half, odd about it, and bounded by the clip."""
     beta = pl.Series([0.5, 0.8, 0.2, 0.0, 1.0])
     m = pl.DataFrame({"b": beta}).select(beta_to_m(pl.col("b"), 0.001)).to_series().to_numpy()
-    np.testing.assert_allclose(
-        m, [0, 2, -2, math.log2(0.001 / 0.999), math.log2(999)], atol=1e-12
-    )
+    np.testing.assert_allclose(m, [0, 2, -2, math.log2(0.001 / 0.999), math.log2(999)], atol=1e-12)
     table = TABLE.with_columns(S1=pl.Series([0.8, None, 1.02]), S2=0.5)
     methylation = settings(unit="1", transform="m_value")
-    with pytest.raises(InputError, match="1.02 has no place"):
+    with pytest.raises(InputError, match=r"1\.02 has no place"):
         read_matrix(write(tmp_path / "m.tsv", table), methylation, PATIENTS)
     assert methylation.modelled_unit == "M value"
     with pytest.raises(ValueError, match='unit: "1"'):

@@ -122,7 +122,9 @@ def test_it_is_least_squares_on_all_patients(pooled):
         assert row["standard_error"] == pytest.approx(reference.bse[0], rel=1e-8)
         assert row["p_value"] == pytest.approx(reference.pvalues[0], rel=1e-7)
         assert row["residual_variance"] == pytest.approx(reference.scale, rel=1e-8)
-    assert pooled["fdr"].to_list() == pytest.approx(stats.false_discovery_control(pooled["p_value"]))
+    assert pooled["fdr"].to_list() == pytest.approx(
+        stats.false_discovery_control(pooled["p_value"])
+    )
     assert (pooled["fdr"].head(4) < 0.05).all()
 
 
