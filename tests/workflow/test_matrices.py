@@ -35,9 +35,7 @@ def proteins(tmp_path_factory):
 
 def read(project, path):
     file = project.root / path
-    return (
-        pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, separator="\t")
-    )
+    return pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, separator="\t")
 
 
 def individual_data(project, feature):

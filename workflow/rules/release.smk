@@ -71,8 +71,8 @@ rule apply_disclosure_control:
             if cohorts[wildcards.site].has_expression
             else []
         ),
-        matrices=lambda wildcards: matrix_files(wildcards.site, "values"),
-        site_covariates=lambda wildcards: matrix_files(wildcards.site, "covariates"),
+        matrices=lambda wildcards: plan.matrix_tables(wildcards.site, "values"),
+        site_covariates=lambda wildcards: plan.matrix_tables(wildcards.site, "covariates"),
     output:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",

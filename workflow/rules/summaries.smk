@@ -7,14 +7,6 @@ CONTRASTS = {name: contrast.model_dump() for name, contrast in study.contrasts.i
 ENDPOINTS = {name: endpoint.model_dump() for name, endpoint in study.endpoints.items()}
 
 
-def matrix_files(site, table):
-    """One table of every assay that a matrix of the site holds."""
-    return [
-        f"results/{STUDY}/sites/{site}/matrices/{assay}/{table}.parquet"
-        for assay in cohorts[site].matrix_assays
-    ]
-
-
 rule build_cohort_profile:
     input:
         clinical=f"{SITE}/clinical/clinical.parquet",
@@ -232,8 +224,8 @@ rule build_expression_moments:
 
 rule build_matrix_moments:
     input:
-        matrices=lambda wildcards: matrix_files(wildcards.site, "values"),
-        covariates=lambda wildcards: matrix_files(wildcards.site, "covariates"),
+        matrices=lambda wildcards: plan.matrix_tables(wildcards.site, "values"),
+        covariates=lambda wildcards: plan.matrix_tables(wildcards.site, "covariates"),
         clinical=f"{SITE}/clinical/clinical.parquet",
     output:
         design=f"{SITE}/summaries/matrix_design.parquet",
