@@ -26,7 +26,7 @@ from project_copy import copy_project, need_tools
 pytestmark = pytest.mark.workflow
 SITES = ("lih", "ncck")
 #: Tables of what the demo has no measurements of.
-UNMEASURED = {"matrix_design", "matrix_moments", "cell_composition", "cell_expression_effects"}
+UNMEASURED = {"cell_composition", "cell_expression_effects"}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,9 @@ def test_it_finds_the_planted_truth(root):
     assert recovery["de_power_at_fdr5"] >= 0.9
     assert recovery["de_false_discovery"] <= 0.12
     assert recovery["de_sign_agreement"] == 1
+    assert recovery["protein_released_n"] >= 40
+    assert recovery["protein_power_at_fdr5"] >= 0.9
+    assert recovery["protein_false_discovery"] <= 0.15
     assert recovery["driver_genes_found"] >= recovery["driver_genes_planted"] - 1
     assert recovery["driver_false_discoveries"] == 0
     assert 1 <= recovery["survival_genes_found"] <= recovery["survival_genes_planted"]
