@@ -90,7 +90,7 @@ MISSING_PER_SITE = {"grade": 1, "smoking": 2, "haemoglobin": 2}
 
 
 def sample_sheet(design: SiteDesign, simulated: str = SIMULATED) -> pl.DataFrame:
-    """Sample sheet of one site: a row per sample and lane, of tumour, normal, RNA and protein.
+    """Sample sheet of one site: a row per sample and lane, and then the proteins.
 
     Parameters
     ----------
@@ -104,13 +104,10 @@ def sample_sheet(design: SiteDesign, simulated: str = SIMULATED) -> pl.DataFrame
             ("T", "tumour", "dna"),
             ("N", "normal", "dna"),
             ("R", "tumour", "rna"),
-            ("P", "tumour", "protein"),
         ):
             sample = f"{patient}-{suffix}"
             row = {"patient": patient, "sample": sample, "tissue": tissue, "assay": assay}
-            if assay == "protein":
-                rows.append(row | {"matrix": f"{folder}/protein_matrix.tsv"})
-            elif patient in design.fastq_patients:
+            if patient in design.fastq_patients:
                 rows += [
                     row
                     | {
@@ -125,6 +122,16 @@ def sample_sheet(design: SiteDesign, simulated: str = SIMULATED) -> pl.DataFrame
             else:
                 name = f"{sample}.somatic" if tissue == "tumour" else f"{design.site}.germline"
                 rows.append(row | {"vcf": f"{folder}/vcf/{name}.vcf.gz", "vcf_sample": sample})
+    rows += [
+        {
+            "patient": patient,
+            "sample": f"{patient}-P",
+            "tissue": "tumour",
+            "assay": "protein",
+            "matrix": f"{folder}/protein_matrix.tsv",
+        }
+        for patient in design.patients
+    ]
     return pl.DataFrame(rows, schema=dict.fromkeys(SAMPLE_COLUMNS, pl.String))
 
 
