@@ -110,7 +110,7 @@ rule pool_matrix_model:
         "../../envs/python.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         units={assay: matrix.modelled_unit for assay, matrix in study.matrices.items()},
