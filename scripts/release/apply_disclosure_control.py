@@ -3,11 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
-
 from ihdsi.disclosure import apply_disclosure_control, judge_features
 from ihdsi.disclosure.cohort_genotypes import CohortGenotypes
 from ihdsi.disclosure.control import write_cleared, write_statement
+from ihdsi.disclosure.differencing import read_measured
 from ihdsi.disclosure.history import read_history
 from ihdsi.disclosure.override import settings_in_force
 from ihdsi.disclosure.patient_values import count_patients
@@ -24,7 +23,7 @@ study = load_study(params.study_file)
 site = load_site(params.site_file, study)
 settings, override = settings_in_force(study, site, datetime.now(UTC).date())
 cohort = read_cohort(site, study)  # here, as workflow records and reports show parameters
-frames = {name: pl.read_parquet(path) for name in params.measured for path in given[name]}
+frames = read_measured(given, params.measured)
 populations = count_patients(study, cohort.germline_assessed, frames)
 history = read_history(site.release and site.release.ledger, populations)
 identifiers = cohort.identifiers | set(frames["clinical"]["patient"] if given.clinical else ())

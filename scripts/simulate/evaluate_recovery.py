@@ -26,6 +26,7 @@ recovery = evaluate_recovery(
     expression_effects=pl.read_parquet(snakemake.input.expression_effects),
     survival_effects=pl.read_parquet(snakemake.input.survival_effects),
     driver_genes=pl.read_parquet(snakemake.input.driver_genes),
+    matrix_linear_model=pl.read_parquet(snakemake.input.matrix_linear_model),
     contrast=snakemake.params.contrast,
     endpoint=snakemake.params.endpoint,
 )

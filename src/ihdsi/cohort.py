@@ -11,11 +11,14 @@ from typing import Literal
 
 from ihdsi.umi import Umi
 
-__all__ = ["Assay", "Cohort", "Entry", "Lane", "Patient", "Sample", "Tissue"]
+__all__ = ["MATRIX_ASSAYS", "Assay", "Cohort", "Entry", "Lane", "Patient", "Sample", "Tissue"]
 
 Tissue = Literal["tumour", "normal"]
-Assay = Literal["dna", "rna"]
-Entry = Literal["fastq", "bam", "vcf", "maf", "counts", "salmon"]
+Assay = Literal["dna", "rna", "protein", "methylation", "metabolite"]
+Entry = Literal["fastq", "bam", "vcf", "maf", "counts", "salmon", "matrix"]
+
+#: Assays whose samples are columns of a quantitative matrix.
+MATRIX_ASSAYS: tuple[Assay, ...] = ("protein", "methylation", "metabolite")
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Lane:
 class Sample:
     """One sample, from exactly one entry point.
 
-    `path` is the BAM (or CRAM), VCF, MAF, count matrix or salmon folder of a sample, `name_in_file`
+    `path` is the BAM (or CRAM), VCF, MAF, matrix or salmon folder of a sample, `name_in_file`
     the sample's name inside it. Both are empty for FASTQ, which has `lanes`. `realigned` says that
     the reads of a given alignment are aligned anew.
     """
@@ -116,11 +119,22 @@ class Patient:
     normal_dna: Sample | None = None
     tumour_rna: Sample | None = None
     normal_rna: Sample | None = None
+    tumour_protein: Sample | None = None
+    normal_protein: Sample | None = None
+    tumour_methylation: Sample | None = None
+    normal_methylation: Sample | None = None
+    tumour_metabolite: Sample | None = None
+    normal_metabolite: Sample | None = None
 
     @property
     def samples(self) -> tuple[Sample, ...]:
         """The samples that are present, tumour DNA first."""
-        everything = (self.tumour_dna, self.normal_dna, self.tumour_rna, self.normal_rna)
+        everything = (
+            *(self.tumour_dna, self.normal_dna, self.tumour_rna, self.normal_rna),
+            *(self.tumour_protein, self.normal_protein),
+            *(self.tumour_methylation, self.normal_methylation),
+            *(self.tumour_metabolite, self.normal_metabolite),
+        )
         return tuple(sample for sample in everything if sample is not None)
 
     @property
@@ -171,6 +185,11 @@ class Patient:
             skipped.append((normal, "a MAF holds somatic variants; nothing is read for a normal"))
         if self.normal_rna is not None:
             skipped.append((self.normal_rna, "normal RNA takes no part in the study's contrasts"))
+        skipped += [
+            (sample, "values of normal tissue take no part in the study's contrasts")
+            for sample in self.samples
+            if sample.entry == "matrix" and sample.tissue == "normal"
+        ]
         return tuple(skipped)
 
 
@@ -351,6 +370,15 @@ class Cohort:
         """Tumour RNA samples whose gene counts are sums over transcripts, made here or given."""
         return [*self.quantified, *self.salmon_folders]
 
+    def matrices(self, assay: Assay) -> dict[str, list[Sample]]:
+        """Given matrices of an assay: first patient to the tumours read from the file."""
+        return self._files("matrix", "tumour", assay)
+
+    @cached_property
+    def matrix_assays(self) -> tuple[Assay, ...]:
+        """Assays of which a matrix holds any tumour."""
+        return tuple(assay for assay in MATRIX_ASSAYS if self.matrices(assay))
+
     def sample_of(self, kind: str) -> dict[str, str]:
         """Patient to sample of a kind (``tumour_dna``, ``normal_dna``, ``tumour_rna``, …)."""
         return {
@@ -401,6 +429,7 @@ class Cohort:
         `germline_gene_carriers` is not among them: disclosure control makes it.
         """
         comparable = self.has_expression and self.clinical is not None
+        comparable_matrices = bool(self.matrix_assays) and self.clinical is not None
         measured = {
             "cohort_profile": self.clinical is not None,
             "qc_profile": self.is_measured,
@@ -410,6 +439,8 @@ class Cohort:
             "expression_effects": comparable,
             "expression_design": comparable,
             "expression_moments": comparable,
+            "matrix_design": comparable_matrices,
+            "matrix_moments": comparable_matrices,
             "survival_effects": comparable,
             "survival_curve": self.clinical is not None,
         }

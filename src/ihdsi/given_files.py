@@ -9,7 +9,7 @@ from functools import partial
 
 import pysam
 
-from ihdsi.cohort import Cohort, Lane, Sample
+from ihdsi.cohort import MATRIX_ASSAYS, Cohort, Lane, Sample
 from ihdsi.errors import FaultyFileError, Problem
 from ihdsi.expression.salmon_output import output_fault
 from ihdsi.genome_builds import Contigs, genome_contigs, target_contigs
@@ -22,6 +22,7 @@ from ihdsi.given_alignments import (
 )
 from ihdsi.given_reads import first_read_name, mates_differ, no_mates
 from ihdsi.given_variants import call_set_faults, read_call_set_header
+from ihdsi.matrices.reading import matrix_columns
 from ihdsi.study import ReferenceFiles
 
 __all__ = ["faults_of_given_files"]
@@ -40,7 +41,7 @@ def faults_of_given_files(
     """Find given files that the run could not use, from their first and last bytes alone.
 
     Each file is opened once, however many samples come from it: FASTQ for its first read, BAM and
-    CRAM for header and end, VCF for header and end, count matrices and salmon's estimates for their
+    CRAM for header and end, VCF for header and end, matrices and salmon's estimates for their
     header. What needs the whole file, or the genome's index where none lies beside the genome, is
     found by the jobs that read the file first.
 
@@ -83,7 +84,12 @@ def faults_of_given_files(
         for samples in files.values()
         if is_given(samples[0].path)
     ]
-    matrices = [s for s in cohort.count_matrices.values() if is_given(s[0].path)]
+    matrices = [
+        samples
+        for files in (cohort.count_matrices, *map(cohort.matrices, MATRIX_ASSAYS))
+        for samples in files.values()
+        if is_given(samples[0].path)
+    ]
     # Set once around all threads: each reader sets and restores it, which alone would not nest.
     verbosity = pysam.set_verbosity(0)
     try:
@@ -215,15 +221,15 @@ def _call_set_faults(
 def _matrix_faults(samples: Sequence[Sample], cohort: Cohort) -> list[Problem]:
     first = samples[0]
     try:
-        present = _columns(first.path)
+        present = (matrix_columns if first.entry == "matrix" else _columns)(first.path)
     except (OSError, ValueError, EOFError) as error:
         return [
             Problem(
                 f"the file {first.path} cannot be read ({error})",
-                "Give UTF-8 text.",
+                "Give UTF-8 text." if first.entry == "counts" else "Give UTF-8 text or Parquet.",
                 cohort.sheet,
                 first.line,
-                "counts",
+                first.entry,
             )
         ]
     return _absent_names(samples, present, cohort)

@@ -81,6 +81,13 @@ class Plan:
             if site not in made_here and not Path(released_seal(self.study.study, site)).is_file()
         )
 
+    def matrix_tables(self, site: str, table: str) -> list[str]:
+        """Paths of a table (values, covariates) of every assay that a site's matrices hold."""
+        return [
+            f"results/{self.study.study}/sites/{site}/matrices/{assay}/{table}.parquet"
+            for assay in self.cohorts[site].matrix_assays
+        ]
+
     def release_facts(self, site: str) -> dict[str, str | None]:
         """Say what a candidate of a site depends on besides files, so that a change drafts anew."""
         found = self.sites[site]
@@ -171,7 +178,7 @@ class Plan:
             *(("simulate",) if self.study.simulated else ()),
             *("reference", "given", "reads", "alignment", "germline", "somatic", "signatures"),
             "copy_number",
-            *("expression", "clinical", "quality_control", "summaries", "release"),
+            *("expression", "matrices", "clinical", "quality_control", "summaries", "release"),
             *(("simulated_release",) if self.study.simulated else ()),
         )
         return (

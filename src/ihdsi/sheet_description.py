@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 
-from ihdsi.cohort import Cohort, Patient, Sample
+from ihdsi.cohort import MATRIX_ASSAYS, Cohort, Patient, Sample
 
 __all__ = ["describe_cohort", "outline_cohort"]
 
@@ -71,6 +71,9 @@ def _describe_totals(cohort: Cohort, title: str) -> str:
     # Said only of sheets that have them.
     outputs = len(cohort.salmon_folders)
     from_salmon = f"RNA from salmon output: {outputs}; " if outputs else ""
+    measured = {
+        assay: sum(map(len, cohort.matrices(assay).values())) for assay in cohort.matrix_assays
+    }
     return (
         f"Site {cohort.site}{f' ({title})' if title else ''}: {len(cohort.patients)} patients, "
         f"{len(cohort.samples)} samples, read from {cohort.sheet}\n"
@@ -80,16 +83,17 @@ def _describe_totals(cohort: Cohort, title: str) -> str:
         f"normals with given genotypes: {sum(map(len, cohort.germline_vcfs.values()))}; "
         f"RNA from reads: {len(cohort.quantified)}; "
         f"RNA from count matrices: {sum(map(len, cohort.count_matrices.values()))}; "
-        f"{from_salmon}skipped: {skipped}"
+        f"{from_salmon}{''.join(f'{assay} from matrices: {n}; ' for assay, n in measured.items())}"
+        f"skipped: {skipped}"
     )
 
 
 def _describe_sample(sample: Sample, patient: Patient, named: bool = True) -> str:
     """Kind, origin and fate of a sample; without names, the same for all that are treated alike."""
-    kind = f"{sample.tissue} {sample.assay.upper()}"
-    label = {"counts": "count matrix", "salmon": "salmon output"}.get(
-        sample.entry, sample.entry.upper()
-    )
+    named_assay = sample.assay if sample.assay in MATRIX_ASSAYS else sample.assay.upper()
+    kind = f"{sample.tissue} {named_assay}"
+    labels = {"counts": "count matrix", "salmon": "salmon output", "matrix": "matrix"}
+    label = labels.get(sample.entry, sample.entry.upper())
     if sample.entry == "fastq":
         origin = _describe_lanes(sample)
     else:
@@ -129,4 +133,6 @@ def _fate(sample: Sample, patient: Patient) -> str:
     if sample is patient.tumour_rna:
         fates = {"fastq": "quantified by salmon", "salmon": "transcripts summed to genes"}
         return f" → {fates.get(sample.entry, 'counts taken as given')}"
+    if sample.entry == "matrix" and sample.tissue == "tumour":
+        return " → values taken as given"
     return ""

@@ -11,6 +11,8 @@ from pathlib import Path
 from ihdsi.cohort import Assay, Cohort, Entry, Lane, Patient, Sample, Tissue
 from ihdsi.delimited import DelimitedTable, Row, read_delimited
 from ihdsi.errors import InputError, Problem
+from ihdsi.matrices.plates import plate_faults
+from ihdsi.matrices.reading import SUFFIXES
 from ihdsi.study import Site, Study
 from ihdsi.umi import LOCATIONS, Umi, parse_umi
 from ihdsi.yaml_documents import expand_variables
@@ -39,12 +41,17 @@ OPTIONAL_COLUMNS = (
     "counts",
     "counts_sample",
     "salmon",
+    "matrix",
+    "matrix_sample",
 )
-FILE_COLUMNS = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts", "salmon")
+FILE_COLUMNS = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts", "salmon", "matrix")
 TISSUES: tuple[Tissue, ...] = ("tumour", "normal")
 ENTRIES_OF_ASSAY: dict[Assay, tuple[Entry, ...]] = {
     "dna": ("fastq", "bam", "vcf", "maf"),
     "rna": ("fastq", "counts", "salmon"),
+    "protein": ("matrix",),
+    "methylation": ("matrix",),
+    "metabolite": ("matrix",),
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NAME_RULE = "Use letters, digits, '-' and '_' only, beginning with a letter or digit."
@@ -72,6 +79,7 @@ def read_cohort(site: Site, study: Study) -> Cohort:
     problems += [p for p in missing if (p.row, p.column) not in unresolved]
     problems += _repeated_files(table)
     problems += _repeated_columns(samples, table.path)
+    problems += _matrix_faults(samples, site, study, table.path)
     patients = _patients_of(samples, table.path, problems)
     if problems:
         raise InputError(sorted(problems, key=lambda p: (p.row or 0, p.column or "")))
@@ -229,7 +237,7 @@ def _entries_of(row: Row) -> list[Entry]:
     given: list[Entry] = []
     if row.values.get("fastq_1") or row.values.get("fastq_2"):
         given.append("fastq")
-    given += [e for e in ("bam", "vcf", "maf", "counts", "salmon") if row.values.get(e)]
+    given += [e for e in ("bam", "vcf", "maf", "counts", "salmon", "matrix") if row.values.get(e)]
     return given
 
 
@@ -409,6 +417,56 @@ def _repeated_columns(samples: Iterable[Sample], path: Path) -> list[Problem]:
                     sample.entry,
                 )
             )
+    return problems
+
+
+def _matrix_faults(
+    samples: Iterable[Sample], site: Site, study: Study, path: Path
+) -> list[Problem]:
+    """Find samples of matrices that the study, or the site's table of plates, says nothing of."""
+    problems: list[Problem] = []
+    grouped: dict[tuple[str, ...], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.entry != "matrix":
+            continue
+        settings = study.matrices.get(sample.assay)  # type: ignore[arg-type]
+        if settings is None:
+            problems.append(
+                Problem(
+                    f"the study says nothing of {sample.assay} matrices",
+                    f"Have matrices.{sample.assay} added to the study file, or remove the row.",
+                    path,
+                    sample.line,
+                    "assay",
+                )
+            )
+        elif not sample.path.endswith(SUFFIXES):
+            problems.append(
+                Problem(
+                    f"the end of {sample.path} does not tell what kind of file it is",
+                    f"Give a file that ends in {', '.join(SUFFIXES)}.",
+                    path,
+                    sample.line,
+                    "matrix",
+                )
+            )
+        elif settings.covariates and sample.tissue == "tumour":
+            grouped[settings.covariates].append(sample)
+    for covariates, members in grouped.items():
+        if site.plates is None:
+            problems.append(
+                Problem(
+                    f"the study adjusts {members[0].assay} values for {' and '.join(covariates)}, "
+                    "but the site file names no table of them",
+                    "Give the table (sample, plate, batch) as 'plates' in the site file.",
+                    path,
+                    members[0].line,
+                    "matrix",
+                )
+            )
+        elif not (study.simulated_folder and site.plates.startswith(study.simulated_folder)):
+            names = {sample.sample: sample.line for sample in members}
+            problems += plate_faults(site.plates, covariates, names, path)
     return problems
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "ExpressionSettings",
     "GermlineFilters",
     "IntakeSettings",
+    "MatrixSettings",
     "MetaSettings",
     "QualityMetric",
     "Reference",
@@ -69,6 +70,7 @@ __all__ = [
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 LocalPath = Annotated[str, StringConstraints(min_length=1), AfterValidator(expand_variables)]
 Share = Annotated[float, Field(gt=0, le=1)]
+MatrixAssay = Literal["protein", "methylation", "metabolite"]
 
 #: Variables of the cohort profile that are computed from expression: the marker-based subtype, its
 #: level where none is clear, and what begins the names of signature scores.
@@ -706,6 +708,67 @@ class ExpressionSettings(_Document):
         return variables
 
 
+class MatrixSettings(_Document):
+    """What the matrices of one assay hold, and how their values are modelled (ihdsi.matrices)."""
+
+    feature: Annotated[str, StringConstraints(min_length=1)] = Field(
+        description="Column of the features' public identifiers, the same at all sites."
+    )
+    feature_name: str | None = Field(None, description="Column of names for readers.")
+    gene_id: str | None = Field(
+        None, description="Column of the Ensembl gene that a feature belongs to, if to any."
+    )
+    unit: Annotated[
+        str, StringConstraints(min_length=1, max_length=40, pattern=r"^[!-~]+( [!-~]+)*$")
+    ] = Field(description="Unit of the values in the files: UCUM, or a few words.")
+    transform: Literal["none", "log2", "m_value"] = Field(
+        "none",
+        description="How values are brought onto a scale on which effects add up: as they are, "
+        "their logarithm, or the M value of a methylation beta value.",
+    )
+    nonpositive: Literal["refuse", "missing"] = Field(
+        "refuse",
+        description="What a value of 0 or less is where logarithms are taken: an error, or a "
+        "missing value.",
+    )
+    beta_clip: float = Field(
+        0.001, gt=0, lt=0.5, description="Beta values nearer than this to 0 or 1 are set to it."
+    )
+    missing: tuple[str, ...] = Field(
+        ("", "NA", "NaN", "nan", "null"), description="What stands in a cell without a value."
+    )
+    minimum_values: PositiveInt = Field(
+        10, description="Samples of a site with a value that a feature needs."
+    )
+    covariates: tuple[Literal["plate", "batch"], ...] = Field(
+        (), description="Columns of the site's table of plates that enter the model."
+    )
+    minimum_level_samples: PositiveInt = Field(
+        10, description="Samples that a plate or batch needs; fewer are rare."
+    )
+    rare_levels: Literal["merge", "refuse"] = Field(
+        "merge", description="Whether rare plates or batches count as one, or are an error."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MatrixSettings:
+        named = [name for name in (self.feature, self.feature_name, self.gene_id) if name]
+        if len(set(named)) != len(named):
+            raise ValueError("feature, feature_name and gene_id must be different columns")
+        if len(set(self.covariates)) != len(self.covariates):
+            raise ValueError("a covariate is listed twice")
+        if self.transform == "m_value" and self.unit != "1":
+            raise ValueError("beta values are shares, so 'm_value' needs unit: \"1\"")
+        return self
+
+    @property
+    def modelled_unit(self) -> str:
+        """Unit of the values in the model, and so of differences between groups."""
+        if self.transform == "m_value":
+            return "M value"
+        return f"log2({self.unit})" if self.transform == "log2" else self.unit
+
+
 class MetaSettings(_Document):
     """How the coordinator pools."""
 
@@ -755,6 +818,9 @@ class Study(_Document):
     sample_checks: SampleChecks = SampleChecks()
     variants: VariantSettings = VariantSettings()
     expression: ExpressionSettings = ExpressionSettings()
+    matrices: dict[MatrixAssay, MatrixSettings] = Field(
+        default_factory=dict, description="What the matrices of each assay hold."
+    )
     meta: MetaSettings = MetaSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
 
@@ -795,6 +861,9 @@ class Study(_Document):
             self._one_set_of_times(endpoint, where)
         if (sex := self.sample_checks.sex) is not None:
             categorical(sex.variable, "sample_checks.sex", (sex.female, sex.male))
+        for assay, matrix in self.matrices.items():
+            if matrix.transform == "m_value" and assay != "methylation":
+                raise ValueError(f"matrices.{assay}: only methylation has M values")
         if self.simulated and self.simulation is None:
             raise ValueError("a simulated study needs the key 'simulation' with a seed")
         if self.simulated and not (self.contrasts and self.endpoints):
@@ -865,6 +934,11 @@ class Site(_Document):
     )
     clinical: LocalPath | None = Field(None, description="Clinical table in local codes.")
     codebook: LocalPath | None = Field(None, description="How local codes map to the study's.")
+    plates: LocalPath | None = Field(
+        None,
+        description="Table (TSV) with sample, plate and batch of the samples of matrices, where "
+        "the study asks for them.",
+    )
     disclosure: DisclosureOverrides = DisclosureOverrides()
     release: ReleaseSettings | None = Field(
         None, description="What the site releases with; without it nothing can be released."

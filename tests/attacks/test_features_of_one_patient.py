@@ -146,7 +146,7 @@ def released_protein(values):
     other = np.random.default_rng(5).normal(20, 1, N)
     matrices = {"protein": matrix_of(np.stack([values, other]))}
     design, moments = build_matrix_moments(matrices, CLINICAL, CONTRASTS, VARIABLES, 10)
-    features = judge_features(STUDY, SETTINGS, {"clinical": CLINICAL}, matrices=matrices)
+    features = judge_features(STUDY, SETTINGS, {"clinical": CLINICAL, "matrices": matrices})
     released, log = cleared(features, matrix_design=design, matrix_moments=moments)
     assert "F2" in set(released["matrix_moments"]["feature"])
     before, after = (t.filter(feature="F1") for t in (moments, released["matrix_moments"]))

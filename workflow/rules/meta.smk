@@ -96,6 +96,30 @@ rule pool_linear_model:
         "../../scripts/meta/pool_linear_model.py"
 
 
+rule pool_matrix_model:
+    input:
+        matrix_design=ACCEPTED["matrix_design"],
+        matrix_moments=ACCEPTED["matrix_moments"],
+    output:
+        "results/{study}/meta/matrix_linear_model.parquet",
+    log:
+        "results/{study}/logs/pool_matrix_model.log",
+    benchmark:
+        "results/{study}/benchmarks/pool_matrix_model.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        units={assay: matrix.modelled_unit for assay, matrix in study.matrices.items()},
+    message:
+        "Fit the pooled linear model of matrices from the sites' moments"
+    script:
+        "../../scripts/meta/pool_matrix_model.py"
+
+
 rule pool_survival_effects:
     input:
         survival_effects=ACCEPTED["survival_effects"],
@@ -240,6 +264,7 @@ rule rank_biomarkers:
         survival=f"{META}/survival_effects.parquet",
         alteration_contrasts=f"{META}/alteration_contrasts.parquet",
         drivers=f"{META}/driver_genes.parquet",
+        matrices=f"{META}/matrix_linear_model.parquet",
     output:
         evidence="results/{study}/meta/evidence.parquet",
         biomarkers="results/{study}/meta/biomarkers.parquet",

@@ -18,6 +18,8 @@ MEASURED = [
     "copy_number",
     "counts",
     "expression_profile",
+    "matrices",
+    "site_covariates",
 ]
 
 
@@ -88,6 +90,8 @@ rule apply_disclosure_control:
             if cohorts[wildcards.site].has_expression
             else []
         ),
+        matrices=lambda wildcards: plan.matrix_tables(wildcards.site, "values"),
+        site_covariates=lambda wildcards: plan.matrix_tables(wildcards.site, "covariates"),
     output:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",

@@ -102,6 +102,7 @@ rule evaluate_recovery:
         expression_effects=f"results/{STUDY}/meta/expression_effects.parquet",
         survival_effects=f"results/{STUDY}/meta/survival_effects.parquet",
         driver_genes=f"results/{STUDY}/meta/driver_genes.parquet",
+        matrix_linear_model=f"results/{STUDY}/meta/matrix_linear_model.parquet",
     output:
         "results/{study}/recovery.json",
     log:

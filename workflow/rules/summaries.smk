@@ -236,6 +236,35 @@ rule build_expression_moments:
         "../../scripts/summaries/build_expression_moments.py"
 
 
+rule build_matrix_moments:
+    input:
+        matrices=lambda wildcards: plan.matrix_tables(wildcards.site, "values"),
+        covariates=lambda wildcards: plan.matrix_tables(wildcards.site, "covariates"),
+        clinical=f"{SITE}/clinical/clinical.parquet",
+    output:
+        design=f"{SITE}/summaries/matrix_design.parquet",
+        moments=f"{SITE}/summaries/matrix_moments.parquet",
+    log:
+        f"{SITE}/logs/build_matrix_moments.log",
+    benchmark:
+        f"{SITE}/benchmarks/build_matrix_moments.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        contrasts=CONTRASTS,
+        variables=VARIABLES,
+        minimum_n=lambda wildcards: plan.thresholds[wildcards.site].minimum_n,
+        maximum_contribution=lambda wildcards: plan.thresholds[wildcards.site].maximum_contribution,
+    message:
+        "Compute moments of matrices at {wildcards.site}"
+    script:
+        "../../scripts/summaries/build_matrix_moments.py"
+
+
 rule estimate_survival_effects:
     input:
         counts=f"{SITE}/expression/gene_counts.parquet",

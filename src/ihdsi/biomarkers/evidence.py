@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from ihdsi.cohort import MATRIX_ASSAYS
 from ihdsi.meta.estimators import benjamini_hochberg
 
 __all__ = [
@@ -28,6 +29,9 @@ LAYERS: dict[str, str] = {
     "survival": "log hazard ratio",
     "alteration_contrast": "log odds ratio",
     "recurrence": "log2 of observed over expected frequency",
+    "protein": "difference in the unit of the study's protein matrices",
+    "methylation": "difference in the unit of the study's methylation matrices",
+    "metabolite": "difference in the unit of the study's metabolite matrices",
 }
 
 EVIDENCE_SCHEMA: dict[str, pl.DataType] = {
@@ -135,6 +139,7 @@ def evidence_table(
     survival: pl.DataFrame,
     alteration_contrasts: pl.DataFrame,
     drivers: pl.DataFrame,
+    matrices: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """One row per gene, layer and contrast, from the pooled tables.
 
@@ -144,6 +149,10 @@ def evidence_table(
         Pooled tables of `ihdsi.meta.pool`; of the alteration contrasts the class "any" counts.
     drivers
         `ihdsi.meta.drivers.find_driver_genes`.
+    matrices
+        `ihdsi.meta.linear.fit_pooled_matrix_model`. Each assay is a layer. Features without a gene
+        are not in it; of several features of a gene, the p-values are combined, and the effect is
+        that of the smallest one.
 
     Returns
     -------
@@ -169,13 +178,45 @@ def evidence_table(
             i_squared=pl.lit(None, dtype=pl.Float64),
         ),
     ]
+    if matrices is not None and matrices.height:
+        layers.append(_genes_of_features(matrices))
+    # A feature's name stands for the gene only where no other layer names it.
+    named = pl.col("gene_name").drop_nulls().first().over("gene_id")
     return (
         pl.concat(
             frame.select(pl.col(name).cast(dtype) for name, dtype in EVIDENCE_SCHEMA.items())
             for frame in layers
         )
+        .with_columns(
+            pl.when(pl.col("layer").is_in(MATRIX_ASSAYS)).then(named).otherwise("gene_name")
+        )
         .filter(pl.col("p_value").is_not_null())
         .sort("gene_id", "layer", "contrast")
+    )
+
+
+def _genes_of_features(matrices: pl.DataFrame) -> pl.DataFrame:
+    """One row per gene, assay and contrast, from the features that the gene has."""
+    place = ["gene_id", "assay", "contrast"]
+    known = matrices.drop_nulls(["gene_id", "p_value"]).sort(*place, "p_value", "feature")
+    numbered = known.with_columns(
+        row=pl.struct(place).rle_id().cast(pl.Int64), number=pl.int_range(pl.len()).over(place)
+    )
+    genes = numbered.filter(pl.col("number") == 0).select(
+        *place,
+        *("n_sites", "i_squared", "same_direction"),
+        gene_name="feature_name",
+        layer="assay",
+        effect="coefficient",
+    )
+    most = numbered["number"].n_unique()
+    p_values = np.full((genes.height, most), np.nan)
+    p_values[numbered["row"].to_numpy(), numbered["number"].to_numpy()] = numbered["p_value"]
+    combined = genes.with_columns(p_value=pl.Series(combine_p_values(p_values), dtype=pl.Float64))
+    return combined.with_columns(
+        fdr=pl.col("p_value")
+        .map_batches(lambda p: pl.Series(benjamini_hochberg(p.to_numpy())), return_dtype=pl.Float64)
+        .over("assay", "contrast")
     )
 
 

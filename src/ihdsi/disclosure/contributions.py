@@ -51,6 +51,7 @@ from ihdsi.disclosure.tables import (
     unsafe_counts,
 )
 from ihdsi.expression.normalisation import expressed_genes, log2_cpm, median_of_ratios
+from ihdsi.matrices.plates import with_site_covariates
 from ihdsi.quality_control import excluded_patients, without_patients
 from ihdsi.study import DisclosureSettings, Study
 from ihdsi.summaries.design import (
@@ -95,9 +96,8 @@ Verdict = tuple[BoolArray, str]
 def judge_features(
     study: Study,
     settings: DisclosureSettings,
-    frames: Mapping[str, pl.DataFrame],
+    frames: Mapping[str, Any],
     *,
-    matrices: Mapping[str, pl.DataFrame] | None = None,
     pseudobulk: Mapping[str, pl.DataFrame] | None = None,
     key: bytes = b"",
 ) -> pl.DataFrame:
@@ -113,10 +113,10 @@ def judge_features(
         ``clinical`` (patient and clinical variables), ``counts`` (gene_id, gene_name and one column
         of raw counts a patient), ``assessed``, ``variants`` and ``exposures`` (as for
         `ihdsi.summaries.mutation_burden.build_mutation_burden`) and ``decisions`` (on samples; who
-        failed is left out as the summaries leave them out). Other frames are not looked at; without
-        ``clinical`` there is no contrast.
-    matrices
-        As for `ihdsi.summaries.matrix_moments.build_matrix_moments`.
+        failed is left out as the summaries leave them out), ``expression_profile`` (patient and
+        what expression adds to the cohort profile); ``matrices`` and ``site_covariates`` by assay,
+        as for `ihdsi.summaries.matrix_moments.build_matrix_moments`. Other frames are not looked
+        at; without ``clinical`` there is no contrast.
     pseudobulk
         As for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`.
     key
@@ -156,13 +156,12 @@ def judge_features(
         for name, design, genes, reads, _ in _expressed(counts, clinical, study):
             place = ("cell_expression_effects", cell_type, name)
             parts.append(_rows(place, genes, design, _means(reads, design, settings)))
-    variables = study.clinical.variables
-    for assay, matrix in (matrices or {}).items():
+    for assay, matrix in frames.get("matrices", {}).items():
+        covariates = frames.get("site_covariates", {}).get(assay)
         for name, contrast in study.contrasts.items():
-            for pattern in missingness_patterns(assay, matrix, clinical, contrast, variables):
-                design = contrast_design(
-                    clinical, pattern.patients, contrast, variables, full_rank=False
-                )
+            model = with_site_covariates(clinical, contrast, study.clinical.variables, covariates)
+            for pattern in missingness_patterns(assay, matrix, *model):
+                design = contrast_design(model[0], pattern.patients, *model[1:], full_rank=False)
                 if not design.patients:
                     continue
                 place = ("matrix_design", assay, name)
@@ -290,6 +289,13 @@ def _moments(
             ("cohort_profile", name, clinical.select("patient", value=name).drop_nulls())
             for name, variable in study.clinical.variables.items()
             if variable.type == "number" and name in clinical.columns
+        ]
+    if clinical is not None and "expression_profile" in frames:
+        profile = without_patients(frames["expression_profile"], _failed(frames, ["tumour_rna"]))
+        measured += [
+            ("cohort_profile", name, profile.select("patient", value=name).drop_nulls())
+            for name, variable in study.expression.profile_variables.items()
+            if variable.type == "number" and name in profile.columns
         ]
     if "assessed" in frames and "variants" in frames:
         failed = _failed(frames, ["tumour_dna", "normal_dna"])

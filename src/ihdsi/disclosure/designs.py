@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ihdsi.summaries.design import SITE_TERM
+
 __all__ = [
     "Patterns",
     "Products",
@@ -58,6 +60,25 @@ def cross_products(design: pl.DataFrame) -> Products:
 def equal_products(one: Products, other: Products) -> bool:
     """Whether two X'X are the same up to rounding."""
     return one.terms == other.terms and np.allclose(one.xtx, other.xtx, rtol=1e-9, atol=1e-6)
+
+
+def _shared_terms(one: Products, other: Products) -> tuple[Products, Products]:
+    """Leave out the site's covariates (plates, batches) that only one of two designs has.
+
+    What the other design lacks altogether cannot be subtracted from it, and the groups of the
+    covariate are judged in the design that has them.
+    """
+
+    def variables(products: Products) -> set[str]:
+        return {t.split("=", 1)[0] for t in products.terms if t.startswith(SITE_TERM)}
+
+    alone = variables(one) ^ variables(other)
+
+    def without(products: Products) -> Products:
+        kept = [i for i, t in enumerate(products.terms) if t.split("=", 1)[0] not in alone]
+        return Products(tuple(products.terms[i] for i in kept), products.xtx[np.ix_(kept, kept)])
+
+    return without(one), without(other)
 
 
 def _group_cells(products: Products) -> tuple[list[str], IntArray] | None:
@@ -145,7 +166,8 @@ class Patterns:
         return all(self.differ(products, other) for other in self._designs[contrast])
 
     def differ(self, one: Products, other: Products) -> bool:
-        """Whether two designs are equal, or differ by enough patients."""
+        """Whether two designs are equal, or differ by enough patients, in the terms of both."""
+        one, other = _shared_terms(one, other)
         if equal_products(one, other):
             return True
         if abs(one.n - other.n) < self.least:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
+from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
@@ -35,8 +36,10 @@ from ihdsi.disclosure.designs import (
 from ihdsi.disclosure.joint_leverage import nearly_equal
 from ihdsi.disclosure.rules import group_size, small_contributions
 from ihdsi.disclosure.tables import DIFFERENCING, unsafe_counts
+from ihdsi.matrices.gather import read_assays
+from ihdsi.matrices.plates import with_site_covariates
 from ihdsi.quality_control import excluded_patients
-from ihdsi.study import DisclosureSettings, Study
+from ihdsi.study import ClinicalVariable, DisclosureSettings, Study
 from ihdsi.summaries.cell_composition import donors_of
 from ihdsi.summaries.design import contrast_design, endpoint_cases
 from ihdsi.summaries.gene_alterations import COPY_NUMBER
@@ -60,6 +63,7 @@ __all__ = [
     "earlier_releases",
     "model_of",
     "populations_of",
+    "read_measured",
 ]
 
 POPULATIONS_SCHEMA: dict[str, Any] = {
@@ -146,6 +150,7 @@ def populations_of(
     counts: pl.DataFrame | None = None,
     expression_profile: pl.DataFrame | None = None,
     matrices: Mapping[str, pl.DataFrame] | None = None,
+    site_covariates: Mapping[str, pl.DataFrame] | None = None,
     cells: pl.DataFrame | None = None,
     minimum_cells: int = 1,
     pseudobulk: Mapping[str, pl.DataFrame] | None = None,
@@ -170,7 +175,7 @@ def populations_of(
     assessed, exposures, copy_number
         patient and callable_megabases of the somatic call sets; patients with signature shares;
         patients with copy numbers.
-    matrices
+    matrices, site_covariates
         As for `ihdsi.summaries.matrix_moments.build_matrix_moments`.
     cells, minimum_cells
         As for `ihdsi.summaries.cell_composition.build_cell_composition`.
@@ -235,7 +240,7 @@ def populations_of(
         if counts is not None:
             expressed = kept(_patients(counts), "tumour_rna").to_list()
             parts += _models(study, clinical, expressed)
-        parts += _matrices(study, clinical, matrices or {})
+        parts += _matrices(study, clinical, matrices or {}, site_covariates or {})
         parts += _cell_types(study, clinical, pseudobulk or {})
     if cells is not None:
         measured["cells"] = donors_of(cells, minimum_cells)["patient"]
@@ -262,6 +267,18 @@ def populations_of(
     return pl.concat(parts).unique().sort(pl.all())
 
 
+def read_measured(
+    paths: Mapping[str, Iterable[Path | str]], names: Iterable[str]
+) -> dict[str, pl.DataFrame | dict[str, pl.DataFrame]]:
+    """Read the arguments of `populations_of` that are Parquet files, by the argument's name.
+
+    What a site lacks has no path and is left out; tables of matrices are a mapping by assay.
+    """
+    by_assay = ("matrices", "site_covariates")
+    one = {name: pl.read_parquet(p) for name in names if name not in by_assay for p in paths[name]}
+    return {**one, **{name: read_assays(paths[name]) for name in names if name in by_assay}}
+
+
 def _population(name: str, strata: pl.DataFrame) -> pl.DataFrame:
     return strata.select(pl.lit(name).alias("population"), *list(POPULATIONS_SCHEMA)[1:])
 
@@ -280,33 +297,47 @@ def _patients(counts: pl.DataFrame) -> list[str]:
 
 
 def _grouped(
-    name: str, patients: Sequence[str], clinical: pl.DataFrame, groups: Iterable[str], study: Study
+    name: str,
+    patients: Sequence[str],
+    clinical: pl.DataFrame,
+    groups: Iterable[str],
+    variables: Mapping[str, ClinicalVariable],
 ) -> pl.DataFrame:
     """Patients of a model, and the groups that its sums are over."""
     chosen = pl.Series("patient", list(patients), dtype=pl.String)
-    variables = study.clinical.variables
     categorical = [g for g in dict.fromkeys(groups) if variables[g].type == "categorical"]
     return _population(name, stratify(chosen, clinical, categorical))
 
 
 def _matrices(
-    study: Study, clinical: pl.DataFrame, matrices: Mapping[str, pl.DataFrame]
+    study: Study,
+    clinical: pl.DataFrame,
+    matrices: Mapping[str, pl.DataFrame],
+    site_covariates: Mapping[str, pl.DataFrame],
 ) -> list[pl.DataFrame]:
     """Patients of each missingness pattern."""
+    models = [
+        (
+            assay,
+            name,
+            with_site_covariates(
+                clinical, contrast, study.clinical.variables, site_covariates.get(assay)
+            ),
+        )
+        for assay in matrices
+        for name, contrast in study.contrasts.items()
+        if {contrast.variable, *contrast.covariates} <= set(clinical.columns)
+    ]
     return [
         _grouped(
             f"{_MATRIX}{pattern.number}:{assay}:{name}",
             pattern.patients,
-            clinical,
+            frame,
             [contrast.variable, *contrast.covariates],
-            study,
+            variables,
         )
-        for assay, matrix in matrices.items()
-        for name, contrast in study.contrasts.items()
-        if {contrast.variable, *contrast.covariates} <= set(clinical.columns)
-        for pattern in missingness_patterns(
-            assay, matrix, clinical, contrast, study.clinical.variables
-        )
+        for assay, name, (frame, contrast, variables) in models
+        for pattern in missingness_patterns(assay, matrices[assay], frame, contrast, variables)
     ]
 
 
@@ -323,7 +354,7 @@ def _cell_types(
                 )
                 population = f"cell_contrast:{cell_type}:{name}"
                 parts.append(
-                    _grouped(population, design.patients, clinical, [contrast.variable], study)
+                    _grouped(population, design.patients, clinical, [contrast.variable], variables)
                 )
     return parts
 
@@ -334,7 +365,7 @@ def _models(study: Study, clinical: pl.DataFrame, measured: Sequence[str]) -> li
     parts = []
 
     def add(name: str, patients: Sequence[str], groups: Iterable[str]) -> None:
-        parts.append(_grouped(name, patients, clinical, groups, study))
+        parts.append(_grouped(name, patients, clinical, groups, variables))
 
     for name, contrast in study.contrasts.items():
         if {contrast.variable, *contrast.covariates} <= set(clinical.columns):
@@ -789,16 +820,17 @@ def _few_changed(now: Members, before: Members, least: int) -> set[Stratum]:
     }
 
 
+def _contrast_of(population: str) -> str | None:
+    """Contrast of a population that an X'X is of."""
+    if population.startswith(_DESIGN):
+        return population.removeprefix(_DESIGN)
+    # matrix:<pattern>:<assay>:<contrast>
+    return population.split(":", 3)[3] if population.startswith(_MATRIX) else None
+
+
 def _same_contrast(one: str, other: str) -> bool:
     """Whether both populations are those of an X'X of the same contrast."""
-
-    def contrast(name: str) -> str | None:
-        if name.startswith(_DESIGN):
-            return name.removeprefix(_DESIGN)
-        # matrix:<pattern>:<assay>:<contrast>
-        return name.split(":", 3)[3] if name.startswith(_MATRIX) else None
-
-    return contrast(one) is not None and contrast(one) == contrast(other)
+    return _contrast_of(one) is not None and _contrast_of(one) == _contrast_of(other)
 
 
 def _under_another_name(

@@ -34,7 +34,7 @@ Digests = Mapping[str, str]
 
 
 def count_patients(
-    study: Study, germline: Collection[str], frames: Mapping[str, pl.DataFrame]
+    study: Study, germline: Collection[str], frames: Mapping[str, Any]
 ) -> pl.DataFrame:
     """List whom the tables of a site count, and by what.
 
@@ -61,9 +61,8 @@ def count_patients(
 def with_patient_values(
     populations: pl.DataFrame,
     study: Study,
-    frames: Mapping[str, pl.DataFrame],
+    frames: Mapping[str, Any],
     *,
-    matrices: Mapping[str, pl.DataFrame] | None = None,
     pseudobulk: Mapping[str, pl.DataFrame] | None = None,
     cells: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
@@ -78,9 +77,9 @@ def with_patient_values(
     frames
         Patient-level tables by name: ``clinical``, ``counts`` (gene_id, gene_name, one column a
         patient), ``assessed``, ``variants``, ``exposures`` and ``copy_number`` (column
-        ``patient``). Those that are absent enter nothing.
-    matrices
-        Assay to features x patients (see `ihdsi.summaries.matrix_moments.build_matrix_moments`).
+        ``patient``), ``expression_profile`` (column ``patient``); ``matrices`` (features x
+        patients) and ``site_covariates`` by assay, as for
+        `ihdsi.summaries.matrix_moments.build_matrix_moments`. Those that are absent enter nothing.
     pseudobulk
         Cell type to counts by donor, in the form of ``counts``.
     cells
@@ -93,7 +92,7 @@ def with_patient_values(
         leave (genotypes, quality), which are compared one by one. It is a plain digest and stays at
         the site; the ledger keeps it under the ledger's key.
     """
-    of_population = _digests(study, frames, matrices or {}, pseudobulk or {}, cells)
+    of_population = _digests(study, frames, pseudobulk or {}, cells)
     values = [
         pl.DataFrame(
             {
@@ -115,8 +114,7 @@ def with_patient_values(
 
 def _digests(
     study: Study,
-    frames: Mapping[str, pl.DataFrame],
-    matrices: Mapping[str, pl.DataFrame],
+    frames: Mapping[str, Any],
     pseudobulk: Mapping[str, pl.DataFrame],
     cells: pl.DataFrame | None,
 ) -> Callable[[str], Digests | None]:
@@ -124,7 +122,11 @@ def _digests(
     nothing = pl.DataFrame(schema={"patient": pl.String})
     clinical = frames.get("clinical", nothing)
     profiles = _of_columns(frames["counts"], whole=True) if "counts" in frames else {}
-    of_matrix = {assay: _of_columns(matrix) for assay, matrix in matrices.items()}
+    of_matrix = {assay: _of_columns(matrix) for assay, matrix in frames.get("matrices", {}).items()}
+    of_plate = {
+        assay: _of_rows(table) for assay, table in frames.get("site_covariates", {}).items()
+    }
+    scores = frames.get("expression_profile", nothing)
     of_type = {name: _of_columns(counts, whole=True) for name, counts in pseudobulk.items()}
     called = [
         _of_rows(frames[name])
@@ -143,7 +145,7 @@ def _digests(
             return _joined([profiles, of_model(name)])
         if kind == "matrix":
             _, assay, contrast = name.split(":", 2)
-            return _joined([of_matrix[assay], of_model(contrast)])
+            return _joined([of_matrix[assay], of_plate.get(assay, {}), of_model(contrast)])
         if kind == "cell_contrast":
             # Names of cell types may hold colons, those of contrasts do not.
             cell_type, _, contrast = name.rpartition(":")
@@ -155,7 +157,7 @@ def _digests(
                 return _of_rows(clinical, times)
             return _joined([profiles, _of_rows(clinical, [*times, *endpoint.covariates])])
         if kind == "clinical":
-            return _of_rows(clinical, [name])
+            return _of_rows(clinical if name in clinical.columns else scores, [name])
         if kind in ("somatic", "burden", "signatures", "copy_number"):
             return somatic
         if kind == "cells":

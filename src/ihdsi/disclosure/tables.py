@@ -992,9 +992,16 @@ def _control_moments(
     return _after_strata(judged).drop("_total", "_squares")
 
 
-def _mark_model(frame: pl.DataFrame, model: str, n: pl.Expr, context: Context) -> pl.DataFrame:
-    """Withhold models with many parameters for their patients (or events)."""
+def _mark_model(
+    frame: pl.DataFrame, model: str, n: pl.Expr, context: Context, terms: pl.Expr | None = None
+) -> pl.DataFrame:
+    """Withhold models with many parameters for their patients (or events).
+
+    `terms` are those that the model has at the site, if these can be more than the study's.
+    """
     parameters, settings = _parameters(frame, model, context), context.settings
+    if terms is not None:
+        parameters = pl.max_horizontal(parameters, terms)
     return frame.with_columns(
         _mark(~few_parameters(parameters, n, settings), PARAMETERS)
     ).with_columns(_mark(~enough_degrees_of_freedom(parameters, n, settings), RESIDUAL))
@@ -1081,7 +1088,9 @@ def _judge_designs(frame: pl.DataFrame, keys: Sequence[str], context: Context) -
     """Judge each X'X (named by `keys`) by the counts in it."""
     settings = context.settings
     judged = frame.with_columns(_mark(~enough_patients(pl.col("n"), settings), MINIMUM_N))
-    judged = _mark_model(judged, "contrast", pl.col("n"), context)
+    # Plates and batches of the site come on top of what the study's model has.
+    terms = pl.col("row_term").n_unique().over(keys).cast(pl.Int64)
+    judged = _mark_model(judged, "contrast", pl.col("n"), context, terms)
     crowded = [
         part.select(keys).head(1)
         for part in frame.partition_by(keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +11,24 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ihdsi.errors import InputError, Problem
-from ihdsi.meta.estimators import benjamini_hochberg
+from ihdsi.meta.estimators import benjamini_hochberg, pool_effects
+from ihdsi.summaries.design import CASE, INTERCEPT, SITE_TERM
 
-__all__ = ["LINEAR_SCHEMA", "fit_pooled_linear_model"]
+__all__ = [
+    "LINEAR_SCHEMA",
+    "MATRIX_LINEAR_SCHEMA",
+    "fit_pooled_linear_model",
+    "fit_pooled_matrix_model",
+]
 
 FloatArray = NDArray[np.float64]
 
-INTERCEPT = "intercept"
-CASE = "case"
-
 #: Eigenvalues of the correlation-scaled cross-products below this are collinearity.
 RANK_TOLERANCE = 1e-10
+#: Of a term's sum of squares, what is left below this by the site's own terms is rounding.
+REMAINDER_TOLERANCE = 1e-9
+
+_EXPRESSION_LABELS = ("contrast", "gene_id", "gene_name")
 
 LINEAR_SCHEMA: dict[str, pl.DataType] = {
     "contrast": pl.String(),
@@ -38,16 +45,49 @@ LINEAR_SCHEMA: dict[str, pl.DataType] = {
     "residual_variance": pl.Float64(),
 }
 
+MATRIX_LINEAR_SCHEMA: dict[str, pl.DataType] = {
+    "assay": pl.String(),
+    "contrast": pl.String(),
+    "feature": pl.String(),
+    "feature_name": pl.String(),
+    "gene_id": pl.String(),
+    "unit": pl.String(),
+    **{name: dtype for name, dtype in LINEAR_SCHEMA.items() if name not in _EXPRESSION_LABELS},
+    "i_squared": pl.Float64(),
+    "same_direction": pl.Boolean(),
+}
+
 
 @dataclass(frozen=True)
-class _CentredMoments:
-    """One site's cross-products about its own means; arrays follow the contrast's gene order."""
+class _Part:
+    """The moments of one X'X of one site: of a contrast, or of a pattern of missing values.
+
+    `features` are named by the first column of `moments`; `name` and `tables` are for messages.
+    """
+
+    site: str
+    name: str
+    tables: tuple[str, str]
+    design: pl.DataFrame
+    moments: pl.DataFrame
+
+    @property
+    def terms(self) -> list[str]:
+        """Terms of the model, as the moments list them."""
+        terms: list[str] = self.moments["terms"][0].to_list()
+        return terms
+
+
+@dataclass(frozen=True)
+class _Remainders:
+    """Cross-products of one X'X without the site's own terms; arrays follow the features' order."""
 
     n: float
+    own: int  # parameters that are the site's own: intercept, plates
     xtx: FloatArray  # (terms, terms)
-    xty: FloatArray  # (genes, terms)
-    yty: FloatArray  # (genes,)
-    present: NDArray[np.bool_]  # (genes,)
+    xty: FloatArray  # (features, terms)
+    yty: FloatArray  # (features,)
+    present: NDArray[np.bool_]  # (features,)
 
 
 def fit_pooled_linear_model(
@@ -55,11 +95,11 @@ def fit_pooled_linear_model(
 ) -> pl.DataFrame:
     """Fit y = site intercept + case + covariates over all sites, from sufficient statistics.
 
-    Each site's X'X, X'y and y'y are centred on the site's means, which removes its intercept
-    (Frisch–Waugh–Lovell), and the centred moments are added up. The coefficient, its standard
-    error and the residual variance equal those of ordinary least squares on the pooled patients.
-    Genes that the same subset of sites released share one factorisation. A term that a site lacks
-    (a level nobody has there) is a column of zeros at that site.
+    The site's intercept, and its plates and batches where it has any (`SITE_TERM`), are taken out
+    of each site's X'X, X'y and y'y (Frisch-Waugh-Lovell), and what remains is added up. The
+    coefficient, its standard error and the residual variance equal those of ordinary least squares
+    on the pooled patients. Genes that the same subset of sites released share one factorisation. A
+    term that a site lacks (a level nobody has there) is a column of zeros at that site.
 
     Parameters
     ----------
@@ -80,111 +120,212 @@ def fit_pooled_linear_model(
     InputError
         If a site's moments do not match its design (terms, or number of patients).
     """
-    contrasts = sorted(
-        {name for frame in moments.values() for name in frame["contrast"].unique().to_list()}
-    )
-    fits = [_fit_contrast(contrast, designs, moments) for contrast in contrasts]
-    if not fits:
-        return pl.DataFrame(schema=LINEAR_SCHEMA)
+    fits = [pl.DataFrame(schema=LINEAR_SCHEMA)]
+    tables = ("expression_design", "expression_moments")
+    for contrast in _contrasts(moments.values()):
+        parts = [
+            _Part(
+                site,
+                f"contrast '{contrast}'",
+                tables,
+                designs[site].filter(pl.col("contrast") == contrast),
+                frame.select("gene_id", pl.exclude("gene_id")),
+            )
+            for site, frame in _of_contrast(moments, contrast).items()
+        ]
+        genes = _labels(parts, "gene_id", ["gene_name"])
+        terms, remainders = _remainders(parts, genes["gene_id"])
+        fits.append(
+            _fitted(
+                genes.with_columns(contrast=pl.lit(contrast)),
+                _solve(remainders, terms, genes.height),
+                LINEAR_SCHEMA,
+            )
+        )
     return pl.concat(fits)
 
 
-def _fit_contrast(
-    contrast: str, designs: Mapping[str, pl.DataFrame], moments: Mapping[str, pl.DataFrame]
+def fit_pooled_matrix_model(
+    designs: Mapping[str, pl.DataFrame],
+    moments: Mapping[str, pl.DataFrame],
+    units: Mapping[str, str],
 ) -> pl.DataFrame:
-    selected = {
-        site: frame.filter(pl.col("contrast") == contrast) for site, frame in moments.items()
-    }
-    selected = {site: frame for site, frame in selected.items() if frame.height}
-    genes = (
-        pl.concat([frame.select("gene_id", "gene_name") for frame in selected.values()])
-        .group_by("gene_id")
-        .agg(pl.col("gene_name").drop_nulls().mode().sort().first())
-        .sort("gene_id")
-    )
-    site_terms = {site: frame["terms"][0].to_list() for site, frame in selected.items()}
-    terms = sorted({t for names in site_terms.values() for t in names if t != INTERCEPT})
-    centred = [
-        _centre(site, contrast, site_terms[site], terms, designs[site], frame, genes["gene_id"])
-        for site, frame in selected.items()
+    """Fit the model of `fit_pooled_linear_model` to protein, methylation and metabolite values.
+
+    A feature is fitted in the patients in whom it was measured: each site contributes the moments
+    of the feature's missingness pattern there. Plates and batches have coefficients of their own
+    at each site.
+
+    Parameters
+    ----------
+    designs, moments
+        `matrix_design` and `matrix_moments` by site.
+    units
+        Unit of the modelled values by assay.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of `MATRIX_LINEAR_SCHEMA`: as in `fit_pooled_linear_model`, the false discovery rate
+        within assay and contrast. `i_squared` and `same_direction` compare the coefficients that
+        the sites give one by one (Higgins and Thompson 2002); null with fewer than two sites.
+
+    Raises
+    ------
+    InputError
+        If a site's moments do not match its design (terms, or number of patients).
+    """
+    fits = [pl.DataFrame(schema=MATRIX_LINEAR_SCHEMA)]
+    keys = [
+        (assay, contrast)
+        for assay in sorted(units)
+        for contrast in _contrasts(frame.filter(assay=assay) for frame in moments.values())
     ]
-    columns = _solve(centred, terms, genes.height)
+    tables = ("matrix_design", "matrix_moments")
+    for assay, contrast in keys:
+        parts = [
+            _Part(
+                site,
+                f"{assay}, contrast '{contrast}', pattern {pattern}",
+                tables,
+                designs[site].filter(assay=assay, contrast=contrast, pattern=pattern),
+                rows.select("feature", pl.exclude("feature")),
+            )
+            for site, frame in _of_contrast(moments, contrast).items()
+            for (pattern,), rows in frame.filter(assay=assay).group_by(
+                "pattern", maintain_order=True
+            )
+        ]
+        features = _labels(parts, "feature", ["feature_name", "gene_id"])
+        terms, remainders = _remainders(parts, features["feature"])
+        columns = _solve(remainders, terms, features.height)
+        alone = [_solve([one], terms, features.height) for one in remainders]
+        agreement = pool_effects(
+            np.stack([fit["coefficient"] for fit in alone], axis=1),
+            np.stack([fit["standard_error"] for fit in alone], axis=1),
+        )
+        columns |= {
+            "i_squared": agreement.i_squared,
+            "same_direction": agreement.same_direction,
+        }
+        labels = {"assay": assay, "contrast": contrast, "unit": units[assay]}
+        fits.append(
+            _fitted(
+                features.with_columns(pl.lit(value).alias(name) for name, value in labels.items()),
+                columns,
+                MATRIX_LINEAR_SCHEMA,
+            )
+        )
+    return pl.concat(fits)
+
+
+def _contrasts(moments: Iterable[pl.DataFrame]) -> list[str]:
+    return sorted({name for frame in moments for name in frame["contrast"].unique().to_list()})
+
+
+def _of_contrast(moments: Mapping[str, pl.DataFrame], contrast: str) -> dict[str, pl.DataFrame]:
+    chosen = {site: frame.filter(contrast=contrast) for site, frame in moments.items()}
+    return {site: frame for site, frame in chosen.items() if frame.height}
+
+
+def _labels(parts: Sequence[_Part], key: str, labels: Sequence[str]) -> pl.DataFrame:
+    """Every feature once, sorted, with the label that most sites give it."""
+    return (
+        pl.concat([part.moments.select(key, *labels) for part in parts])
+        .group_by(key)
+        .agg(pl.col(name).drop_nulls().mode().sort().first() for name in labels)
+        .sort(key)
+    )
+
+
+def _fitted(
+    labels: pl.DataFrame, columns: Mapping[str, FloatArray], schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
     fdr = benjamini_hochberg(columns["p_value"])
-    return genes.select(
-        pl.lit(contrast).alias("contrast"),
-        "gene_id",
-        "gene_name",
-        *(
-            pl.Series(name, columns[name]).fill_nan(None).cast(dtype)
-            for name, dtype in LINEAR_SCHEMA.items()
-            if name in columns
-        ),
-        pl.Series("fdr", fdr).fill_nan(None),
-    ).select(*LINEAR_SCHEMA)
+    return labels.with_columns(
+        pl.Series(name, values, nan_to_null=True).cast(schema[name])
+        for name, values in {**columns, "fdr": fdr}.items()
+    ).select(*schema)
 
 
-def _centre(
-    site: str,
-    contrast: str,
-    site_terms: list[str],
-    terms: list[str],
-    design: pl.DataFrame,
-    moments: pl.DataFrame,
-    gene_ids: pl.Series,
-) -> _CentredMoments:
-    xtx = _cross_products(site, contrast, site_terms, design)
-    constant = site_terms.index(INTERCEPT)
+def _remainders(parts: Sequence[_Part], features: pl.Series) -> tuple[list[str], list[_Remainders]]:
+    """Terms that all sites share, and each part without its site's own."""
+    terms = sorted({term for part in parts for term in part.terms if not _is_own(term)})
+    return terms, [_remainder(part, terms, features) for part in parts]
+
+
+def _is_own(term: str) -> bool:
+    return term == INTERCEPT or term.startswith(SITE_TERM)
+
+
+def _remainder(part: _Part, terms: list[str], features: pl.Series) -> _Remainders:
+    its_terms, moments = part.terms, part.moments
+    xtx = _cross_products(part, its_terms)
+    constant = its_terms.index(INTERCEPT)
     n = xtx[constant, constant]
     faults = moments.filter(
-        (pl.col("terms") != pl.lit(site_terms, dtype=pl.List(pl.String)))
-        | (pl.col("xty").list.len() != len(site_terms))
+        (pl.col("terms") != pl.lit(its_terms, dtype=pl.List(pl.String)))
+        | (pl.col("xty").list.len() != len(its_terms))
         | (pl.col("n") != n)
     )
     if faults.height:
         raise InputError(
             Problem(
-                f"site '{site}', contrast '{contrast}': the moments of {faults.height} genes do "
+                f"site '{part.site}', {part.name}: the moments of {faults.height} features do "
                 "not fit the design table (terms, or number of patients)",
-                "Ask the site to rebuild expression_design and expression_moments in one run.",
-                file="expression_moments",
+                f"Ask the site to rebuild {part.tables[0]} and {part.tables[1]} in one run.",
+                file=part.tables[1],
                 column="terms",
             )
         )
+    key = moments.columns[0]
     place = (
-        gene_ids.to_frame("gene_id")
+        features.to_frame(key)
         .with_row_index("row")
-        .join(moments.select("gene_id", "xty", "yty"), on="gene_id", how="inner")
+        .join(moments.select(key, "xty", "yty"), on=key, how="inner")
     )
     rows = place["row"].to_numpy()
-    raw_xty = place["xty"].list.to_array(len(site_terms)).to_numpy().reshape(-1, len(site_terms))
-    y_sum = raw_xty[:, constant]
-    means = xtx[constant] / n
+    raw_xty = place["xty"].list.to_array(len(its_terms)).to_numpy().reshape(-1, len(its_terms))
 
-    shared = [site_terms.index(term) if term in site_terms else -1 for term in terms]
+    own = [index for index, term in enumerate(its_terms) if _is_own(term)]
+    inverse = np.linalg.pinv(xtx[np.ix_(own, own)], rcond=RANK_TOLERANCE, hermitian=True)
+    rank = int(np.linalg.matrix_rank(xtx[np.ix_(own, own)], tol=None, hermitian=True))
+    fitted = inverse @ xtx[own]  # (own, terms): the other terms from the site's own
+    left_xtx = xtx - xtx[:, own] @ fitted
+    left_xty = raw_xty - raw_xty[:, own] @ fitted
+    left_yty = place["yty"].to_numpy() - np.einsum(
+        "fi,ij,fj->f", raw_xty[:, own], inverse, raw_xty[:, own]
+    )
+    nothing = np.diag(left_xtx) <= REMAINDER_TOLERANCE * np.diag(xtx)
+    left_xtx[nothing] = 0.0
+    left_xtx[:, nothing] = 0.0
+    left_xty[:, nothing] = 0.0
+
+    shared = [its_terms.index(term) if term in its_terms else -1 for term in terms]
     known = np.array([index >= 0 for index in shared], dtype=bool)
     order = np.array([index for index in shared if index >= 0], dtype=int)
-    centred_xtx = np.zeros((len(terms), len(terms)))
-    centred_xtx[np.ix_(known, known)] = (xtx - n * np.outer(means, means))[np.ix_(order, order)]
-    centred_xty = np.zeros((gene_ids.len(), len(terms)))
-    centred_xty[np.ix_(rows, known)] = (raw_xty - np.outer(y_sum, means))[:, order]
-    centred_yty = np.zeros(gene_ids.len())
-    centred_yty[rows] = place["yty"].to_numpy() - y_sum**2 / n
-    present = np.zeros(gene_ids.len(), dtype=bool)
+    all_xtx = np.zeros((len(terms), len(terms)))
+    all_xtx[np.ix_(known, known)] = left_xtx[np.ix_(order, order)]
+    all_xty = np.zeros((features.len(), len(terms)))
+    all_xty[np.ix_(rows, known)] = left_xty[:, order]
+    all_yty = np.zeros(features.len())
+    all_yty[rows] = left_yty
+    present = np.zeros(features.len(), dtype=bool)
     present[rows] = True
-    return _CentredMoments(float(n), centred_xtx, centred_xty, centred_yty, present)
+    return _Remainders(float(n), rank, all_xtx, all_xty, all_yty, present)
 
 
-def _cross_products(site: str, contrast: str, terms: list[str], design: pl.DataFrame) -> FloatArray:
-    cells = design.filter(pl.col("contrast") == contrast)
+def _cross_products(part: _Part, terms: list[str]) -> FloatArray:
+    cells = part.design
     index = {term: position for position, term in enumerate(terms)}
     complete = {INTERCEPT, CASE} <= set(terms) and set(cells["row_term"]) == set(terms)
     if not complete or set(cells["column_term"]) != set(terms):
         raise InputError(
             Problem(
-                f"site '{site}', contrast '{contrast}': the design's terms are not those of the "
+                f"site '{part.site}', {part.name}: the design's terms are not those of the "
                 f"moments ({', '.join(terms)})",
-                "Ask the site to rebuild expression_design and expression_moments in one run.",
-                file="expression_design",
+                f"Ask the site to rebuild {part.tables[0]} and {part.tables[1]} in one run.",
+                file=part.tables[0],
                 column="row_term",
             )
         )
@@ -196,7 +337,7 @@ def _cross_products(site: str, contrast: str, terms: list[str], design: pl.DataF
     return np.where(np.isnan(matrix), matrix.T, matrix)
 
 
-def _solve(sites: list[_CentredMoments], terms: list[str], n_genes: int) -> dict[str, FloatArray]:
+def _solve(sites: Sequence[_Remainders], terms: list[str], n_genes: int) -> dict[str, FloatArray]:
     names = ("n_sites", "n", "degrees_of_freedom", "coefficient", "standard_error", "statistic")
     result = {name: np.full(n_genes, np.nan) for name in (*names, "p_value", "residual_variance")}
     case = terms.index(CASE)
@@ -205,6 +346,8 @@ def _solve(sites: list[_CentredMoments], terms: list[str], n_genes: int) -> dict
     for number, pattern in enumerate(patterns):
         genes = np.flatnonzero(pattern_of.ravel() == number)
         members = [site for site, here in zip(sites, pattern, strict=True) if here]
+        if not members:
+            continue
         xtx = np.sum([site.xtx for site in members], axis=0)
         xty = np.sum([site.xty[genes] for site in members], axis=0)
         yty = np.sum([site.yty[genes] for site in members], axis=0)
@@ -218,7 +361,7 @@ def _solve(sites: list[_CentredMoments], terms: list[str], n_genes: int) -> dict
         inverse = (basis / values[kept]) @ basis.T / np.outer(scale, scale)
         # The case coefficient is estimable only if its axis lies in the row space of the design.
         estimable = np.isclose((basis[case] ** 2).sum(), 1.0, atol=1e-6)
-        degrees = n - len(members) - int(kept.sum())
+        degrees = n - sum(site.own for site in members) - int(kept.sum())
 
         result["n_sites"][genes] = len(members)
         result["n"][genes] = n

@@ -14,6 +14,7 @@ from ihdsi.files import write_parquet, write_text, write_tsv
 from ihdsi.simulate import cohort as cohort_model
 from ihdsi.simulate import copy_number as copy_number_model
 from ihdsi.simulate import expression as expression_model
+from ihdsi.simulate import proteins as protein_model
 from ihdsi.simulate import reads as reads_model
 from ihdsi.simulate import variants as variant_model
 from ihdsi.simulate.cohort import DEMO_SITES, SiteDesign
@@ -29,6 +30,7 @@ from ihdsi.simulate.genome import (
     write_targets,
 )
 from ihdsi.simulate.patients import Cohort, simulate_cohort
+from ihdsi.simulate.proteins import plates_of, protein_matrix, protein_parameters
 from ihdsi.simulate.variants import (
     DRIVERS,
     SomaticModel,
@@ -49,6 +51,7 @@ TRUTH_FILES = (
     "expression.parquet",
     "transcripts.parquet",
     "patients.parquet",
+    "proteins.tsv",
     "parameters.json",
 )
 
@@ -59,7 +62,8 @@ def simulated_files(root: str, sites: Sequence[SiteDesign] = DEMO_SITES) -> dict
     Returns
     -------
     dict
-        reference, truth, somatic_vcf, germline_vcf (both with their ``.tbi``), gene_counts.
+        reference, truth, somatic_vcf, germline_vcf (both with their ``.tbi``), gene_counts,
+        protein_matrix, plates.
     """
     reference = ("genome.fa", "genome.fa.fai", "annotation.gff3", "targets.bed", "hotspots.tsv")
     somatic = [
@@ -74,6 +78,8 @@ def simulated_files(root: str, sites: Sequence[SiteDesign] = DEMO_SITES) -> dict
         "somatic_vcf": somatic + [f"{path}.tbi" for path in somatic],
         "germline_vcf": germline + [f"{path}.tbi" for path in germline],
         "gene_counts": [f"{root}/{design.site}/gene_counts.tsv" for design in sites],
+        "protein_matrix": [f"{root}/{design.site}/protein_matrix.tsv" for design in sites],
+        "plates": [f"{root}/{design.site}/plates.tsv" for design in sites],
     }
 
 
@@ -156,6 +162,7 @@ def _constants(seed: int, sites: Sequence[SiteDesign]) -> str:
             cohort_model,
             copy_number_model,
             expression_model,
+            protein_model,
             variant_model,
             reads_model,
         )
@@ -235,9 +242,11 @@ def simulate_demo_study(
         ``results/<study>/simulated``.
     """
     root = Path(root)
-    genes = gene_list(read_gene_panel(panel_path))
+    panel = read_gene_panel(panel_path)
+    genes = gene_list(panel)
     genome = simulate_genome(seed, genes)
     cohort = simulate_cohort(seed, genes, sites)
+    proteins = protein_parameters(seed, cohort.parameters, panel["gene_name"].to_list())
     population = simulate_population(seed, genome, sites)
     genotypes = simulate_germline(seed, cohort.patients, population)
     model = SomaticModel(seed, genome, population)
@@ -251,6 +260,14 @@ def simulate_demo_study(
     write_tsv(hotspot_table(model), reference / "hotspots.tsv")
     for design in sites:
         _write_site(design, root, seed, cohort, somatic, population, genotypes, model)
+        write_tsv(
+            protein_matrix(seed, design, cohort.patients, proteins),
+            root / design.site / "protein_matrix.tsv",
+        )
+        write_tsv(
+            plates_of(design, cohort.patients).drop("patient"), root / design.site / "plates.tsv"
+        )
+    write_tsv(proteins, truth / "proteins.tsv")
     write_tsv(_gene_truth(genome, cohort.parameters), truth / "genes.tsv")
     write_parquet(somatic, truth / "somatic.parquet")
     write_parquet(copy_number, truth / "copy_number.parquet")

@@ -27,6 +27,7 @@ __all__ = [
     "format_recovery",
     "germline_recovery",
     "load_truth",
+    "protein_recovery",
     "somatic_recovery",
     "survival_recovery",
 ]
@@ -56,6 +57,7 @@ class Truth:
     germline: pl.DataFrame
     copy_number: pl.DataFrame
     expression: pl.DataFrame
+    proteins: pl.DataFrame
 
 
 def load_truth(folder: Path | str, targets: Path | str) -> Truth:
@@ -73,6 +75,7 @@ def load_truth(folder: Path | str, targets: Path | str) -> Truth:
         germline=within_targets(pl.read_parquet(folder / "germline.parquet").filter(own), bed),
         copy_number=pl.read_parquet(folder / "copy_number.parquet").filter(own),
         expression=pl.read_parquet(folder / "expression.parquet").filter(own),
+        proteins=pl.read_csv(folder / "proteins.tsv", separator="\t", infer_schema_length=None),
     )
 
 
@@ -326,6 +329,51 @@ def expression_effect_recovery(
     }
 
 
+def protein_recovery(
+    proteins: pl.DataFrame, pooled: pl.DataFrame, contrast: str
+) -> dict[str, Number]:
+    """Compare the pooled linear model of proteins with the planted differences.
+
+    Parameters
+    ----------
+    proteins
+        feature, log2_difference (0 where nothing is planted).
+    pooled
+        `matrix_linear_model`: assay, contrast, feature, coefficient, fdr.
+
+    Returns
+    -------
+    dict
+        protein_power_at_fdr5 (share of planted proteins called, of those whose values left the
+        sites), protein_false_discovery (share of called proteins that are null),
+        protein_sign_agreement, protein_mean_absolute_error (of the coefficient, log2 units),
+        protein_truth_n (planted), protein_released_n (all that were pooled),
+        protein_planted_released_n, protein_called_n, protein_found_n. A protein with a pattern of
+        missing values of its own does not leave a site (disclosure control), which is why released
+        and simulated proteins are told apart.
+    """
+    released = pooled.filter(assay="protein", contrast=contrast).join(
+        proteins.select("feature", "log2_difference"), on="feature"
+    )
+    is_planted = pl.col("log2_difference") != 0
+    called = released.filter(pl.col("fdr") <= LEVEL)
+    found = called.filter(is_planted)
+    agreeing = found.filter(pl.col("coefficient").sign() == pl.col("log2_difference").sign()).height
+    planted_released = released.filter(is_planted).height
+    errors = released.select((pl.col("coefficient") - pl.col("log2_difference")).abs())
+    return {
+        "protein_power_at_fdr5": _share(found.height, planted_released),
+        "protein_false_discovery": _share(called.height - found.height, called.height),
+        "protein_sign_agreement": _share(agreeing, found.height),
+        "protein_mean_absolute_error": _mean(errors.to_series().drop_nulls().to_list()),
+        "protein_truth_n": proteins.filter(is_planted).height,
+        "protein_released_n": released.height,
+        "protein_planted_released_n": planted_released,
+        "protein_called_n": called.height,
+        "protein_found_n": found.height,
+    }
+
+
 def survival_recovery(
     genes: pl.DataFrame, effects: pl.DataFrame, endpoint: str
 ) -> dict[str, Number]:
@@ -373,6 +421,7 @@ def evaluate_recovery(
     expression_effects: pl.DataFrame,
     survival_effects: pl.DataFrame,
     driver_genes: pl.DataFrame,
+    matrix_linear_model: pl.DataFrame,
     contrast: str,
     endpoint: str,
 ) -> dict[str, Number]:
@@ -384,7 +433,7 @@ def evaluate_recovery(
         Result of `load_truth`.
     somatic_variants, germline_genotypes, copy_number_genes, gene_counts
         Patient-level tables, one of each site; germline_genotypes by `read_genotypes`.
-    expression_effects, survival_effects, driver_genes
+    expression_effects, survival_effects, driver_genes, matrix_linear_model
         Pooled tables.
     contrast, endpoint
         The contrast that carries the planted effects, and the survival endpoint.
@@ -421,6 +470,7 @@ def evaluate_recovery(
         **expression_effect_recovery(truth.genes, expression_effects, contrast),
         **survival_recovery(truth.genes, survival_effects, endpoint),
         **driver_recovery(truth.genes, driver_genes),
+        **protein_recovery(truth.proteins, matrix_linear_model, contrast),
     }
 
 

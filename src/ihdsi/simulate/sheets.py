@@ -29,6 +29,7 @@ SAMPLE_COLUMNS = (
     "vcf",
     "vcf_sample",
     "counts",
+    "matrix",
 )
 
 
@@ -89,7 +90,7 @@ MISSING_PER_SITE = {"grade": 1, "smoking": 2, "haemoglobin": 2}
 
 
 def sample_sheet(design: SiteDesign, simulated: str = SIMULATED) -> pl.DataFrame:
-    """Sample sheet of one site: a row per sample and lane, tumour, normal and RNA of each patient.
+    """Sample sheet of one site: a row per sample and lane, and then the proteins.
 
     Parameters
     ----------
@@ -121,6 +122,16 @@ def sample_sheet(design: SiteDesign, simulated: str = SIMULATED) -> pl.DataFrame
             else:
                 name = f"{sample}.somatic" if tissue == "tumour" else f"{design.site}.germline"
                 rows.append(row | {"vcf": f"{folder}/vcf/{name}.vcf.gz", "vcf_sample": sample})
+    rows += [
+        {
+            "patient": patient,
+            "sample": f"{patient}-P",
+            "tissue": "tumour",
+            "assay": "protein",
+            "matrix": f"{folder}/protein_matrix.tsv",
+        }
+        for patient in design.patients
+    ]
     return pl.DataFrame(rows, schema=dict.fromkeys(SAMPLE_COLUMNS, pl.String))
 
 

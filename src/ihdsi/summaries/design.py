@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CASE",
     "INTERCEPT",
+    "SITE_TERM",
     "Design",
     "contrast_design",
     "covariate_terms",
@@ -37,6 +38,9 @@ BoolArray = NDArray[np.bool_]
 INTERCEPT = "intercept"
 #: Indicator of the contrast's case group.
 CASE = "case"
+#: Beginning of terms that mean something at one site only (plates, batches): the coordinator gives
+#: each site coefficients of its own for them.
+SITE_TERM = "site:"
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from ihdsi.errors import InputError, Problem
+from ihdsi.summaries.design import SITE_TERM
 from ihdsi.summaries.model_moments import (
     DESIGN_COLUMNS,
     MOMENT_CONSTRAINTS,
     moment_columns,
     moment_rows,
 )
-from ihdsi.summaries.table import CONTRAST_COLUMN, ENSEMBL_GENE, Column, TableSpec
+from ihdsi.summaries.table import CONTRAST_COLUMN, ENSEMBL_GENE, Column, Constraint, TableSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ASSAYS",
     "DESIGN_SPEC",
+    "MAXIMUM_PATTERNS_BUILT",
     "MOMENTS_SPEC",
     "PATTERN",
     "MissingnessPattern",
@@ -40,7 +43,21 @@ ASSAYS = ("protein", "methylation", "metabolite")
 #: Columns that name one X'X.
 PATTERN = ("assay", "contrast", "pattern")
 
+#: Patterns of a contrast that are built, those with the most features. Disclosure control lets two
+#: at most leave, and a methylation array may have a hundred thousand.
+MAXIMUM_PATTERNS_BUILT = 50
+
 _LABELS = ("feature", "feature_name", "gene_id")
+
+# Of a site's plates and batches, codes may leave and nothing else.
+_SITE_CODE = rf"^{SITE_TERM}({'|'.join(ASSAYS)})_(plate|batch)=(plate|batch)_([0-9]+|rare)$"
+_CODES = f"terms that begin with {SITE_TERM} are codes of plates and batches"
+
+
+def _coded(term: pl.Expr) -> pl.Expr:
+    return ~term.str.starts_with(SITE_TERM) | term.str.contains(_SITE_CODE)
+
+
 _PATTERN_COLUMNS = (
     Column("assay", pl.String, "key", allowed=ASSAYS, description="What was measured."),
     CONTRAST_COLUMN,
@@ -60,6 +77,11 @@ DESIGN_SPEC = TableSpec(
     description="X'X of the linear model of each assay, contrast and missingness pattern.",
     columns=(*_PATTERN_COLUMNS, *DESIGN_COLUMNS),
     keys=(*PATTERN, "row_term", "column_term"),
+    constraints=(
+        Constraint(
+            "row_term", lambda: _coded(pl.col("row_term")) & _coded(pl.col("column_term")), _CODES
+        ),
+    ),
 )
 
 MOMENTS_SPEC = TableSpec(
@@ -87,7 +109,14 @@ MOMENTS_SPEC = TableSpec(
         *moment_columns("the measured value (log2 intensity or M-value)"),
     ),
     keys=("assay", "contrast", "feature"),
-    constraints=MOMENT_CONSTRAINTS,
+    constraints=(
+        *MOMENT_CONSTRAINTS,
+        Constraint(
+            "terms",
+            lambda: pl.col("terms").list.eval(_coded(pl.element())).list.all(),
+            _CODES,
+        ),
+    ),
 )
 
 
@@ -98,6 +127,7 @@ def build_matrix_moments(
     variables: Mapping[str, ClinicalVariable],
     minimum_n: int,
     maximum_contribution: float = 0.5,
+    site_covariates: Mapping[str, pl.DataFrame] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Compute the sufficient statistics of value ~ intercept + case + covariates.
 
@@ -115,6 +145,11 @@ def build_matrix_moments(
         As for `estimate_expression_effects`.
     minimum_n
         Patterns with a smaller group are left out; the log says with how many features.
+    maximum_contribution
+        See `ihdsi.summaries.design.refusal`.
+    site_covariates
+        By assay, codes of the site's plates and batches (`ihdsi.matrices.plates`): patient and
+        one column a covariate.
 
     Returns
     -------
@@ -122,11 +157,15 @@ def build_matrix_moments(
         The tables `matrix_design` and `matrix_moments`. Patterns are numbered from the one with
         the most features.
 
+        Of each assay and contrast, the `MAXIMUM_PATTERNS_BUILT` patterns with the most features are
+        built; the log counts the features of the others.
+
     Raises
     ------
     InputError
         If an assay is unknown, or a value is infinite.
     """
+    from ihdsi.matrices.plates import with_site_covariates
     from ihdsi.summaries.design import contrast_design, refusal
 
     specs = (DESIGN_SPEC, MOMENTS_SPEC)
@@ -135,15 +174,19 @@ def build_matrix_moments(
     for assay, matrix in matrices.items():
         for name, contrast in contrasts.items():
             refused: dict[str, int] = {}
-            for pattern in missingness_patterns(assay, matrix, clinical, contrast, variables):
-                patients = pattern.patients
-                fitted = contrast_design(clinical, patients, contrast, variables, full_rank=True)
+            n_features = 0
+            model = with_site_covariates(
+                clinical, contrast, variables, (site_covariates or {}).get(assay)
+            )
+            for pattern in missingness_patterns(assay, matrix, *model):
+                patients, n_features = pattern.patients, n_features + pattern.features.height
+                fitted = contrast_design(model[0], patients, *model[1:], full_rank=True)
                 reason = refusal(fitted, minimum_n, maximum_contribution)
                 if reason is not None:
                     refused[reason] = refused.get(reason, 0) + pattern.features.height
                     continue
                 rows = moment_rows(
-                    contrast_design(clinical, patients, contrast, variables, full_rank=False),
+                    contrast_design(model[0], patients, *model[1:], full_rank=False),
                     pattern.features,
                     pattern.values,
                     {"assay": assay, "contrast": name, "pattern": pattern.number},
@@ -151,6 +194,10 @@ def build_matrix_moments(
                 )
                 designs.append(rows[0])
                 moments.append(rows[1])
+            if n_features < matrix.height:
+                refused[f"not among the {MAXIMUM_PATTERNS_BUILT} commonest patterns"] = (
+                    matrix.height - n_features
+                )
             for reason, n in refused.items():
                 logger.warning("%s, contrast %s: %d features: %s", assay, name, n, reason)
     return pl.concat(designs), pl.concat(moments).sort(MOMENTS_SPEC.keys)
@@ -185,9 +232,10 @@ def missingness_patterns(
     contrast: Contrast,
     variables: Mapping[str, ClinicalVariable],
 ) -> Iterator[MissingnessPattern]:
-    """Yield the patterns of a matrix among the patients of a contrast, most features first.
+    """Yield the commonest patterns of a matrix among the patients of a contrast.
 
-    Parameters and errors are those of `build_matrix_moments`.
+    The first has the most features; `MAXIMUM_PATTERNS_BUILT` are yielded at most. Parameters
+    and errors are those of `build_matrix_moments`.
     """
     from ihdsi.summaries.design import contrast_design
 
@@ -195,7 +243,7 @@ def missingness_patterns(
     design = contrast_design(clinical, measured, contrast, variables, full_rank=False)
     place = {patient: index for index, patient in enumerate(measured)}
     chosen = values[:, [place[patient] for patient in design.patients]]
-    for number, features, present in _patterns(chosen):
+    for number, features, present in islice(_patterns(chosen), MAXIMUM_PATTERNS_BUILT):
         patients = [p for p, here in zip(design.patients, present, strict=True) if here]
         yield MissingnessPattern(
             number, tuple(patients), labels[features.tolist()], chosen[features][:, present]

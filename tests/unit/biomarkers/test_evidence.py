@@ -161,3 +161,51 @@ def test_heterogeneous_genes_do_not_reach_the_strictest_tier():
     ranked = _rank(_pooled(effect + random.normal(0, error), error))
     assert (ranked["fdr"] < 0.05).all()
     assert set(ranked["tier"]) == {"tier 2"}
+
+
+MATRICES = pl.DataFrame(
+    [
+        ("protein", "a", "P1", "alpha", "G1", 0.01, 0.8),
+        ("protein", "a", "P1-2", "alpha 2", "G1", 0.001, 1.2),
+        ("protein", "a", "P2", "beta", "G2", 0.5, -0.1),
+        ("protein", "a", "P3", "no gene", None, 1e-9, 3.0),
+        ("protein", "a", "P4", "not estimated", "G4", None, None),
+        ("methylation", "a", "cg1", "cg1", "G3", 0.04, -0.5),
+    ],
+    schema=["assay", "contrast", "feature", "feature_name", "gene_id", "p_value", "coefficient"],
+    orient="row",
+).with_columns(n_sites=pl.lit(2), i_squared=pl.lit(0.1), same_direction=pl.lit(value=True))
+
+
+def test_matrices_are_layers_of_genes():
+    expression = pl.DataFrame(
+        {name: [None] for name in EVIDENCE_SCHEMA}, schema=EVIDENCE_SCHEMA
+    ).with_columns(
+        gene_id=pl.lit("G1"), gene_name=pl.lit("GENE1"), contrast=pl.lit("a"), p_value=pl.lit(0.3)
+    )
+    others = (_empty(SURVIVAL), pl.DataFrame(schema=ALTERATION), _empty(DRIVER))
+    evidence = evidence_table(expression, *others, MATRICES)
+    rows = {(row["gene_id"], row["layer"]): row for row in evidence.iter_rows(named=True)}
+    assert set(rows) == {
+        *(("G1", "expression"), ("G1", "protein"), ("G2", "protein"), ("G3", "methylation"))
+    }
+    two = rows["G1", "protein"]
+    assert two["gene_name"] == "GENE1"  # as the other layers name it, not as its protein
+    assert rows["G2", "protein"]["gene_name"] == "beta"
+    assert two["p_value"] == pytest.approx(combine_p_values([0.01, 0.001])[0])
+    assert two["effect"] == 1.2
+    assert two["fdr"] == pytest.approx(2 * two["p_value"])
+    assert rows["G3", "methylation"]["fdr"] == rows["G3", "methylation"]["p_value"] == 0.04
+    ranked = rank_biomarkers(evidence, TIERS)
+    first = ranked.row(0, named=True)
+    assert (first["gene_id"], first["lead_layer"], first["n_layers"]) == ("G1", "protein", 2)
+    assert (first["protein_effect"], first["metabolite_effect"]) == (1.2, None)
+
+
+def test_without_matrices_nothing_changes():
+    others = (_empty(SURVIVAL), pl.DataFrame(schema=ALTERATION), _empty(DRIVER))
+    without_genes = MATRICES.filter(pl.col("gene_id").is_null())
+    for matrices in (None, MATRICES.clear(), without_genes):
+        evidence = evidence_table(_empty(EVIDENCE_SCHEMA), *others, matrices)
+        assert evidence.is_empty()
+        assert evidence.schema == pl.Schema(EVIDENCE_SCHEMA)

@@ -894,7 +894,7 @@ def measured(people, patients, earlier=()):
         model_parameters(STUDY),
         earlier=earlier,
         populations=populations,
-        features=judge_features(STUDY, SETTINGS, {"clinical": clinical}, matrices=matrices),
+        features=judge_features(STUDY, SETTINGS, {"clinical": clinical, "matrices": matrices}),
     )
     return EarlierRelease(1 + len(earlier), cleared, populations)
 
@@ -926,3 +926,25 @@ def test_matrices_and_cells_of_one_patient_more_do_not_leave(people):
         first.tables["cell_composition"].select("stratum_variable", "stratum", "n_donors").rows()
     ):
         assert sizes["cells", v, s] == n
+
+
+def test_patients_of_matrices_are_grouped_by_plate_as_well(people):
+    patients = people.names[:40]
+    values = [1.0] * 36 + [None] * 4
+    matrix = pl.DataFrame(
+        {"feature": ["a", "b"], "feature_name": ["a", "b"], "gene_id": None}
+    ).hstack(pl.DataFrame([dict.fromkeys(patients, 1.0), dict(zip(patients, values, strict=True))]))
+    plates = pl.DataFrame(
+        {"patient": patients, "site:protein_plate": ["plate_1"] * 20 + ["plate_2"] * 20}
+    )
+    found = populations_of(
+        STUDY,
+        clinical=people.clinical.head(40),
+        matrices={"protein": matrix},
+        site_covariates={"protein": plates},
+    )
+    second = found.filter(
+        population="matrix:2:protein:grade", stratum_variable="site:protein_plate"
+    )
+    assert dict(second.group_by("stratum").len().iter_rows()) == {"plate_1": 20, "plate_2": 16}
+    assert set(found.filter(population="matrix:1:protein:grade")["patient"]) == set(patients)

@@ -41,11 +41,13 @@ def matrix(*missing, seed=0, features=1):
     )
 
 
-def clear(matrices, expression=None):
+def clear(matrices, expression=None, plates=None):
     tables = dict(
         zip(
             ("matrix_design", "matrix_moments"),
-            build_matrix_moments(matrices, CLINICAL, CONTRASTS, VARIABLES, 10),
+            build_matrix_moments(
+                matrices, CLINICAL, CONTRASTS, VARIABLES, 10, site_covariates=plates
+            ),
             strict=True,
         )
     )
@@ -137,3 +139,77 @@ def test_small_groups_within_a_pattern():
     released, log = clear({"protein": matrix(fewer, features=0)})
     assert released.is_empty()
     assert "model_groups" in set(log["rule"])
+
+
+def plates(of, assay="protein"):
+    """Plate of each patient, by number."""
+    codes = [f"plate_{of(i)}" for i in range(N)]
+    return {assay: pl.DataFrame({"patient": CLINICAL["patient"], f"site:{assay}_plate": codes})}
+
+
+def expression():
+    rng = np.random.default_rng(1)
+    ids = [f"ENSG{i:011d}" for i in range(4)]
+    return pl.DataFrame({"gene_id": ids, "gene_name": ids}).hstack(
+        pl.DataFrame(rng.negative_binomial(20, 0.02, (4, N)), schema=CLINICAL["patient"].to_list())
+    )
+
+
+def test_plates_leave_with_their_codes_beside_the_expression_of_the_same_patients():
+    by_block = plates(lambda i: 1 + i // 60)
+    released, _ = clear({"protein": matrix(features=2)}, expression(), by_block)
+    assert set(released["feature"]) == {"F0", "F1"}
+    assert released["terms"][0].to_list() == [
+        *("intercept", "case", "sex=male", "site:protein_plate=plate_2")
+    ]
+    # Each assay has plates of its own, which are no groups of the other's.
+    both = {"protein": matrix(features=2), "methylation": matrix(features=2)}
+    of_both = by_block | plates(lambda i: 1 + i // 40, "methylation")
+    assert set(clear(both, expression(), of_both)[0]["assay"]) == {"protein", "methylation"}
+
+
+def test_plates_hide_no_patient_who_is_in_one_design_only():
+    by_block = plates(lambda i: 1 + i // 60)
+    one_less = {"protein": matrix(range(1), features=0)}
+    assert clear(one_less, None, by_block)[0].height == 1
+    assert clear(one_less, expression(), by_block)[0].is_empty()
+    released, _ = clear({"protein": matrix(range(1), features=2)}, None, by_block)
+    assert set(released["feature"]) == {"F0", "F1"}
+
+
+def test_small_groups_of_plates_do_not_leave():
+    """Three women of 40 on plate 2, or a plate of eight."""
+    few_women = plates(lambda i: 2 if i < 12 or (i < 80 and i % 4 >= 2) else 1)
+    assert clear({"protein": matrix(features=2)}, None, few_women)[0].height == 2
+    fewer = plates(lambda i: 2 if i < 6 or (i < 80 and i % 4 >= 2) else 1)
+    released, log = clear({"protein": matrix(features=2)}, None, fewer)
+    assert released.is_empty()
+    assert "model_groups" in set(log["rule"])
+    released, log = clear({"protein": matrix(features=2)}, None, plates(lambda i: 1 + (i < 8)))
+    assert released.is_empty()
+    assert "model_groups" in set(log["rule"])
+
+
+def test_plates_count_among_the_parameters():
+    """Twelve plates of ten make 14 parameters of 120 patients: more than a tenth."""
+    many = plates(lambda i: 1 + i // 10)
+    tables = dict(
+        zip(
+            ("matrix_design", "matrix_moments"),
+            build_matrix_moments(
+                {"protein": matrix(features=2)},
+                CLINICAL,
+                CONTRASTS,
+                VARIABLES,
+                10,
+                site_covariates=many,
+            ),
+            strict=True,
+        )
+    )
+    loose = SETTINGS.model_copy(update={"minimum_cell_count": 1, "maximum_parameter_share": 0.1})
+    _, log = apply_disclosure_control(tables, loose, [], {"c": 3})
+    assert set(log.filter(table="matrix_design")["rule"]) == {"maximum_parameter_share"}
+    wide = loose.model_copy(update={"maximum_parameter_share": 0.2})
+    cleared, _ = apply_disclosure_control(tables, wide, [], {"c": 3})
+    assert cleared["matrix_moments"].height == 2

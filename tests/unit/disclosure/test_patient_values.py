@@ -70,8 +70,7 @@ def values(frames=FRAMES, matrix=MATRIX, cells=CELLS, populations=ROWS):
     found = with_patient_values(
         populations,
         STUDY,
-        frames,
-        matrices={"protein": matrix},
+        frames | {"matrices": {"protein": matrix}},
         pseudobulk={"T cell:CD8": FRAMES["counts"]},
         cells=cells,
     )

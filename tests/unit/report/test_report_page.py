@@ -22,7 +22,7 @@ from ihdsi.meta.pool import (
 from ihdsi.report.gallery import all_figures, write_figures
 from ihdsi.report.inputs import ReportInputs
 from ihdsi.report.page import render_report
-from ihdsi.study import Study, study_hash
+from ihdsi.study import MatrixSettings, Study, study_hash
 
 CONTRASTS = {"invasion": ("stage_group", "MIBC", "NMIBC")}
 PROFILE = {
@@ -322,3 +322,24 @@ def test_svg_files_exist_also_without_data(tmp_path):
     empty = (tmp_path / "volcano_expression_invasion.svg").read_text()
     assert "No site released expression effects" in empty
     assert "<svg" in (tmp_path / "alterations.svg").read_text()
+
+
+def test_differences_of_matrices_stand_beside_the_other_layers():
+    inputs = _inputs(sites=("lih",))
+    gene = inputs.biomarkers["gene_id"][0]
+    protein = MatrixSettings(feature="id", unit="intensity", transform="log2")
+    page = render_report(
+        replace(
+            inputs,
+            study=inputs.study.model_copy(update={"matrices": {"protein": protein}}),
+            biomarkers=inputs.biomarkers.with_columns(
+                protein_effect=pl.when(pl.col("gene_id") == gene).then(-1.234)
+            ),
+        )
+    )
+    assert "<button>protein difference, log2(intensity)</button>" in page
+    assert "<strong>Matrices.</strong> Protein: the linear model" in page
+    assert "1.23" in page
+    without = render_report(inputs)
+    assert "protein difference" not in without
+    assert "<strong>Matrices.</strong>" not in without

@@ -14,6 +14,7 @@ from ihdsi.simulate.recovery import (
     expression_recovery,
     format_recovery,
     germline_recovery,
+    protein_recovery,
     somatic_recovery,
     survival_recovery,
 )
@@ -212,6 +213,35 @@ def test_survival_and_drivers_by_hand():
     }
 
 
+PROTEINS = pl.DataFrame({"feature": ["a", "b", "c", "d"], "log2_difference": [1.0, -0.5, 0.0, 0.0]})
+
+
+def pooled_proteins(rows):
+    schema = {"feature": pl.String, "coefficient": pl.Float64, "fdr": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(
+        assay=pl.lit("protein"), contrast=pl.lit("m")
+    )
+
+
+def test_protein_recovery_counts_what_left_the_sites():
+    found = [("a", 0.8, 0.01), ("c", 0.3, 0.02), ("d", 0.1, 0.5)]
+    result = protein_recovery(PROTEINS, pooled_proteins(found), "m")
+    assert result == {
+        "protein_power_at_fdr5": 1.0,
+        "protein_false_discovery": 0.5,
+        "protein_sign_agreement": 1.0,
+        "protein_mean_absolute_error": pytest.approx((0.2 + 0.3 + 0.1) / 3),
+        "protein_truth_n": 2,
+        "protein_released_n": 3,
+        "protein_planted_released_n": 1,
+        "protein_called_n": 2,
+        "protein_found_n": 1,
+    }
+    wrong = protein_recovery(PROTEINS, pooled_proteins([("a", -1.0, 0.0), ("b", -1.0, 0.2)]), "m")
+    assert (wrong["protein_power_at_fdr5"], wrong["protein_sign_agreement"]) == (0.5, 0.0)
+    assert protein_recovery(PROTEINS, pooled_proteins(found), "other")["protein_released_n"] == 0
+
+
 def test_nothing_called_is_null_and_not_perfect():
     truth = Truth(
         patients=["P1", "P2"],
@@ -223,6 +253,7 @@ def test_nothing_called_is_null_and_not_perfect():
         expression=pl.DataFrame(
             {"patient": ["P1"], "gene_id": ["a"], "true_fragments": [3], "abundance": [3.0]}
         ),
+        proteins=PROTEINS,
     )
     called = {
         "somatic_variants": [variants([], ("allele_fraction", pl.Float64))],
@@ -246,6 +277,7 @@ def test_nothing_called_is_null_and_not_perfect():
             }
         ),
         "driver_genes": pl.DataFrame(schema={"gene_id": pl.String, "fdr": pl.Float64}),
+        "matrix_linear_model": pooled_proteins([]),
         "contrast": "m",
         "endpoint": "os",
     }
@@ -259,6 +291,8 @@ def test_nothing_called_is_null_and_not_perfect():
         "expression_spearman",
         "de_false_discovery",
         "de_sign_agreement",
+        "protein_power_at_fdr5",
+        "protein_false_discovery",
     )
     for name in undefined:
         assert result[name] is None
@@ -292,6 +326,7 @@ def test_the_truth_itself_scores_one():
                 "abundance": [3.0, 9.0, 27.0],
             }
         ),
+        proteins=PROTEINS,
     )
     # Callers use narrower integers; positions and alleles still have to meet.
     called = SOMATIC.with_columns(pl.col("position").cast(pl.UInt32))
@@ -315,11 +350,12 @@ def test_the_truth_itself_scores_one():
             fdr=pl.when(pl.col("survival_log_hazard_ratio") == 0).then(1.0).otherwise(0.0),
         ),
         driver_genes=GENES.filter("is_driver").select("gene_id", fdr=pl.lit(0.0)),
+        matrix_linear_model=pooled_proteins([("a", 1.0, 0.0), ("b", -0.5, 0.0), ("c", 0.0, 0.9)]),
         contrast="m",
         endpoint="os",
     )
     shares = ("precision", "recall", "f1", "concordance", "af10", "power_at_fdr5", "agreement")
-    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 21
+    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 23
     assert result["expression_spearman_minimum"] == pytest.approx(1.0)
     assert result["de_false_discovery"] == 0.0
     assert result["survival_genes_found"] == result["survival_genes_planted"] == 2

@@ -67,6 +67,10 @@ def test_a_further_patient_changes_no_other(root, tmp_path):
         before = pl.read_parquet(root / f"truth/{name}.parquet")
         after = pl.read_parquet(tmp_path / f"truth/{name}.parquet")
         assert after.filter(pl.col("patient") != "LIH-0061").equals(before)
+    proteins = pl.read_csv(tmp_path / "lih/protein_matrix.tsv", separator="\t")
+    assert proteins.drop("LIH-0061-P").equals(
+        pl.read_csv(root / "lih/protein_matrix.tsv", separator="\t")
+    )
     vcf = "lih/vcf/LIH-0060-T.somatic.vcf.gz"
     assert (tmp_path / vcf).read_bytes() == (root / vcf).read_bytes()
 
@@ -86,7 +90,7 @@ def test_sample_sheets_name_simulated_files_only(root):
     for design in DEMO_SITES:
         sheet = sample_sheet(design)
         assert sheet["patient"].n_unique() == design.n_patients
-        for column in ("vcf", "counts"):
+        for column in ("vcf", "counts", "matrix"):
             assert set(sheet[column].drop_nulls()) <= known
         by_fastq = sheet.filter(pl.col("fastq_1").is_not_null())["patient"].unique().sort()
         assert by_fastq.to_list() == design.fastq_patients
@@ -407,3 +411,37 @@ def test_count_matrices_and_parameters(root):
     parameters = json.loads((root / "truth/parameters.json").read_text())
     assert parameters["seed"] == SEED
     assert parameters["reads"]["duplicate_share"] == 0.08
+
+
+def test_protein_matrices(root):
+    truth = pl.read_csv(root / "truth/proteins.tsv", separator="\t")
+    planted = (truth["log2_difference"] != 0).to_numpy()
+    assert (truth.height, planted.sum(), truth["gene_id"].null_count()) == (60, 16, 1)
+    patients = pl.read_parquet(root / "truth/patients.parquet")
+    missing, errors, medians = [], [], []
+    for design in DEMO_SITES:
+        matrix = pl.read_csv(root / design.site / "protein_matrix.tsv", separator="\t")
+        assert matrix["accession"].equals(truth["feature"])
+        own = patients.filter(site=design.site)
+        plates = pl.read_csv(root / design.site / "plates.tsv", separator="\t")
+        assert plates["sample"].to_list() == [f"{p}-P" for p in own["patient"]]
+        assert plates["plate"].value_counts()["count"].is_between(25, 35).all()
+        values = matrix.select(plates["sample"].to_list()).cast(pl.Float64).to_numpy()
+        log2 = np.log2(values)
+        missing.append(np.isnan(values))
+        # Adjusted for the plate, as both stages are spread evenly over plates.
+        case = (own["stage_group"] == "MIBC").to_numpy()
+        plate = (plates["plate"] == plates["plate"][0]).to_numpy()
+        complete = ~np.isnan(values).any(axis=1)
+        x = np.column_stack([np.ones(len(case)), case, plate])
+        fitted = np.linalg.lstsq(x, log2[complete].T, rcond=None)[0]
+        errors.append(fitted[1] - truth["log2_difference"].to_numpy()[complete])
+        medians.append(np.abs(fitted[2]).mean())
+    share = np.concatenate(missing, axis=1)
+    assert 0.06 <= share.mean() <= 0.1
+    # What is missing is what is low.
+    ranks = truth["log2_mean"].rank().to_numpy()
+    assert np.corrcoef(ranks, share.mean(axis=1))[0, 1] < -0.4
+    # A standard error of 0.16 a site: noise of 0.6, two groups of 30.
+    assert np.std(np.concatenate(errors)) == pytest.approx(0.16, abs=0.04)
+    assert min(medians) > 0.3  # two plates' effects of 0.5 each

@@ -10,7 +10,7 @@ from ihdsi.expression.normalisation import log2_cpm
 from ihdsi.study import ClinicalVariable, Contrast
 from ihdsi.summaries import validate_table
 from ihdsi.summaries.expression_moments import build_expression_moments
-from ihdsi.summaries.matrix_moments import build_matrix_moments
+from ihdsi.summaries.matrix_moments import MAXIMUM_PATTERNS_BUILT, build_matrix_moments
 
 VARIABLES = {
     "stage": ClinicalVariable(type="categorical", levels=("low", "high")),
@@ -173,3 +173,47 @@ def test_unknown_assays_and_infinite_values_are_refused(cohort):
     with pytest.raises(InputError, match="infinite") as caught:
         build_matrix_moments({"protein": infinite}, clinical, CONTRASTS, VARIABLES, 5)
     assert caught.value.problems[0].row == 6
+
+
+@pytest.mark.parametrize(
+    ("term", "coded"),
+    [
+        ("site:protein_plate=plate_12", True),
+        ("site:methylation_batch=batch_rare", True),
+        ("stage=high", True),
+        ("site:protein_plate=run of Dr. Smith", False),
+        ("site:plate=plate_1", False),
+    ],
+)
+def test_names_of_plates_are_refused_by_the_contract(cohort, term, coded):
+    matrix, clinical, _ = cohort
+    tables = build_matrix_moments({"protein": matrix}, clinical, CONTRASTS, VARIABLES, 5)
+    named = {"sex=male": term}
+    design = tables[0].with_columns(pl.col("row_term", "column_term").replace(named))
+    moments = tables[1].with_columns(pl.col("terms").list.eval(pl.element().replace(named)))
+    for table, name in ((design, "matrix_design"), (moments, "matrix_moments")):
+        if coded:
+            validate_table(table, name)
+            continue
+        with pytest.raises(InputError, match="are codes of plates and batches"):
+            validate_table(table, name)
+
+
+def test_only_the_commonest_patterns_are_built(cohort, caplog):
+    """Sixty features that one patient each lacks, and three that two patients lack."""
+    _, clinical, _ = cohort
+    values = np.random.default_rng(1).normal(20, 1, (63, N))
+    others = [i for i in range(N) if i != 2][:60]  # p2 is in no model
+    values[range(60), others] = np.nan
+    values[60:, 70:72] = np.nan
+    names = [f"F{i:02d}" for i in range(63)]
+    matrix = (
+        pl.DataFrame({"feature": names, "feature_name": names})
+        .with_columns(gene_id=pl.lit(None, dtype=pl.String))
+        .hstack(pl.DataFrame(values, schema=clinical["patient"].to_list()).fill_nan(None))
+    )
+    _, moments = build_matrix_moments({"protein": matrix}, clinical, CONTRASTS, VARIABLES, 5)
+    assert moments["pattern"].n_unique() == MAXIMUM_PATTERNS_BUILT
+    assert set(moments.filter(pattern=1)["feature"]) == {"F60", "F61", "F62"}
+    assert moments.height == MAXIMUM_PATTERNS_BUILT + 2
+    assert "11 features: not among the 50 commonest patterns" in caplog.text

@@ -1,0 +1,1 @@
+"""Quantitative matrices of a site: protein, methylation and metabolite values."""
