@@ -14,8 +14,8 @@ from ihdsi.umi import Umi
 __all__ = ["Assay", "Cohort", "Entry", "Lane", "Patient", "Sample", "Tissue"]
 
 Tissue = Literal["tumour", "normal"]
-Assay = Literal["dna", "rna"]
-Entry = Literal["fastq", "bam", "vcf", "maf", "counts"]
+Assay = Literal["dna", "rna", "single_cell"]
+Entry = Literal["fastq", "bam", "vcf", "maf", "counts", "cells"]
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,10 @@ class Lane:
 class Sample:
     """One sample, from exactly one entry point.
 
-    `path` is the BAM (or CRAM), VCF, MAF or count matrix of an entry that is a file, `name_in_file`
-    the sample's name inside it. Both are empty for FASTQ, which has `lanes`. `realigned` says that
-    the reads of a given alignment are aligned anew.
+    `path` is the BAM (or CRAM), VCF, MAF, count matrix or cells of an entry that is a file (or, of
+    cells, a folder), `name_in_file` the sample's name inside it. Both are empty for FASTQ, which
+    has `lanes`. `realigned` says that the reads of a given alignment are aligned anew;
+    `cells_column` is the column of an h5ad file in which `name_in_file` stands.
     """
 
     patient: str
@@ -89,6 +90,13 @@ class Sample:
     path: str = ""
     name_in_file: str = ""
     realigned: bool = False
+    cells_column: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Tissue and assay in words."""
+        assay = "single-cell" if self.assay == "single_cell" else self.assay.upper()
+        return f"{self.tissue} {assay}"
 
     @property
     def has_reads(self) -> bool:
@@ -116,11 +124,16 @@ class Patient:
     normal_dna: Sample | None = None
     tumour_rna: Sample | None = None
     normal_rna: Sample | None = None
+    tumour_single_cell: Sample | None = None
+    normal_single_cell: Sample | None = None
 
     @property
     def samples(self) -> tuple[Sample, ...]:
         """The samples that are present, tumour DNA first."""
-        everything = (self.tumour_dna, self.normal_dna, self.tumour_rna, self.normal_rna)
+        everything = (
+            *(self.tumour_dna, self.normal_dna, self.tumour_rna, self.normal_rna),
+            *(self.tumour_single_cell, self.normal_single_cell),
+        )
         return tuple(sample for sample in everything if sample is not None)
 
     @property
@@ -171,6 +184,8 @@ class Patient:
             skipped.append((normal, "a MAF holds somatic variants; nothing is read for a normal"))
         if self.normal_rna is not None:
             skipped.append((self.normal_rna, "normal RNA takes no part in the study's contrasts"))
+        if self.normal_single_cell is not None:
+            skipped.append((self.normal_single_cell, "only the cells of tumours are summarised"))
         return tuple(skipped)
 
 
@@ -337,6 +352,19 @@ class Cohort:
         """Tumour RNA samples quantified from reads."""
         return [s for s in self.with_entry("rna", "fastq") if s.tissue == "tumour"]
 
+    @cached_property
+    def cell_samples(self) -> dict[str, Sample]:
+        """Single-cell samples of tumours, by name; those of normals are not read."""
+        return {s.sample: s for s in self.with_entry("single_cell", "cells") if s.tissue == "tumour"}
+
+    @cached_property
+    def cell_files(self) -> dict[tuple[str, str], list[Sample]]:
+        """Single-cell samples of tumours by file and the file's column that names samples."""
+        files: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+        for sample in self.cell_samples.values():
+            files[sample.path, sample.cells_column].append(sample)
+        return dict(files)
+
     def sample_of(self, kind: str) -> dict[str, str]:
         """Patient to sample of a kind (``tumour_dna``, ``normal_dna``, ``tumour_rna``, …)."""
         return {
@@ -364,6 +392,11 @@ class Cohort:
     def has_expression(self) -> bool:
         """Whether any tumour has gene counts."""
         return bool(self.count_matrices or self.quantified)
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether any tumour has single cells."""
+        return bool(self.cell_samples)
 
     @cached_property
     def alignments(self) -> list[str]:
@@ -398,6 +431,8 @@ class Cohort:
             "expression_moments": comparable,
             "survival_effects": comparable,
             "survival_curve": self.clinical is not None,
+            "cell_composition": self.has_cells,
+            "cell_expression_effects": self.has_cells and self.clinical is not None,
         }
         return tuple(name for name, present in measured.items() if present)
 

@@ -171,7 +171,7 @@ class Plan:
             *(("simulate",) if self.study.simulated else ()),
             *("reference", "given", "reads", "alignment", "germline", "somatic", "signatures"),
             "copy_number",
-            *("expression", "clinical", "quality_control", "summaries", "release"),
+            *("expression", "single_cell", "clinical", "quality_control", "summaries", "release"),
             *(("simulated_release",) if self.study.simulated else ()),
         )
         return (

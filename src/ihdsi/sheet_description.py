@@ -77,23 +77,23 @@ def _describe_totals(cohort: Cohort, title: str) -> str:
         f"normals with given genotypes: {sum(map(len, cohort.germline_vcfs.values()))}; "
         f"RNA from reads: {len(cohort.quantified)}; "
         f"RNA from count matrices: {sum(map(len, cohort.count_matrices.values()))}; "
-        f"skipped: {skipped}"
+        + (f"single cells: {len(cohort.cell_samples)}; " if cohort.has_cells else "")
+        + f"skipped: {skipped}"
     )
 
 
 def _describe_sample(sample: Sample, patient: Patient, named: bool = True) -> str:
     """Kind, origin and fate of a sample; without names, the same for all that are treated alike."""
-    kind = f"{sample.tissue} {sample.assay.upper()}"
-    label = {"counts": "count matrix"}.get(sample.entry, sample.entry.upper())
+    label = {"counts": "count matrix", "cells": "cells"}.get(sample.entry, sample.entry.upper())
     if sample.entry == "fastq":
         origin = _describe_lanes(sample)
     else:
         origin = f"{label} {sample.path}" if named else label
         if sample.entry == "bam":
             origin += ", aligned anew" if sample.realigned else ", used as aligned"
-        elif named and sample.name_in_file != sample.sample:
+        elif named and sample.name_in_file and sample.name_in_file != sample.sample:
             origin += f", there named {sample.name_in_file}"
-    return f"{kind} from {origin}{_fate(sample, patient)}"
+    return f"{sample.kind} from {origin}{_fate(sample, patient)}"
 
 
 def _describe_lanes(sample: Sample) -> str:
@@ -123,4 +123,6 @@ def _fate(sample: Sample, patient: Patient) -> str:
         return " → germline genotypes taken as given" if sample.entry == "vcf" else ""
     if sample is patient.tumour_rna:
         return " → quantified by salmon" if sample.entry == "fastq" else " → counts taken as given"
+    if sample is patient.tumour_single_cell:
+        return " → cell types"
     return ""

@@ -33,6 +33,7 @@ from ihdsi.disclosure.tables import DIFFERENCING, unsafe_counts
 from ihdsi.quality_control import excluded_patients
 from ihdsi.study import DisclosureSettings, Study
 from ihdsi.summaries.cell_composition import donors_of
+from ihdsi.summaries.cell_expression_effects import pseudobulk_by_type
 from ihdsi.summaries.design import contrast_design, endpoint_cases
 from ihdsi.summaries.gene_alterations import COPY_NUMBER
 from ihdsi.summaries.germline_gene_carriers import consequence_group
@@ -135,7 +136,7 @@ def populations_of(
     matrices: Mapping[str, pl.DataFrame] | None = None,
     cells: pl.DataFrame | None = None,
     minimum_cells: int = 1,
-    pseudobulk: Mapping[str, pl.DataFrame] | None = None,
+    pseudobulk: Mapping[str, pl.DataFrame] | pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """List who is behind each summary table, by stratum.
 
@@ -160,7 +161,8 @@ def populations_of(
     cells, minimum_cells
         As for `ihdsi.summaries.cell_composition.build_cell_composition`.
     pseudobulk
-        As for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`.
+        As for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`, or the
+        table of `ihdsi.single_cell.clusters.sum_by_donor`.
 
     Returns
     -------
@@ -209,6 +211,8 @@ def populations_of(
             expressed = kept(_patients(counts), "tumour_rna").to_list()
             parts += _models(study, clinical, expressed)
         parts += _matrices(study, clinical, matrices or {})
+        if isinstance(pseudobulk, pl.DataFrame):
+            pseudobulk = pseudobulk_by_type(pseudobulk)
         parts += _cell_types(study, clinical, pseudobulk or {})
     if cells is not None:
         measured["cells"] = donors_of(cells, minimum_cells)["patient"]
