@@ -355,7 +355,9 @@ class Cohort:
     @cached_property
     def cell_samples(self) -> dict[str, Sample]:
         """Single-cell samples of tumours, by name; those of normals are not read."""
-        return {s.sample: s for s in self.with_entry("single_cell", "cells") if s.tissue == "tumour"}
+        return {
+            s.sample: s for s in self.with_entry("single_cell", "cells") if s.tissue == "tumour"
+        }
 
     @cached_property
     def cell_files(self) -> dict[tuple[str, str], list[Sample]]:

@@ -9,6 +9,7 @@ from ihdsi.study import study_hash
 CANDIDATE = f"{SITE}/candidate"
 # Patient-level tables that tell whom the summaries count.
 MEASURED = ["clinical", "decisions", "metrics", "assessed", "exposures", "copy_number", "counts"]
+MEASURED += ["cells", "pseudobulk"]
 
 
 rule apply_disclosure_control:
@@ -67,6 +68,14 @@ rule apply_disclosure_control:
             [f"{SITE}/expression/gene_counts.parquet"]
             if cohorts[wildcards.site].has_expression
             else []
+        ),
+        cells=lambda wildcards: (
+            [f"{SITE}/single_cell/composition.parquet"]
+            if cohorts[wildcards.site].has_cells
+            else []
+        ),
+        pseudobulk=lambda wildcards: (
+            [f"{SITE}/single_cell/pseudobulk.parquet"] if cohorts[wildcards.site].has_cells else []
         ),
     output:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],

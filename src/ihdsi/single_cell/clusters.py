@@ -153,7 +153,9 @@ def _joined(paths: Sequence[Path | str]) -> ad.AnnData | None:
     n_genes = len(set().union(*(sample.var_names for sample in samples)))
     if site.n_vars < n_genes:
         logger.warning(
-            "%d of %d genes are not in every sample and are left out", n_genes - site.n_vars, n_genes
+            "%d of %d genes are not in every sample and are left out",
+            n_genes - site.n_vars,
+            n_genes,
         )
     return site[:, np.argsort(site.var_names.to_numpy(dtype=str))].copy()
 
@@ -237,7 +239,7 @@ def sum_by_donor(
         .sort("cell_type", "patient")
     )
     donors = sorted(set(groups["patient"]))
-    lengths = groups["row"].list.len().to_numpy()
+    lengths = groups["row"].list.len().cast(pl.Int64).to_numpy()
     members = np.concatenate([np.zeros(0, dtype=np.int64), *groups["row"].to_list()]).astype(int)
     choice = sparse.csr_matrix(
         (

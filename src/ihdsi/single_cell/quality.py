@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anndata as ad
@@ -16,7 +17,14 @@ from scipy.stats import median_abs_deviation
 from ihdsi.single_cell.genes import MITOCHONDRIAL_GENES
 from ihdsi.study import SingleCellSettings
 
-__all__ = ["DECISIONS_SCHEMA", "PASS", "SET_ASIDE", "count_reasons", "filter_cells"]
+__all__ = [
+    "DECISIONS_SCHEMA",
+    "PASS",
+    "SET_ASIDE",
+    "count_reasons",
+    "filter_cells",
+    "sample_notes",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +51,8 @@ DECISIONS_SCHEMA: dict[str, Any] = {
     "decision": pl.String,
     "reasons": pl.String,
 }
+#: No droplet experiment has more doublets than this; a threshold that finds more is a wrong one.
+MOST_DOUBLETS = 0.25
 _HIGHEST = 20
 Flags = NDArray[np.bool_]
 
@@ -146,9 +156,7 @@ def _known(shares: Any) -> NDArray[np.float64]:  # noqa: ANN401 - a pandas colum
     return np.nan_to_num(np.asarray(shares, dtype=float))
 
 
-def _outliers(
-    values: NDArray[np.float64], among: Flags, below: float, above: float
-) -> Flags:
+def _outliers(values: NDArray[np.float64], among: Flags, below: float, above: float) -> Flags:
     """Flag cells further from the median of `among` than so many median absolute deviations.
 
     Where more than half of the cells have the same value there is no deviation to measure by, and
@@ -202,6 +210,12 @@ def _doublets(
         notes.append("no doublets are taken out: simulated scores have no two modes to part them")
         return scores, flags
     flags[healthy] = scores[healthy] > float(subset.uns["scrublet"]["threshold"])
+    if flags.sum() > MOST_DOUBLETS * n_healthy:
+        notes.append(
+            f"no doublets are taken out: {100 * flags.sum() / n_healthy:.0f} % of the cells score "
+            "above the threshold, which therefore does not part doublets from cells"
+        )
+        flags[:] = False
     return scores, flags
 
 
@@ -214,22 +228,53 @@ def count_reasons(decisions: pl.DataFrame) -> pl.DataFrame:
         patient, sample, reason (``barcodes`` for all, ``pass``, or a reason) and n.
     """
     key = ["patient", "sample"]
-    everything = decisions.group_by(key).agg(reason=pl.lit("barcodes"), n=pl.len())
-    passing = decisions.group_by(key).agg(
-        reason=pl.lit(PASS), n=(pl.col("decision") == PASS).sum().cast(pl.UInt32)
-    )
-    reasons = decisions.group_by(key).agg(
-        *(
-            pl.col("reasons").str.split("; ").list.contains(reason).sum().alias(reason)
-            for reason in REASONS
-        )
-    )
     order = {name: number for number, name in enumerate(("barcodes", PASS, *REASONS))}
     return (
-        pl.concat(
-            [everything, passing, reasons.unpivot(index=key, variable_name="reason", value_name="n")]
+        decisions.group_by(key)
+        .agg(
+            pl.len().cast(pl.Int64).alias("barcodes"),
+            (pl.col("decision") == PASS).sum().cast(pl.Int64).alias(PASS),
+            *(
+                pl.col("reasons")
+                .str.split("; ")
+                .list.contains(reason)
+                .sum()
+                .cast(pl.Int64)
+                .alias(reason)
+                for reason in REASONS
+            ),
         )
-        .with_columns(pl.col("n").cast(pl.Int64), _order=pl.col("reason").replace_strict(order))
+        .unpivot(index=key, variable_name="reason", value_name="n")
+        .with_columns(_order=pl.col("reason").replace_strict(order))
         .sort(*key, "_order")
         .drop("_order")
     )
+
+
+def sample_notes(accounts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Gather what is noted of each sample.
+
+    Parameters
+    ----------
+    accounts
+        patient, sample, notes and unmapped (names of features that are no gene) of each sample.
+
+    Returns
+    -------
+    polars.DataFrame
+        patient, sample and note, one row a note.
+    """
+    rows = [
+        (account["patient"], account["sample"], note)
+        for account in accounts
+        for note in (
+            *account["notes"],
+            *(
+                [f"features that name no gene: {', '.join(account['unmapped'])}"]
+                if account["unmapped"]
+                else []
+            ),
+        )
+    ]
+    schema = dict.fromkeys(("patient", "sample", "note"), pl.String)
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("patient", "sample")

@@ -19,7 +19,7 @@ from scipy import sparse
 from scipy.io import mmread
 
 from ihdsi.errors import FaultyFileError, InputError, Problem
-from ihdsi.given_cells import MATRIX_PARTS, COUNT_PLACES, open_cells, part_of_matrix
+from ihdsi.given_cells import COUNT_PLACES, MATRIX_PARTS, open_cells, part_of_matrix
 from ihdsi.single_cell.genes import name_genes, sum_features
 
 __all__ = ["read_cells"]
@@ -264,9 +264,7 @@ def _rows_of(stored: Any, rows: NDArray[np.intp]) -> sparse.csr_matrix:  # noqa:
     return sparse.csr_matrix(sparse.hstack(columns, format="csr"))
 
 
-def _as_counts(
-    matrix: sparse.csr_matrix, place: str, barcodes: Sequence[str]
-) -> sparse.csr_matrix:
+def _as_counts(matrix: sparse.csr_matrix, place: str, barcodes: Sequence[str]) -> sparse.csr_matrix:
     """Check that a matrix of cells x features holds counts, and return it as int32."""
     values = matrix.data
     if np.issubdtype(values.dtype, np.integer) or values.dtype == bool:
