@@ -355,9 +355,8 @@ class Cohort:
     @cached_property
     def cell_samples(self) -> dict[str, Sample]:
         """Single-cell samples of tumours, by name; those of normals are not read."""
-        return {
-            s.sample: s for s in self.with_entry("single_cell", "cells") if s.tissue == "tumour"
-        }
+        samples = self.with_entry("single_cell", "cells")
+        return {sample.sample: sample for sample in samples if sample.tissue == "tumour"}
 
     @cached_property
     def cell_files(self) -> dict[tuple[str, str], list[Sample]]:

@@ -40,9 +40,9 @@ def faults_of_given_files(
     """Find given files that the run could not use, from their first and last bytes alone.
 
     Each file is opened once, however many samples come from it: FASTQ for its first read, BAM and
-    CRAM for header and end, VCF for header and end, count matrices for their header, cells for their
-    samples. What needs the whole file, or the genome's index where none lies beside the genome, is found by the jobs that
-    read the file first.
+    CRAM for header and end, VCF for header and end, count matrices for their header, cells for
+    their samples. What needs the whole file, or the genome's index where none lies beside the
+    genome, is found by the jobs that read the file first.
 
     Parameters
     ----------

@@ -654,7 +654,7 @@ class SingleCellSettings(_Document):
         2, description="Measured markers without which a cell type is not looked for."
     )
     minimum_score: float = Field(
-        0.1,
+        0.2,
         gt=0,
         description="Mean score of a cluster (log1p counts per 10,000 above control genes) from "
         "which it may be of a type.",
@@ -662,8 +662,8 @@ class SingleCellSettings(_Document):
     minimum_margin: float = Field(
         0.5,
         ge=0,
-        description="Standard deviations by which a cluster's best standardised score must exceed "
-        "the next; else its cells are unassigned.",
+        description="Standard deviations by which the best standardised score of a cluster that may "
+        "be of several types must exceed the next; else its cells are unassigned.",
     )
     minimum_type_cells: PositiveInt = Field(
         10, description="Cells of a type without which a donor has no pseudobulk of it."

@@ -145,11 +145,11 @@ def call_clusters(
 ) -> pl.DataFrame:
     """Name each cluster by its highest standardised score, if that stands out.
 
-    Scores are averaged over the cells of a cluster, and standardised, type by type, over the
-    clusters, each of which counts once whatever its size. The standard deviation is at least
-    `minimum_score`, so that a type that nobody has is not blown up. A type is called if its mean
-    score is at least `minimum_score` and its standardised score exceeds the next type's by
-    `minimum_margin`; among single clusters or single types the score itself is compared.
+    Scores are averaged over the cells of a cluster. Types of which the mean is at least
+    `minimum_score` are candidates, so that a type that nobody has is never called. One candidate
+    is called. Of several, scores are standardised, type by type, over the clusters, each of which
+    counts once whatever its size, and the highest is called if it exceeds the next by
+    `minimum_margin`. The standard deviation is at least `minimum_score`.
 
     Parameters
     ----------
@@ -165,8 +165,8 @@ def call_clusters(
     Returns
     -------
     polars.DataFrame
-        Columns of `CLUSTERS_SCHEMA`, a row a cluster. best_type, next_type and margin are given
-        where the call is ``unassigned`` too.
+        Columns of `CLUSTERS_SCHEMA`, a row a cluster. What is known of the best and the next
+        candidate is given where the call is ``unassigned`` too.
     """
     names, codes = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     sizes = np.bincount(codes, minlength=names.size)
@@ -175,26 +175,22 @@ def call_clusters(
     sums = np.zeros((names.size, len(types)))
     np.add.at(sums, codes, scores)
     means = sums / np.maximum(sizes, 1)[:, None]
-    centre = means.mean(axis=0) if names.size > 1 else np.zeros(len(types))
-    deviation = means.std(axis=0) if names.size > 1 else np.zeros(len(types))
-    standardised = (means - centre) / np.maximum(deviation, settings.minimum_score)
+    deviation = np.maximum(means.std(axis=0), settings.minimum_score)
+    standardised = (means - means.mean(axis=0)) / deviation
     rows = []
     for index in np.argsort(names.astype(int)):
         row = {"cluster": names[index], "n_cells": int(sizes[index])}
         row |= {"n_donors": n_donors[names[index]], "cell_type": UNASSIGNED}
-        order = np.argsort(-standardised[index], kind="stable")
+        candidates = np.flatnonzero(means[index] >= settings.minimum_score)
+        order = candidates[np.argsort(-standardised[index, candidates], kind="stable")]
         if order.size:
             best = order[0]
             row |= {"best_type": types[best], "score": means[index, best]}
             row |= {"standardised_score": standardised[index, best]}
-            rest = 0.0
-            if order.size > 1:
-                row["next_type"], rest = types[order[1]], standardised[index, order[1]]
-            row["margin"] = standardised[index, best] - rest
-            if (
-                means[index, best] >= settings.minimum_score
-                and row["margin"] >= settings.minimum_margin
-            ):
-                row["cell_type"] = types[best]
+        if order.size > 1:
+            row["next_type"] = types[order[1]]
+            row["margin"] = standardised[index, best] - standardised[index, order[1]]
+        if order.size == 1 or (order.size > 1 and row["margin"] >= settings.minimum_margin):
+            row["cell_type"] = types[best]
         rows.append(row)
     return pl.DataFrame(rows, schema=CLUSTERS_SCHEMA)

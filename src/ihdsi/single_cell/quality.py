@@ -153,7 +153,8 @@ def filter_cells(
 
 def _known(shares: Any) -> NDArray[np.float64]:  # noqa: ANN401 - a pandas column
     """Shares of nothing are 0; barcodes without a count fail by their genes."""
-    return np.nan_to_num(np.asarray(shares, dtype=float))
+    values: NDArray[np.float64] = np.nan_to_num(np.asarray(shares, dtype=float))
+    return values
 
 
 def _outliers(values: NDArray[np.float64], among: Flags, below: float, above: float) -> Flags:

@@ -6,7 +6,7 @@ import gzip
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import anndata as ad
 import h5py
@@ -127,18 +127,18 @@ def _read_10x_folder(path: str) -> tuple[sparse.csr_matrix, list[str], pl.DataFr
         )
     try:
         counts = sparse.csr_matrix(mmread(matrix, spmatrix=True).T)
+        rows, cells = _rows(features), [row[0] for row in _rows(barcodes)]
     except (ValueError, OSError, EOFError) as error:
         raise FaultyFileError(
-            f"the file {matrix} cannot be read as Matrix Market ({error})", "Copy it anew."
+            f"the files in {path} cannot be read as a matrix with features and barcodes ({error})",
+            "Copy them anew.",
         ) from error
-    rows = _rows(features)
     names = ("gene_ids", "gene_names", "feature_types")
     width = min(len(names), min((len(row) for row in rows), default=1))
     table = pl.DataFrame(
         {name: [row[index] for row in rows] for index, name in enumerate(names[:width])},
         schema=dict.fromkeys(names[:width], pl.String),
     )
-    cells = [row[0] for row in _rows(barcodes)]
     if counts.shape != (len(cells), table.height):
         raise FaultyFileError(
             f"{matrix} is of {counts.shape[1]} features and {counts.shape[0]} cells, but there are "
@@ -149,9 +149,9 @@ def _read_10x_folder(path: str) -> tuple[sparse.csr_matrix, list[str], pl.DataFr
 
 
 def _rows(path: Path) -> list[list[str]]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with cast("IO[str]", opened) as lines:
-        return [line.rstrip("\r\n").split("\t") for line in lines]
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    return [line.split("\t") for line in text.splitlines()]
 
 
 def _read_10x_hdf5(path: str) -> tuple[sparse.csr_matrix, list[str], pl.DataFrame]:

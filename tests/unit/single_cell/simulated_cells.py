@@ -110,20 +110,24 @@ def write_h5ad(path, counts, samples, place="X", **changes):
 def write_10x_folder(folder, counts, *, gzipped=True, legacy=False, genes=GENES, extra=0):
     """Write Cell Ranger's folder; `extra` antibody features stand behind the genes."""
     folder.mkdir()
-    opened = (lambda name: gzip.open(folder / f"{name}.gz", "wt")) if gzipped else None
-    opened = opened or (lambda name: (folder / name).open("w"))
     wide = np.hstack([counts, np.full((len(counts), extra), 99, dtype=counts.dtype)])
     mmwrite(folder / "matrix.mtx", sparse.coo_matrix(wide.T))
-    if gzipped:
-        text = (folder / "matrix.mtx").read_bytes()
-        (folder / "matrix.mtx.gz").write_bytes(gzip.compress(text))
-        (folder / "matrix.mtx").unlink()
-    with opened("genes.tsv" if legacy else "features.tsv") as target:
-        for gene, name in genes.select("gene_id", "gene_name").iter_rows():
-            target.write(f"{gene}\t{name}" + ("\n" if legacy else "\tGene Expression\n"))
-        target.writelines(f"CD{i}\tCD{i}\tAntibody Capture\n" for i in range(extra))
-    with opened("barcodes.tsv") as target:
-        target.writelines(f"BC{i:05d}\n" for i in range(len(counts)))
+    lines = [
+        "\t".join(row if legacy else (*row, "Gene Expression"))
+        for row in genes.select("gene_id", "gene_name").iter_rows()
+    ]
+    lines += [f"CD{i}\tCD{i}\tAntibody Capture" for i in range(extra)]
+    texts = {
+        "matrix.mtx": (folder / "matrix.mtx").read_text(),
+        "genes.tsv" if legacy else "features.tsv": "\n".join(lines) + "\n",
+        "barcodes.tsv": "".join(f"BC{i:05d}\n" for i in range(len(counts))),
+    }
+    for name, text in texts.items():
+        if gzipped:
+            (folder / name).unlink(missing_ok=True)
+            (folder / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+        else:
+            (folder / name).write_text(text)
 
 
 def write_10x_hdf5(path, counts, extra=0):

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from scipy import sparse
-from simulated_cells import GENES, MARKERS, SETTINGS, TYPES, as_cells, draw_cells
+from simulated_cells import GENES, MARKERS, ROOT, SETTINGS, TYPES, as_cells, draw_cells
 
 from ihdsi.errors import InputError
 from ihdsi.single_cell.cell_types import (
@@ -81,7 +81,7 @@ def test_pseudobulk_is_the_sum_of_the_cells(site):
     assert set(tables) == set(found.cells["cell_type"]) - {UNASSIGNED}
     for donor, path in enumerate(paths[:2]):
         cells = ad.read_h5ad(path)
-        for name in ("tumour", "t_cell"):
+        for name in ("tumour", "fibroblast"):
             chosen = found.cells.filter(cell_type=name, patient=f"D{donor}")["cell"].to_list()
             sums = tables[name].select("gene_id", pl.col(f"D{donor}"))
             direct = np.asarray(cells[chosen].X.sum(axis=0)).ravel()
@@ -145,24 +145,27 @@ def called(means, **settings):
 
 
 def test_a_cluster_without_a_margin_is_unassigned():
-    table = called([[2, 0, 0], [0, 2, 0], [1, 1, 0], [0, 0, 2]])
-    assert table["cell_type"].to_list() == ["a", "b", UNASSIGNED, "c"]
-    assert table["margin"][2] == 0
-    assert table["best_type"][2] == "a"
-    assert called([[2, 0, 0], [0, 2, 0], [0, 0, 2]], minimum_margin=9)[
-        "cell_type"
-    ].unique().to_list() == [UNASSIGNED]
+    means = [[2, 0, 0], [0, 2, 0], [1, 1, 0], [0, 0, 2], [0, 0, 0]]
+    table = called(means)
+    assert table["cell_type"].to_list() == ["a", "b", UNASSIGNED, "c", UNASSIGNED]
+    assert table.row(2, named=True) | {"score": 1.0} == table.row(2, named=True)
+    assert table["margin"].to_list() == [None, None, 0.0, None, None]
+    assert table["next_type"].to_list() == [None, None, "b", None, None]
+    assert called([[2, 1.9, 0], [0, 2, 0], [0, 0, 2]], minimum_margin=0.0)["cell_type"][0] == "a"
+    assert called([[2, 1.9, 0], [0, 2, 0], [0, 0, 2]], minimum_margin=5.0)["cell_type"][0] == (
+        UNASSIGNED
+    )
 
 
-def test_a_type_that_nobody_has_is_not_blown_up():
-    noise = [[2.0, 0.0, 0.02], [0.0, 2.0, -0.01], [0.9, 0.0, 0.01], [2.0, 0.1, 0.03]]
-    assert called(noise)["cell_type"].to_list() == ["a", "b", UNASSIGNED, "a"] or called(noise)[
-        "cell_type"
-    ].to_list() == ["a", "b", "a", "a"]
-    assert "c" not in called(noise)["cell_type"].to_list()
+def test_standardised_scores_decide_between_types():
+    """Type b scores high everywhere, so that its scores say less than a's."""
+    table = called([[1.0, 1.2, 0], [0, 1.1, 0], [0, 1.3, 0], [0, 1.4, 0]])
+    assert table["cell_type"].to_list() == ["a", "b", "b", "b"]
 
 
-def test_one_cluster_is_called_by_its_own_scores():
+def test_neither_a_type_of_nobody_nor_one_of_nearly_all_is_mistaken():
+    noise = [[2.0, 0.0, 0.02], [0.0, 2.0, -0.01], [0.9, 0.0, 0.05], [2.0, 0.1, 0.03]]
+    assert called(noise)["cell_type"].to_list() == ["a", "b", "a", "a"]
     assert called([[0.5, 0.1, 0.0]])["cell_type"].to_list() == ["a"]
     assert called([[0.05, 0.0, 0.0]])["cell_type"].to_list() == [UNASSIGNED]
     assert called(np.zeros((3, 0)))["cell_type"].to_list() == [UNASSIGNED] * 3
@@ -191,8 +194,6 @@ def test_types_of_which_markers_are_not_measured_are_named(caplog):
     ],
 )
 def test_faulty_marker_tables_are_refused(tmp_path, old, new, text):
-    from simulated_cells import ROOT
-
     content = (ROOT / "resources/cell_type_markers.tsv").read_text()
     assert old in content
     (tmp_path / "markers.tsv").write_text(content.replace(old, new, 1))
