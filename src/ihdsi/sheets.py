@@ -396,7 +396,7 @@ def _repeated_files(table: DelimitedTable) -> list[Problem]:
                 problems.append(
                     Problem(
                         f"the file {name} is already used in row {line}, column '{where}'",
-                        "Name each file of one sample once.",
+                        f"Name each file of {'cells' if column == 'cells' else 'reads'} once.",
                         table.path,
                         row.line,
                         column,

@@ -662,8 +662,8 @@ class SingleCellSettings(_Document):
     minimum_margin: float = Field(
         0.5,
         ge=0,
-        description="Standard deviations by which the best standardised score of a cluster that may "
-        "be of several types must exceed the next; else its cells are unassigned.",
+        description="Standard deviations by which the best standardised score of a cluster that "
+        "may be of several types must exceed the next; else its cells are unassigned.",
     )
     minimum_type_cells: PositiveInt = Field(
         10, description="Cells of a type without which a donor has no pseudobulk of it."
