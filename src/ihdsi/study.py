@@ -641,7 +641,9 @@ class SingleCellSettings(_Document):
         0.05, gt=0, lt=1, description="Of droplets with two cells, for Scrublet."
     )
     minimum_doublet_cells: PositiveInt = Field(
-        100, description="Cells of a sample without which no doublets are looked for."
+        500,
+        description="Cells of a sample without which no doublets are looked for: few cells have "
+        "few doublets, and rare types look like them.",
     )
     minimum_sample_cells: PositiveInt = Field(
         100, description="Cells that pass without which a sample is set aside."

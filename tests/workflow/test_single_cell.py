@@ -36,7 +36,6 @@ STUDY = {
     "single_cell": {
         "minimum_genes": 20,
         "minimum_sample_cells": 50,
-        "minimum_doublet_cells": 80,
         "variable_genes": 300,
     },
 }

@@ -15,6 +15,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from ihdsi.files import atomic_output
 from ihdsi.single_cell.cell_types import UNASSIGNED
@@ -37,7 +38,7 @@ _MOST_LABELS = 30
 METRICS = (
     ("total_counts", "Counts of a barcode", True),
     ("n_genes", "Genes with a count", True),
-    ("highest_genes_percent", "Counts in the 20 highest genes (%)", False),
+    ("highest_genes_percent", "In the 20 highest genes (%)", False),
     ("mitochondrial_percent", "Mitochondrial counts (%)", False),
     ("doublet_score", "Doublet score (Scrublet)", False),
 )
@@ -54,7 +55,9 @@ def _styles(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
 
 
 def _in_words(name: str) -> str:
-    return name.replace("_", " ")
+    """Write ``t_cell`` as T cell, ``urothelial_basal`` as urothelial basal."""
+    words = name.split("_")
+    return " ".join([words[0].upper() if len(words[0]) < 3 else words[0], *words[1:]])
 
 
 def _save(figure: Figure, path: Path | str, description: str) -> None:
@@ -169,16 +172,19 @@ def draw_quality(decisions: pl.DataFrame, title: str, path: Path | str) -> None:
                 bins=edges.tolist(),
                 stacked=True,
                 color=[COLOURS[0], COLOURS[1]],
-                label=["kept", "left out"],
+                label=["pass", "left out"],
             )
         axes.set(xlabel=label, ylabel="Barcodes")
         if logarithmic:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.spines[["top", "right"]].set_visible(False)
     _draw_reasons(grid.flat[len(METRICS)], decisions)
     grid.flat[0].legend(frameon=False, fontsize=8)
     figure.suptitle(
-        f"{title}: {int(passing.sum()):,} of {decisions.height:,} barcodes are kept, of "
+        f"{title}: {int(passing.sum()):,} of {decisions.height:,} barcodes pass, of "
         f"{decisions['sample'].n_unique()} samples",
         x=0.01,
         ha="left",
@@ -246,6 +252,7 @@ def draw_composition(composition: pl.DataFrame, title: str, path: Path | str) ->
             label=_in_words(name),
         )
         left += shares[:, index]
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set(xlim=(0, 100), xlabel="Share of the donor's cells (%)", ylabel="Donor (cells)")
     axes.set_title(f"{title}: cell types by donor", loc="left", fontsize=11)
