@@ -39,14 +39,14 @@ ROOT = Path(__file__).parents[1]
 MARKERS = read_markers(ROOT / "resources/cell_type_markers.tsv")
 SETTINGS = SingleCellSettings()
 LIMIT_GIB = 12.0
-DRAWS = 2600
+DRAWS = 2000
 BLOCK = 2000
 
 
 def draw_donor(n_cells: int, n_genes: int, donor: int) -> sparse.csr_matrix:
     """Draw counts of one donor; types differ in their markers and in one gene of twenty."""
     fixed = np.random.default_rng(1)
-    base = fixed.lognormal(0, 1.1, n_genes)
+    base = fixed.lognormal(0, 1.9, n_genes)
     types = sorted(MARKERS["cell_type"].unique())
     places = {
         gene: place for place, gene in enumerate(MARKERS["gene_id"].unique(maintain_order=True))
