@@ -7,7 +7,15 @@ from typing import Any
 
 from ihdsi.errors import FaultyFileError
 
-__all__ = ["MATRIX_PARTS", "files_of_cells", "open_cells", "part_of_matrix", "samples_of_cells"]
+__all__ = [
+    "COUNT_PLACES",
+    "MATRIX_PARTS",
+    "files_of_cells",
+    "open_cells",
+    "part_of_matrix",
+    "read_annotation",
+    "samples_of_cells",
+]
 
 #: Files of a 10x matrix folder, of Cell Ranger 3 and later, or 2 (``genes.tsv``).
 MATRIX_PARTS = (("matrix.mtx",), ("features.tsv", "genes.tsv"), ("barcodes.tsv",))
@@ -98,16 +106,34 @@ def samples_of_cells(path: str, column: str) -> list[str] | None:
 
 
 def _annotated_samples(path: str, column: str) -> list[str]:
+    with open_cells(path) as file:
+        if not any(place in file for place in COUNT_PLACES):
+            raise FaultyFileError(f"the file {path} is no h5ad file", "Write it with anndata.")
+        obs = read_annotation(file, "obs", path)
+    if column not in obs.columns:
+        raise FaultyFileError(
+            f"the cells of {path} have no column '{column}' (they have: "
+            f"{', '.join(map(str, obs.columns)) or 'none'})",
+            "Name the column of obs that tells the samples in cells_column.",
+        )
+    return [str(value) for value in obs[column].unique()]
+
+
+def read_annotation(file: Any, place: str, path: str) -> Any:  # noqa: ANN401 - h5py, pandas
+    """Read a table of an open h5ad file (``obs``, ``var``) as a pandas data frame.
+
+    Raises
+    ------
+    FaultyFileError
+        If it is absent, or in the form of anndata before 0.7.
+    """
+    import pandas as pd
     from anndata.io import read_elem
 
-    with open_cells(path) as file:
-        if "obs" not in file or not any(place in file for place in COUNT_PLACES):
-            raise FaultyFileError(f"the file {path} is no h5ad file", "Write it with anndata.")
-        if column not in file["obs"]:
-            known = ", ".join(name for name in file["obs"] if not name.startswith("_"))
-            raise FaultyFileError(
-                f"the cells of {path} have no column '{column}' (they have: {known or 'none'})",
-                "Name the column of obs that tells the samples in cells_column.",
-            )
-        values = read_elem(file["obs"][column])
-    return list(dict.fromkeys(str(value) for value in values))
+    table = read_elem(file[place]) if place in file else None
+    if not isinstance(table, pd.DataFrame):
+        raise FaultyFileError(
+            f"the file {path} has no table '{place}' that can be read",
+            "Write it with anndata 0.7 or newer.",
+        )
+    return table

@@ -27,6 +27,11 @@ MITOCHONDRIAL_GENES = frozenset(
         *("198840", "212907", "198886", "198786", "198695", "198727"),
     )
 )
+#: Columns in which names stand, of 10x files as read here, of scanpy's and of CELLxGENE's.
+NAME_COLUMNS = (
+    *("gene_names", "gene_name", "gene_symbols", "gene_symbol"),
+    *("feature_name", "symbol", "name"),
+)
 _SHOWN = 10
 
 
@@ -79,8 +84,10 @@ def name_genes(
         for name in features.columns
     }
     best = max(shares, key=lambda name: shares[name] or 0.0)
-    labels = next((name for name in features.columns if name != best), best)
     if shares[best]:
+        named = [name for name in NAME_COLUMNS if name in features.columns]
+        # Without a column of names, the index of an h5ad file may hold them.
+        labels = next((name for name in (*named, features.columns[0]) if name != best), best)
         wanted = features.select(
             label=pl.col(best),
             gene_id=pl.when(pl.col(best).str.contains(ENSEMBL_ID)).then(
@@ -94,7 +101,7 @@ def name_genes(
             wanted = wanted.join(known, on="gene_id", how="left", maintain_order="left")
             wanted = wanted.with_columns(name=pl.coalesce("catalogue_name", "name"))
     else:
-        wanted = _by_name(features.select(label=pl.col(best)), catalogue, path)
+        wanted = _by_name(features, catalogue, path)
     genes = (
         wanted.drop_nulls("gene_id")
         .group_by("gene_id")
@@ -146,6 +153,9 @@ def _by_name(
                 path,
             )
         )
+    names = set(catalogue["gene_name"].drop_nulls())
+    best = max(features.columns, key=lambda column: features[column].is_in(names).sum())
+    features = features.select(label=pl.col(best))
     known = (
         catalogue.select("gene_id", name="gene_name")
         .drop_nulls()

@@ -13,13 +13,19 @@ import h5py
 import numpy as np
 import pandas as pd
 import polars as pl
-from anndata.io import read_elem, sparse_dataset
+from anndata.io import sparse_dataset
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.io import mmread
 
 from ihdsi.errors import FaultyFileError, InputError, Problem
-from ihdsi.given_cells import COUNT_PLACES, MATRIX_PARTS, open_cells, part_of_matrix
+from ihdsi.given_cells import (
+    COUNT_PLACES,
+    MATRIX_PARTS,
+    open_cells,
+    part_of_matrix,
+    read_annotation,
+)
 from ihdsi.single_cell.genes import name_genes, sum_features
 
 __all__ = ["read_cells"]
@@ -188,45 +194,39 @@ def _read_annotated(
     path: str, name_in_file: str, column: str
 ) -> tuple[sparse.csr_matrix, list[str], pl.DataFrame]:
     with open_cells(path) as file:
-        obs = file["obs"]
-        if column not in obs:
+        obs, var = read_annotation(file, "obs", path), read_annotation(file, "var", path)
+        if column not in obs.columns:
             raise FaultyFileError(
                 f"the cells of {path} have no column '{column}'",
                 "Name the column of obs that tells the samples in cells_column.",
             )
-        names = np.asarray(read_elem(obs[column]), dtype=object).astype(str)
-        rows = np.flatnonzero(names == name_in_file)
-        if rows.size == 0:
+        chosen = (obs[column].astype(str) == name_in_file).to_numpy()
+        if not chosen.any():
             raise FaultyFileError(
                 f"{path} holds no cell of sample '{name_in_file}' in '{column}'",
                 "Give the name that the sample has in the file in cells_sample.",
             )
-        barcodes = np.asarray(read_elem(obs[_index_of(obs)]), dtype=object)[rows].astype(str)
-        counts, place = _raw_counts(file, path, rows, barcodes.tolist())
-        var = file["raw/var"] if place.startswith("raw") else file["var"]
-        features = _features_of(var)
-    return counts, barcodes.tolist(), features
+        barcodes = obs.index[chosen].astype(str).to_list()
+        counts, place = _raw_counts(file, path, chosen, barcodes)
+        if place.startswith("raw"):
+            var = read_annotation(file, "raw/var", path)
+    return counts, barcodes, _features_of(var)
 
 
-def _index_of(group: Any) -> str:  # noqa: ANN401 - h5py has no types
-    return str(group.attrs.get("_index", "_index"))
-
-
-def _features_of(var: Any) -> pl.DataFrame:  # noqa: ANN401 - h5py has no types
-    """Read all columns of strings that may name genes, the index first."""
-    index = _index_of(var)
-    columns: dict[str, list[str]] = {}
-    for name in (index, *(other for other in var if other != index and other[:2] != "__")):
-        values = np.asarray(read_elem(var[name]), dtype=object)
-        if all(isinstance(value, str) for value in values[:100]):
-            columns[name] = [str(value) for value in values]
+def _features_of(var: pd.DataFrame) -> pl.DataFrame:
+    """Take all columns of strings, which may name genes, the index first."""
+    columns = {"index": var.index.astype(str).to_list()}
+    for name in var.columns:
+        values = var[name].astype(object).to_list()
+        if values and all(isinstance(value, str) for value in values):
+            columns[str(name)] = values
     return pl.DataFrame(columns)
 
 
 def _raw_counts(
     file: Any,  # noqa: ANN401 - h5py has no types
     path: str,
-    rows: NDArray[np.intp],
+    chosen: NDArray[np.bool_],
     barcodes: Sequence[str],
 ) -> tuple[sparse.csr_matrix, str]:
     """Read the first place that holds counts; a layer called counts must hold them."""
@@ -235,7 +235,7 @@ def _raw_counts(
         if place not in file:
             continue
         try:
-            return _as_counts(_rows_of(file[place], rows), f"{path}, {place}", barcodes), place
+            return _as_counts(_rows_of(file[place], chosen), f"{path}, {place}", barcodes), place
         except FaultyFileError as error:
             refusals.append(error)
             if place == COUNT_PLACES[0]:
@@ -246,9 +246,10 @@ def _raw_counts(
     )
 
 
-def _rows_of(stored: Any, rows: NDArray[np.intp]) -> sparse.csr_matrix:  # noqa: ANN401
-    """Read some rows of a stored matrix, whichever way it is stored, and no others at once."""
+def _rows_of(stored: Any, chosen: NDArray[np.bool_]) -> sparse.csr_matrix:  # noqa: ANN401
+    """Read some rows of a stored matrix, whichever way it is stored, and never all others."""
     if isinstance(stored, h5py.Dataset):
+        rows = np.flatnonzero(chosen)
         blocks = [
             sparse.csr_matrix(stored[rows[start : start + _BLOCK]])
             for start in range(0, rows.size, _BLOCK)
@@ -256,9 +257,9 @@ def _rows_of(stored: Any, rows: NDArray[np.intp]) -> sparse.csr_matrix:  # noqa:
         return sparse.csr_matrix(sparse.vstack(blocks, format="csr"))
     matrix = sparse_dataset(stored)
     if matrix.format == "csr":
-        return sparse.csr_matrix(matrix[rows])
+        return sparse.csr_matrix(matrix[chosen])
     columns = [
-        sparse.csc_matrix(matrix[:, start : start + _BLOCK])[rows]
+        sparse.csc_matrix(matrix[:, start : start + _BLOCK])[chosen]
         for start in range(0, matrix.shape[1], _BLOCK)
     ]
     return sparse.csr_matrix(sparse.hstack(columns, format="csr"))

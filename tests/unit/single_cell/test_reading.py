@@ -1,6 +1,7 @@
 """Cells of one sample, from each form of file, against the counts that were written."""
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -160,4 +161,31 @@ def test_faulty_files_are_refused(tmp_path, counts):
     (tmp_path / "m/barcodes.tsv").write_text("BC1\n")
     with pytest.raises(InputError, match="1 barcodes beside it"):
         read_cells(tmp_path / "m", "P1")
-    ad.AnnData(np.zeros((0, 3))).write_h5ad(tmp_path / "e.h5ad")
+
+
+def test_names_come_from_the_column_of_names(tmp_path, counts):
+    """As CELLxGENE writes files: ids as index, names and much else beside them."""
+    var = pd.DataFrame(
+        {
+            "chromosome": ["chr1"] * 500,
+            "feature_name": pd.Categorical(GENES["gene_name"].to_list()),
+            "length": np.arange(500),
+        },
+        GENES["gene_id"].to_list(),
+    )
+    obs = pd.DataFrame({"donor_id": ["a"] * 60}, [f"BC{i:05d}" for i in range(60)])
+    ad.AnnData(sparse.csr_matrix(counts), obs=obs, var=var).write_h5ad(tmp_path / "m.h5ad")
+    same(read_cells(tmp_path / "m.h5ad", "P1", "a", "donor_id"), expected(counts))
+    cells = ad.AnnData(sparse.csr_matrix(counts), obs=obs, var=var.drop(columns="feature_name"))
+    cells.var_names = GENES["gene_name"].to_list()
+    cells.write_h5ad(tmp_path / "n.h5ad")
+    same(read_cells(tmp_path / "n.h5ad", "P1", "a", "donor_id", CATALOGUE), expected(counts))
+
+
+def test_tables_of_an_old_anndata_are_refused(tmp_path, counts):
+    write_h5ad(tmp_path / "m.h5ad", counts, ["a"] * 60)
+    with h5py.File(tmp_path / "m.h5ad", "r+") as file:
+        del file["obs"]
+        file["obs"] = np.array([(b"x", b"a")], dtype=[("index", "S3"), ("sample", "S3")])
+    with pytest.raises(InputError, match=r"no table 'obs' that can be read.*anndata 0\.7"):
+        read_cells(tmp_path / "m.h5ad", "P1", "a", "sample")
