@@ -14,7 +14,12 @@ log_to(snakemake.log[0])
 params, sample = snakemake.params, snakemake.wildcards.sample
 catalogue = [pl.read_parquet(path) for path in snakemake.input.catalogue]
 cells = read_cells(
-    params.path, sample, params.name_in_file, params.column, next(iter(catalogue), None)
+    params.path,
+    sample,
+    params.name_in_file,
+    params.column,
+    next(iter(catalogue), None),
+    (params.sheet, params.row),
 )
 unmapped = cells.uns["unmapped_features"].tolist()
 kept, decisions, notes = filter_cells(

@@ -1,7 +1,5 @@
 """Single cells of a site, from files of each form to the tables that may leave it."""
 
-import sys
-
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -11,10 +9,7 @@ import yaml
 from scipy import sparse
 
 from ihdsi.summaries import read_table
-from project_copy import PROJECT, copy_project
-
-sys.path.insert(0, str(PROJECT / "tests/unit/single_cell"))
-
+from project_copy import copy_project
 from simulated_cells import GENES, TYPES, draw_cells, write_10x_folder
 
 pytestmark = pytest.mark.workflow

@@ -40,6 +40,8 @@ rule filter_cells:
         column=lambda wildcards: (
             cohorts[wildcards.site].cell_samples[wildcards.sample].cells_column
         ),
+        sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),
+        row=lambda wildcards: cohorts[wildcards.site].cell_samples[wildcards.sample].line,
         settings=study.single_cell.model_dump(),
     message:
         "Filter the cells of {wildcards.sample} of {wildcards.site}"

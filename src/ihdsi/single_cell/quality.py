@@ -54,6 +54,7 @@ DECISIONS_SCHEMA: dict[str, Any] = {
 #: No droplet experiment has more doublets than this; a threshold that finds more is a wrong one.
 MOST_DOUBLETS = 0.25
 _HIGHEST = 20
+_SHOWN = 20
 Flags = NDArray[np.bool_]
 
 
@@ -258,7 +259,8 @@ def sample_notes(accounts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     Parameters
     ----------
     accounts
-        patient, sample, notes and unmapped (names of features that are no gene) of each sample.
+        patient, sample, notes and unmapped (names of features that are no gene) of each sample. Of
+        these the first are shown.
 
     Returns
     -------
@@ -270,12 +272,13 @@ def sample_notes(accounts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         for account in accounts
         for note in (
             *account["notes"],
-            *(
-                [f"features that name no gene: {', '.join(account['unmapped'])}"]
-                if account["unmapped"]
-                else []
-            ),
+            *([_unmapped_note(account["unmapped"])] if account["unmapped"] else []),
         )
     ]
     schema = dict.fromkeys(("patient", "sample", "note"), pl.String)
     return pl.DataFrame(rows, schema=schema, orient="row").sort("patient", "sample")
+
+
+def _unmapped_note(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return f"{len(names)} features name no gene of the study and are left out: {shown}"

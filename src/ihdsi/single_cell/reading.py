@@ -43,6 +43,7 @@ def read_cells(
     name_in_file: str = "",
     column: str = "",
     catalogue: pl.DataFrame | None = None,
+    sheet: tuple[str, int] | None = None,
 ) -> ad.AnnData:
     """Read the cells of one sample.
 
@@ -60,6 +61,8 @@ def read_cells(
         Of an h5ad file, the column of ``obs`` that names samples, and the sample's name there.
     catalogue
         As for `ihdsi.single_cell.genes.name_genes`.
+    sheet
+        The sample sheet and the sample's row there, for messages.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def read_cells(
         else:
             counts, barcodes, features = _read_10x_folder(name)
     except FaultyFileError as error:
-        raise InputError(error.at(None, None, "cells")) from error
+        raise InputError(error.at(*(sheet or (None, None)), "cells")) from error
     if "feature_types" in features.columns:
         is_expression = (features["feature_types"] == EXPRESSION).to_numpy()
         if not is_expression.all():

@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from scipy import sparse
-from simulated_cells import GENES, MARKERS, ROOT, SETTINGS, TYPES, as_cells, draw_cells
 
 from ihdsi.errors import InputError
 from ihdsi.single_cell.cell_types import (
@@ -24,6 +23,7 @@ from ihdsi.summaries.cell_expression_effects import (
     estimate_cell_expression_effects,
     pseudobulk_by_type,
 )
+from simulated_cells import GENES, MARKERS, ROOT, SETTINGS, TYPES, as_cells, draw_cells
 
 DONORS, PER_DONOR = 6, 150
 

@@ -3,12 +3,12 @@
 import numpy as np
 import polars as pl
 import pytest
-from simulated_cells import SETTINGS, TYPES, as_cells, draw_cells
 
 from ihdsi.single_cell.clusters import CELLS_SCHEMA, count_types
 from ihdsi.single_cell.figures import COLOURS, _in_words, _styles, draw_composition, draw_quality
 from ihdsi.single_cell.figures import draw_umap as draw
 from ihdsi.single_cell.quality import filter_cells
+from simulated_cells import SETTINGS, TYPES, as_cells, draw_cells
 
 N = 400
 

@@ -3,7 +3,6 @@
 import numpy as np
 import polars as pl
 import pytest
-from simulated_cells import GENES, SETTINGS, TYPES, as_cells, draw_cells
 
 from ihdsi.single_cell.quality import (
     DECISIONS_SCHEMA,
@@ -11,6 +10,7 @@ from ihdsi.single_cell.quality import (
     filter_cells,
     sample_notes,
 )
+from simulated_cells import GENES, SETTINGS, TYPES, as_cells, draw_cells
 
 N, N_DOUBLETS = 240, 16
 MITOCHONDRIAL = GENES["gene_name"].str.starts_with("MT-").to_numpy()
@@ -112,10 +112,13 @@ def test_notes_of_samples_name_what_is_no_gene():
         [
             {"patient": "b", "sample": "b1", "notes": ["x", "y"], "unmapped": []},
             {"patient": "a", "sample": "a1", "notes": [], "unmapped": ["ERCC1", "GFP"]},
+            {"patient": "c", "sample": "c1", "notes": [], "unmapped": [f"x{i}" for i in range(21)]},
         ]
     )
-    assert notes.rows() == [
-        ("a", "a1", "features that name no gene: ERCC1, GFP"),
+    assert notes["note"][-1].startswith("21 features")
+    assert notes["note"][-1].endswith("x19, …")
+    assert notes.rows()[:-1] == [
+        ("a", "a1", "2 features name no gene of the study and are left out: ERCC1, GFP"),
         ("b", "b1", "x"),
         ("b", "b1", "y"),
     ]

@@ -7,6 +7,9 @@ import pandas as pd
 import polars as pl
 import pytest
 from scipy import sparse
+
+from ihdsi.errors import InputError
+from ihdsi.single_cell.reading import read_cells
 from simulated_cells import (
     GENES,
     draw_cells,
@@ -14,9 +17,6 @@ from simulated_cells import (
     write_10x_hdf5,
     write_h5ad,
 )
-
-from ihdsi.errors import InputError
-from ihdsi.single_cell.reading import read_cells
 
 CATALOGUE = GENES.select("gene_id", "gene_name")
 
@@ -147,8 +147,8 @@ def test_what_is_no_count_is_refused_with_its_cell(tmp_path, counts, place, valu
 
 def test_faulty_files_are_refused(tmp_path, counts):
     write_h5ad(tmp_path / "m.h5ad", counts, ["a"] * 60)
-    with pytest.raises(InputError, match="no cell of sample 'b'"):
-        read_cells(tmp_path / "m.h5ad", "P1", "b", "sample")
+    with pytest.raises(InputError, match="samples.tsv, row 7, column 'cells': .* of sample 'b'"):
+        read_cells(tmp_path / "m.h5ad", "P1", "b", "sample", sheet=("samples.tsv", 7))
     with pytest.raises(InputError, match="no column 'donor'"):
         read_cells(tmp_path / "m.h5ad", "P1", "a", "donor")
     write_h5ad(tmp_path / "n.h5ad", counts, ["a"] * 60, barcodes=["x", *("y" for _ in range(59))])

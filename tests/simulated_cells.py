@@ -15,7 +15,7 @@ from ihdsi.single_cell.cell_types import read_markers
 from ihdsi.single_cell.genes import MITOCHONDRIAL_GENES
 from ihdsi.study import SingleCellSettings
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 MARKERS = read_markers(ROOT / "resources/cell_type_markers.tsv")
 TYPES = ["b_cell", "endothelial", "fibroblast", "myeloid", "t_cell", "tumour"]
 N_GENES = 500
