@@ -19,7 +19,7 @@ cells = read_cells(
     params.name_in_file,
     params.column,
     next(iter(catalogue), None),
-    (params.sheet, params.row),
+    params.sheet,
 )
 unmapped = cells.uns["unmapped_features"].tolist()
 kept, decisions, notes = filter_cells(

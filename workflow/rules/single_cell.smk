@@ -41,7 +41,6 @@ rule filter_cells:
             cohorts[wildcards.site].cell_samples[wildcards.sample].cells_column
         ),
         sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),
-        row=lambda wildcards: cohorts[wildcards.site].cell_samples[wildcards.sample].line,
         settings=study.single_cell.model_dump(),
     message:
         "Filter the cells of {wildcards.sample} of {wildcards.site}"

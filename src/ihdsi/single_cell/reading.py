@@ -43,7 +43,7 @@ def read_cells(
     name_in_file: str = "",
     column: str = "",
     catalogue: pl.DataFrame | None = None,
-    sheet: tuple[str, int] | None = None,
+    sheet: Path | str | None = None,
 ) -> ad.AnnData:
     """Read the cells of one sample.
 
@@ -62,7 +62,7 @@ def read_cells(
     catalogue
         As for `ihdsi.single_cell.genes.name_genes`.
     sheet
-        The sample sheet and the sample's row there, for messages.
+        The sample sheet, for messages.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def read_cells(
         else:
             counts, barcodes, features = _read_10x_folder(name)
     except FaultyFileError as error:
-        raise InputError(error.at(*(sheet or (None, None)), "cells")) from error
+        raise InputError(error.at(sheet, None, "cells")) from error
     if "feature_types" in features.columns:
         is_expression = (features["feature_types"] == EXPRESSION).to_numpy()
         if not is_expression.all():

@@ -147,8 +147,8 @@ def test_what_is_no_count_is_refused_with_its_cell(tmp_path, counts, place, valu
 
 def test_faulty_files_are_refused(tmp_path, counts):
     write_h5ad(tmp_path / "m.h5ad", counts, ["a"] * 60)
-    with pytest.raises(InputError, match="samples.tsv, row 7, column 'cells': .* of sample 'b'"):
-        read_cells(tmp_path / "m.h5ad", "P1", "b", "sample", sheet=("samples.tsv", 7))
+    with pytest.raises(InputError, match=r"samples\.tsv, column 'cells': .* of sample 'b'"):
+        read_cells(tmp_path / "m.h5ad", "P1", "b", "sample", sheet="samples.tsv")
     with pytest.raises(InputError, match="no column 'donor'"):
         read_cells(tmp_path / "m.h5ad", "P1", "a", "donor")
     write_h5ad(tmp_path / "n.h5ad", counts, ["a"] * 60, barcodes=["x", *("y" for _ in range(59))])
