@@ -138,6 +138,8 @@ def plain_scanpy(folder: Path) -> dict[str, float]:
     """Cluster the same cells with scanpy's functions alone."""
     import scanpy as sc
 
+    from ihdsi.single_cell.clusters import neighbour_search
+
     paths = sorted(folder.glob("D*.h5ad"))
     site = ad.concat([ad.read_h5ad(path) for path in paths], join="inner", merge="first")
     site.layers["counts"] = site.X.copy()
@@ -146,7 +148,13 @@ def plain_scanpy(folder: Path) -> dict[str, float]:
     sc.pp.log1p(site)
     sc.pp.highly_variable_genes(site, n_top_genes=SETTINGS.variable_genes, batch_key="patient")
     sc.pp.pca(site, n_comps=SETTINGS.components, svd_solver="arpack", random_state=0)
-    sc.pp.neighbors(site, n_neighbors=SETTINGS.neighbours, random_state=0)
+    # scanpy's own search fails from 8,192 cells on with pynndescent 0.7, hence ours.
+    sc.pp.neighbors(
+        site,
+        n_neighbors=SETTINGS.neighbours,
+        transformer=neighbour_search(site.n_obs, SETTINGS),
+        random_state=0,
+    )
     sc.tl.leiden(site, flavor="igraph", n_iterations=2, directed=False, random_state=0)
     sc.tl.umap(site, random_state=0)
     return {"cells": site.n_obs, "clusters": site.obs["leiden"].nunique()}

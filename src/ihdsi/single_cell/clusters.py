@@ -12,6 +12,7 @@ import anndata as ad
 import numpy as np
 import polars as pl
 import scanpy as sc
+from pynndescent import PyNNDescentTransformer
 from scipy import sparse
 
 from ihdsi.single_cell.cell_types import (
@@ -22,7 +23,14 @@ from ihdsi.single_cell.cell_types import (
 )
 from ihdsi.study import SingleCellSettings
 
-__all__ = ["CELLS_SCHEMA", "SiteCells", "analyse_cells", "count_types", "sum_by_donor"]
+__all__ = [
+    "CELLS_SCHEMA",
+    "SiteCells",
+    "analyse_cells",
+    "count_types",
+    "neighbour_search",
+    "sum_by_donor",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +44,8 @@ CELLS_SCHEMA: dict[str, Any] = {
     "umap_2": pl.Float64,
 }
 TARGET_SUM = 1e4
+#: From so many cells on, neighbours are found by pynndescent, as scanpy does.
+EXACT_CELLS = 8192
 #: Fewer cells than this have no neighbourhoods to speak of.
 _FEWEST_CELLS = 4
 
@@ -175,6 +185,7 @@ def _embed(site: ad.AnnData, settings: SingleCellSettings) -> ad.AnnData:
         place,
         n_neighbors=min(settings.neighbours, place.n_obs - 1),
         n_pcs=components,
+        transformer=neighbour_search(place.n_obs, settings),
         random_state=settings.seed,
     )
     sc.tl.leiden(
@@ -187,6 +198,30 @@ def _embed(site: ad.AnnData, settings: SingleCellSettings) -> ad.AnnData:
     )
     sc.tl.umap(place, random_state=settings.seed)
     return place
+
+
+class _NearestNeighbours(PyNNDescentTransformer):  # type: ignore[misc]  # has no types
+    """The graph as a matrix: scanpy 1.11 cannot read the array that pynndescent 0.7 returns."""
+
+    def fit_transform(self, X: Any, y: Any = None) -> sparse.csr_matrix:  # noqa: ANN401
+        """Find the nearest neighbours of each row of X."""
+        return sparse.csr_matrix(super().fit_transform(X, y))
+
+
+def neighbour_search(n_cells: int, settings: SingleCellSettings) -> _NearestNeighbours | None:
+    """Choose how `scanpy.pp.neighbors` finds neighbours: None for its exact search, of few cells.
+
+    Trees and iterations are those of scanpy and UMAP.
+    """
+    if n_cells < EXACT_CELLS:
+        return None
+    return _NearestNeighbours(
+        n_neighbors=settings.neighbours,
+        metric="euclidean",
+        n_trees=min(64, 5 + round(n_cells**0.5 / 20)),
+        n_iters=max(5, round(np.log2(n_cells))),
+        random_state=settings.seed,
+    )
 
 
 def count_types(cells: pl.DataFrame) -> pl.DataFrame:

@@ -198,6 +198,9 @@ def _doublets(
                     subset,
                     expected_doublet_rate=settings.expected_doublet_rate,
                     n_prin_comps=n_components,
+                    # Exact neighbours: the same on every machine, and scanpy 1.11 cannot read
+                    # what pynndescent 0.7 returns for many cells.
+                    use_approx_neighbors=False,
                     random_state=settings.seed,
                     verbose=False,
                 )

@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 from scipy import sparse
 
 from ihdsi.errors import InputError
+from ihdsi.single_cell import clusters
 from ihdsi.single_cell.cell_types import (
     CLUSTERS_SCHEMA,
     UNASSIGNED,
@@ -105,6 +106,13 @@ def test_a_site_of_no_cells_has_empty_tables(site):
     assert pseudobulk_by_type(found.pseudobulk) == {}
     assert build_cell_composition(found.composition, None, []).is_empty()
     assert "no sample has enough" in found.notes[0]
+
+
+def test_the_search_for_many_cells_finds_the_same_types(site, monkeypatch):
+    monkeypatch.setattr(clusters, "EXACT_CELLS", 100)
+    found = analyse_cells(site[0], MARKERS, SETTINGS)
+    both = found.cells.join(site[2].cells, on="cell")
+    assert (both["cell_type"] == both["cell_type_right"]).mean() >= 0.97
 
 
 def test_genes_that_a_sample_lacks_are_left_out_and_said(site, tmp_path, caplog):
