@@ -56,7 +56,7 @@ def draw_donor(n_cells: int, n_genes: int, donor: int) -> sparse.csr_matrix:
     for name in types:
         fold = np.where(fixed.random(n_genes) < 0.05, fixed.lognormal(1, 1, n_genes), 1.0)
         weights = base * fold
-        weights[[places[gene] for gene in MARKERS.filter(cell_type=name)["gene_id"]]] = 8.0
+        weights[[places[gene] for gene in MARKERS.filter(cell_type=name)["gene_id"]]] = 100.0
         chances.append(np.cumsum(weights / weights.sum()))
     rng = np.random.default_rng(100 + donor)
     blocks = []

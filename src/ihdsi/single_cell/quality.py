@@ -53,6 +53,9 @@ DECISIONS_SCHEMA: dict[str, Any] = {
 }
 #: No droplet experiment has more doublets than this; a threshold that finds more is a wrong one.
 MOST_DOUBLETS = 0.25
+#: More outliers than this in one metric are worth a look: plasma cells, for example, have most of
+#: their counts in few genes.
+MOST_OUTLIERS = 0.1
 _HIGHEST = 20
 _SHOWN = 20
 Flags = NDArray[np.bool_]
@@ -118,6 +121,12 @@ def filter_cells(
         )
         | (is_cell & (mitochondrial > settings.maximum_mitochondrial_percent)),
     }
+    notes += [
+        f"{reason} takes out {100 * share:.0f} % of the cells, which may be a type of cells"
+        for reason, flagged in flags.items()
+        if reason.startswith("outlier")
+        and (share := flagged.sum() / max(1, is_cell.sum())) > MOST_OUTLIERS
+    ]
     healthy = ~np.any(list(flags.values()), axis=0)
     scores, flags["doublet"] = _doublets(cells, healthy, settings, notes)
     table = np.column_stack([flags[reason] for reason in REASONS])

@@ -100,6 +100,19 @@ def test_genes_of_the_mitochondrion_are_known_by_id_and_their_lack_is_said():
     assert "no mitochondrial gene" in filter_cells(nuclear, "P1", "s", SETTINGS)[2][0]
 
 
+def test_a_type_that_a_limit_takes_out_is_noted():
+    """A fifth of the cells has half of its counts in five genes, as plasma cells do."""
+    rng = np.random.default_rng(14)
+    counts = draw_cells(["t_cell"] * 200, rng)
+    counts[:40, -5:] += 200
+    _, decisions, notes = filter_cells(as_cells(counts), "P1", "s", SETTINGS)
+    taken = decisions.sort("cell")["reasons"].str.contains("outlier in highest genes")
+    assert taken.to_list()[:40] == [True] * 40
+    assert "outlier in highest genes takes out 20 % of the cells, which may be a type of cells" in (
+        notes
+    )
+
+
 def test_equal_cells_are_no_outliers():
     counts = np.ones((60, GENES.height), dtype=np.int32)
     counts[0] = 2
