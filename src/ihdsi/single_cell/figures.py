@@ -174,6 +174,9 @@ def draw_quality(decisions: pl.DataFrame, title: str, path: Path | str) -> None:
                 color=[COLOURS[0], COLOURS[1]],
                 label=["pass", "left out"],
             )
+        else:
+            axes.text(0.5, 0.5, "not measured", ha="center", color=INK, transform=axes.transAxes)
+            axes.set(xticks=[], yticks=[])
         axes.set(xlabel=label, ylabel="Barcodes")
         if logarithmic:
             axes.set_xscale("log")
