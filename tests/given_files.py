@@ -126,6 +126,7 @@ RUN = "study: given/study.yaml\nsites: [given/site.yaml]\n"
 COLUMNS = (
     *("patient", "sample", "tissue", "assay", "lane", "fastq_1", "fastq_2", "bam"),
     *("vcf", "vcf_sample", "counts", "counts_sample", "salmon"),
+    *("cells", "cells_sample", "cells_column"),
 )
 
 

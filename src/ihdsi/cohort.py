@@ -14,8 +14,8 @@ from ihdsi.umi import Umi
 __all__ = ["MATRIX_ASSAYS", "Assay", "Cohort", "Entry", "Lane", "Patient", "Sample", "Tissue"]
 
 Tissue = Literal["tumour", "normal"]
-Assay = Literal["dna", "rna", "protein", "methylation", "metabolite"]
-Entry = Literal["fastq", "bam", "vcf", "maf", "counts", "salmon", "matrix"]
+Assay = Literal["dna", "rna", "protein", "methylation", "metabolite", "single_cell"]
+Entry = Literal["fastq", "bam", "vcf", "maf", "counts", "salmon", "matrix", "cells"]
 
 #: Assays whose samples are columns of a quantitative matrix.
 MATRIX_ASSAYS: tuple[Assay, ...] = ("protein", "methylation", "metabolite")
@@ -77,9 +77,10 @@ class Lane:
 class Sample:
     """One sample, from exactly one entry point.
 
-    `path` is the BAM (or CRAM), VCF, MAF, matrix or salmon folder of a sample, `name_in_file`
-    the sample's name inside it. Both are empty for FASTQ, which has `lanes`. `realigned` says that
-    the reads of a given alignment are aligned anew.
+    `path` is the BAM (or CRAM), VCF, MAF, matrix, salmon folder or cells of a sample,
+    `name_in_file` the sample's name inside it. Both are empty for FASTQ, which has `lanes`.
+    `realigned` says that the reads of a given alignment are aligned anew; `cells_column` is the
+    column of an h5ad file in which `name_in_file` stands.
     """
 
     patient: str
@@ -92,6 +93,13 @@ class Sample:
     path: str = ""
     name_in_file: str = ""
     realigned: bool = False
+    cells_column: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Tissue and assay in words."""
+        words = {"dna": "DNA", "rna": "RNA", "single_cell": "single-cell"}
+        return f"{self.tissue} {words.get(self.assay, self.assay)}"
 
     @property
     def has_reads(self) -> bool:
@@ -125,6 +133,8 @@ class Patient:
     normal_methylation: Sample | None = None
     tumour_metabolite: Sample | None = None
     normal_metabolite: Sample | None = None
+    tumour_single_cell: Sample | None = None
+    normal_single_cell: Sample | None = None
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -134,6 +144,7 @@ class Patient:
             *(self.tumour_protein, self.normal_protein),
             *(self.tumour_methylation, self.normal_methylation),
             *(self.tumour_metabolite, self.normal_metabolite),
+            *(self.tumour_single_cell, self.normal_single_cell),
         )
         return tuple(sample for sample in everything if sample is not None)
 
@@ -190,6 +201,8 @@ class Patient:
             for sample in self.samples
             if sample.entry == "matrix" and sample.tissue == "normal"
         ]
+        if self.normal_single_cell is not None:
+            skipped.append((self.normal_single_cell, "only the cells of tumours are summarised"))
         return tuple(skipped)
 
 
@@ -379,6 +392,20 @@ class Cohort:
         """Assays of which a matrix holds any tumour."""
         return tuple(assay for assay in MATRIX_ASSAYS if self.matrices(assay))
 
+    @cached_property
+    def cell_samples(self) -> dict[str, Sample]:
+        """Single-cell samples of tumours, by name; those of normals are not read."""
+        samples = self.with_entry("single_cell", "cells")
+        return {sample.sample: sample for sample in samples if sample.tissue == "tumour"}
+
+    @cached_property
+    def cell_files(self) -> dict[tuple[str, str], list[Sample]]:
+        """Single-cell samples of tumours by file and the file's column that names samples."""
+        files: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+        for sample in self.cell_samples.values():
+            files[sample.path, sample.cells_column].append(sample)
+        return dict(files)
+
     def sample_of(self, kind: str) -> dict[str, str]:
         """Patient to sample of a kind (``tumour_dna``, ``normal_dna``, ``tumour_rna``, …)."""
         return {
@@ -406,6 +433,11 @@ class Cohort:
     def has_expression(self) -> bool:
         """Whether any tumour has gene counts."""
         return bool(self.count_matrices or self.transcripts_counted)
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether any tumour has single cells."""
+        return bool(self.cell_samples)
 
     @cached_property
     def alignments(self) -> list[str]:
@@ -443,6 +475,8 @@ class Cohort:
             "matrix_moments": comparable_matrices,
             "survival_effects": comparable,
             "survival_curve": self.clinical is not None,
+            "cell_composition": self.has_cells,
+            "cell_expression_effects": self.has_cells and self.clinical is not None,
         }
         return tuple(name for name, present in measured.items() if present)
 

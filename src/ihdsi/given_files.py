@@ -20,6 +20,7 @@ from ihdsi.given_alignments import (
     mixed_alignments,
     read_alignment_header,
 )
+from ihdsi.given_cells import samples_of_cells
 from ihdsi.given_reads import first_read_name, mates_differ, no_mates
 from ihdsi.given_variants import call_set_faults, read_call_set_header
 from ihdsi.matrices.reading import matrix_columns
@@ -42,8 +43,8 @@ def faults_of_given_files(
 
     Each file is opened once, however many samples come from it: FASTQ for its first read, BAM and
     CRAM for header and end, VCF for header and end, matrices and salmon's estimates for their
-    header. What needs the whole file, or the genome's index where none lies beside the genome, is
-    found by the jobs that read the file first.
+    header, cells for their samples. What needs the whole file, or the genome's index where none
+    lies beside the genome, is found by the jobs that read the file first.
 
     Parameters
     ----------
@@ -114,6 +115,9 @@ def faults_of_given_files(
         if sample.entry == "salmon" and is_given(sample.path)
         if (fault := output_fault(sample.path))
     ]
+    for samples in cohort.cell_files.values():
+        if is_given(samples[0].path):
+            problems += _cells_faults(samples, cohort)
     return sorted(problems, key=lambda problem: problem.row or 0)
 
 
@@ -233,6 +237,15 @@ def _matrix_faults(samples: Sequence[Sample], cohort: Cohort) -> list[Problem]:
             )
         ]
     return _absent_names(samples, present, cohort)
+
+
+def _cells_faults(samples: Sequence[Sample], cohort: Cohort) -> list[Problem]:
+    first = samples[0]
+    try:
+        present = samples_of_cells(first.path, first.cells_column)
+    except FaultyFileError as error:
+        return [error.at(cohort.sheet, first.line, "cells")]
+    return [] if present is None else _absent_names(samples, present, cohort)
 
 
 def _absent_names(

@@ -178,7 +178,8 @@ class Plan:
             *(("simulate",) if self.study.simulated else ()),
             *("reference", "given", "reads", "alignment", "germline", "somatic", "signatures"),
             "copy_number",
-            *("expression", "matrices", "clinical", "quality_control", "summaries", "release"),
+            *("expression", "matrices", "single_cell", "clinical", "quality_control", "summaries"),
+            "release",
             *(("simulated_release",) if self.study.simulated else ()),
         )
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 
-from ihdsi.cohort import MATRIX_ASSAYS, Cohort, Patient, Sample
+from ihdsi.cohort import Cohort, Patient, Sample
 
 __all__ = ["describe_cohort", "outline_cohort"]
 
@@ -84,15 +84,15 @@ def _describe_totals(cohort: Cohort, title: str) -> str:
         f"RNA from reads: {len(cohort.quantified)}; "
         f"RNA from count matrices: {sum(map(len, cohort.count_matrices.values()))}; "
         f"{from_salmon}{''.join(f'{assay} from matrices: {n}; ' for assay, n in measured.items())}"
-        f"skipped: {skipped}"
+        + (f"single cells: {len(cohort.cell_samples)}; " if cohort.has_cells else "")
+        + f"skipped: {skipped}"
     )
 
 
 def _describe_sample(sample: Sample, patient: Patient, named: bool = True) -> str:
     """Kind, origin and fate of a sample; without names, the same for all that are treated alike."""
-    named_assay = sample.assay if sample.assay in MATRIX_ASSAYS else sample.assay.upper()
-    kind = f"{sample.tissue} {named_assay}"
-    labels = {"counts": "count matrix", "salmon": "salmon output", "matrix": "matrix"}
+    labels = {"counts": "count matrix", "salmon": "salmon output"}
+    labels |= {"matrix": "matrix", "cells": "cells"}
     label = labels.get(sample.entry, sample.entry.upper())
     if sample.entry == "fastq":
         origin = _describe_lanes(sample)
@@ -102,7 +102,7 @@ def _describe_sample(sample: Sample, patient: Patient, named: bool = True) -> st
             origin += ", aligned anew" if sample.realigned else ", used as aligned"
         elif named and sample.name_in_file not in ("", sample.sample):
             origin += f", there named {sample.name_in_file}"
-    return f"{kind} from {origin}{_fate(sample, patient)}"
+    return f"{sample.kind} from {origin}{_fate(sample, patient)}"
 
 
 def _describe_lanes(sample: Sample) -> str:
@@ -135,4 +135,6 @@ def _fate(sample: Sample, patient: Patient) -> str:
         return f" → {fates.get(sample.entry, 'counts taken as given')}"
     if sample.entry == "matrix" and sample.tissue == "tumour":
         return " → values taken as given"
+    if sample is patient.tumour_single_cell:
+        return " → cell types"
     return ""

@@ -43,8 +43,11 @@ OPTIONAL_COLUMNS = (
     "salmon",
     "matrix",
     "matrix_sample",
+    "cells",
+    "cells_sample",
+    "cells_column",
 )
-FILE_COLUMNS = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts", "salmon", "matrix")
+FILE_COLUMNS = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts", "salmon", "matrix", "cells")
 TISSUES: tuple[Tissue, ...] = ("tumour", "normal")
 ENTRIES_OF_ASSAY: dict[Assay, tuple[Entry, ...]] = {
     "dna": ("fastq", "bam", "vcf", "maf"),
@@ -52,8 +55,11 @@ ENTRIES_OF_ASSAY: dict[Assay, tuple[Entry, ...]] = {
     "protein": ("matrix",),
     "methylation": ("matrix",),
     "metabolite": ("matrix",),
+    "single_cell": ("cells",),
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+#: Column of an h5ad file's cells that names their sample, where the sheet names no other.
+SAMPLE_COLUMN = "sample"
 _NAME_RULE = "Use letters, digits, '-' and '_' only, beginning with a letter or digit."
 
 
@@ -210,6 +216,13 @@ def _row_problems(path: Path, row: Row) -> list[Problem]:
                 f"{column} is given for a sample that enters as {entries[0]}",
                 f"Empty it; a {column} is told of FASTQ files only.",
             )
+    for column in ("cells_sample", "cells_column"):
+        if value(column) and not is_annotated(value("cells") or ""):
+            problem(
+                column,
+                f"{column} is given, but the column cells names no h5ad file",
+                "Empty it; a 10x matrix holds the cells of one sample.",
+            )
     return problems
 
 
@@ -233,11 +246,17 @@ def _check_umi(text: str, is_paired: bool, problem: Callable[[str, str, str], No
         )
 
 
+def is_annotated(path: str) -> bool:
+    """Whether a path of the column ``cells`` is an h5ad file, which may hold many samples."""
+    return path.endswith(".h5ad")
+
+
 def _entries_of(row: Row) -> list[Entry]:
     given: list[Entry] = []
     if row.values.get("fastq_1") or row.values.get("fastq_2"):
         given.append("fastq")
-    given += [e for e in ("bam", "vcf", "maf", "counts", "salmon", "matrix") if row.values.get(e)]
+    files: tuple[Entry, ...] = ("bam", "vcf", "maf", "counts", "salmon", "matrix", "cells")
+    given += [entry for entry in files if row.values.get(entry)]
     return given
 
 
@@ -271,6 +290,8 @@ def _sample_of(path: Path, rows: list[Row], problems: list[Problem], realigned: 
     lanes = _lanes_of(path, rows, problems) if entry == "fastq" else ()
     file = "" if entry == "fastq" else first.values[entry]
     inside = first.values.get(f"{entry}_sample") or name
+    annotated = entry == "cells" and is_annotated(file)
+    whole = entry in ("fastq", "bam", "salmon") or (entry == "cells" and not annotated)
     return Sample(
         patient=first.values["patient"],
         sample=name,
@@ -280,8 +301,9 @@ def _sample_of(path: Path, rows: list[Row], problems: list[Problem], realigned: 
         line=first.line,
         lanes=lanes,
         path=file,
-        name_in_file="" if entry in ("fastq", "bam", "salmon") else inside,
+        name_in_file="" if whole else inside,
         realigned=realigned and entry == "bam",
+        cells_column=first.values.get("cells_column") or SAMPLE_COLUMN if annotated else "",
     )
 
 
@@ -369,14 +391,14 @@ def _missing_files(table: DelimitedTable, simulated: str | None) -> list[Problem
 
 
 def _repeated_files(table: DelimitedTable) -> list[Problem]:
-    """Find FASTQ or BAM files, or salmon folders, that stand twice: one patient as two."""
+    """Find files of one sample that stand twice: one patient's reads under two names."""
     folder = Path.cwd()
     first_use: dict[str, tuple[int, str]] = {}
     problems = []
     for row in table.rows:
-        for column in ("fastq_1", "fastq_2", "bam", "salmon"):
+        for column in ("fastq_1", "fastq_2", "bam", "salmon", "cells"):
             name = row.values.get(column)
-            if not name:
+            if not name or (column == "cells" and is_annotated(name)):
                 continue
             key = os.path.normpath(folder / name)
             if key in first_use:
@@ -384,7 +406,7 @@ def _repeated_files(table: DelimitedTable) -> list[Problem]:
                 problems.append(
                     Problem(
                         f"the file {name} is already used in row {line}, column '{where}'",
-                        "Name each file of reads once.",
+                        f"Name each file of {'cells' if column == 'cells' else 'reads'} once.",
                         table.path,
                         row.line,
                         column,
@@ -480,7 +502,7 @@ def _patients_of(
         if previous is not None:
             problems.append(
                 Problem(
-                    f"patient '{sample.patient}' has two {sample.tissue} {sample.assay.upper()} "
+                    f"patient '{sample.patient}' has two {sample.kind} "
                     f"samples ('{previous.sample}' in row {previous.line} and '{sample.sample}')",
                     "Keep one; for lanes of one sample use the same sample name.",
                     path,

@@ -56,6 +56,7 @@ __all__ = [
     "SignatureConstants",
     "SignatureSettings",
     "Simulation",
+    "SingleCellSettings",
     "Site",
     "SomaticFilters",
     "Study",
@@ -769,6 +770,63 @@ class MatrixSettings(_Document):
         return f"log2({self.unit})" if self.transform == "log2" else self.unit
 
 
+class SingleCellSettings(_Document):
+    """How single cells are filtered, clustered and named; see ihdsi.single_cell.
+
+    Adaptive limits are those of Heumos et al. 2023, Nat Rev Genet 24:550 (sc-best-practices.org).
+    """
+
+    seed: int = Field(0, ge=0, description="Of doublets, clusters, scores and UMAP.")
+    minimum_genes: PositiveInt = Field(
+        200, description="Genes with a count below which a barcode holds no cell."
+    )
+    outlier_deviations: float = Field(
+        5,
+        gt=0,
+        description="Median absolute deviations from the sample's median beyond which a cell is an "
+        "outlier, in log1p counts, log1p genes and share of the 20 highest genes.",
+    )
+    mitochondrial_deviations: float = Field(
+        3, gt=0, description="The same above the median, in the mitochondrial share."
+    )
+    maximum_mitochondrial_percent: float = Field(
+        20, gt=0, le=100, description="Share above which a cell fails whatever the others have."
+    )
+    expected_doublet_rate: float = Field(
+        0.05, gt=0, lt=1, description="Of droplets with two cells, for Scrublet."
+    )
+    minimum_doublet_cells: PositiveInt = Field(
+        500,
+        description="Cells of a sample without which no doublets are looked for: few cells have "
+        "few doublets, and rare types look like them.",
+    )
+    minimum_sample_cells: PositiveInt = Field(
+        100, description="Cells that pass without which a sample is set aside."
+    )
+    variable_genes: PositiveInt = Field(2000, description="Highly variable genes behind the PCA.")
+    components: PositiveInt = Field(30, description="Principal components behind the neighbours.")
+    neighbours: int = Field(15, ge=2, description="Nearest neighbours of a cell in the graph.")
+    resolution: float = Field(1.0, gt=0, description="Of the Leiden clustering.")
+    minimum_markers: PositiveInt = Field(
+        2, description="Measured markers without which a cell type is not looked for."
+    )
+    minimum_score: float = Field(
+        0.2,
+        gt=0,
+        description="Mean score of a cluster (log1p counts per 10,000 above control genes) from "
+        "which it may be of a type.",
+    )
+    minimum_margin: float = Field(
+        0.5,
+        ge=0,
+        description="Standard deviations by which the best standardised score of a cluster that "
+        "may be of several types must exceed the next; else its cells are unassigned.",
+    )
+    minimum_type_cells: PositiveInt = Field(
+        10, description="Cells of a type without which a donor has no pseudobulk of it."
+    )
+
+
 class MetaSettings(_Document):
     """How the coordinator pools."""
 
@@ -821,6 +879,7 @@ class Study(_Document):
     matrices: dict[MatrixAssay, MatrixSettings] = Field(
         default_factory=dict, description="What the matrices of each assay hold."
     )
+    single_cell: SingleCellSettings = SingleCellSettings()
     meta: MetaSettings = MetaSettings()
     biomarkers: BiomarkerSettings = BiomarkerSettings()
 

@@ -97,7 +97,7 @@ def test_the_mean_of_a_gene_that_one_patient_has(cells):
     if cells:
         name, pseudobulk = "cell_expression_effects", {"T cell": counts}
         table = estimate_cell_expression_effects(pseudobulk, CLINICAL, CONTRASTS, VARIABLES, 10)
-        features = judge_features(STUDY, SETTINGS, {"clinical": CLINICAL}, pseudobulk=pseudobulk)
+        features = judge_features(STUDY, SETTINGS, {"clinical": CLINICAL, "pseudobulk": pseudobulk})
     else:
         name = "expression_effects"
         table = estimate_expression_effects(counts, CLINICAL, CONTRASTS, VARIABLES, 10)

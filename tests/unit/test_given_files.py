@@ -3,6 +3,10 @@
 import gzip
 from pathlib import Path
 
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
 import pysam
 import pytest
 
@@ -238,3 +242,59 @@ def test_a_folder_that_is_not_salmons(read):
     assert [(p.row, p.column) for p in problems] == [(3, "salmon"), (4, "salmon")]
     assert "lacks the column Length" in problems[0].what
     assert "is a file" in problems[1].what
+
+
+@pytest.fixture
+def cell_files(folder):
+    """An h5ad file of two donors, a 10x folder, and a 10x HDF5 file."""
+    obs = pd.DataFrame({"donor": pd.Categorical(["d2", "d1", "d2"]), "n": [1, 2, 3]})
+    obs.index = ["a", "b", "c"]
+    ad.AnnData(np.ones((3, 2), dtype=np.float32), obs=obs).write_h5ad("cells.h5ad")
+    (folder / "matrix").mkdir()
+    for name in ("matrix.mtx.gz", "features.tsv.gz", "barcodes.tsv"):
+        (folder / "matrix" / name).touch()
+    with h5py.File("cells.h5", "w") as file:
+        file["matrix/barcodes"] = [b"a"]
+    with h5py.File("other.h5", "w") as file:
+        file["something/else"] = [1]
+    (folder / "empty").mkdir()
+    (folder / "text.h5ad").write_text("patient\tsample\n")
+    (folder / "cells.csv").touch()
+
+
+def single_cell(**values):
+    return row("P1-C", assay="single_cell", **values)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"cells": "cells.h5ad", "cells_sample": "d1", "cells_column": "donor"},
+        {"cells": "cells.h5"},
+        {"cells": "matrix"},
+    ],
+)
+def test_cells_that_are_there(cell_files, read, given):
+    assert faults_of_given_files(read(single_cell(**given))) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "column", "what"),
+    [
+        (
+            {"cells": "cells.h5ad", "cells_column": "donor"},
+            "cells_sample",
+            "holds no sample 'P1-C' (it holds: d2, d1)",
+        ),
+        ({"cells": "cells.h5ad"}, "cells", "have no column 'sample' (they have: donor, n)"),
+        ({"cells": "text.h5ad"}, "cells", "cannot be opened as HDF5"),
+        ({"cells": "other.h5"}, "cells", "holds no 10x matrix"),
+        ({"cells": "empty"}, "cells", "holds no matrix.mtx, plain or gzipped"),
+        ({"cells": "cells.csv"}, "cells", "neither a folder nor named .h5 or .h5ad"),
+    ],
+)
+def test_cells_that_are_not(cell_files, read, given, column, what):
+    (problem,) = faults_of_given_files(read(single_cell(**given)))
+    assert (str(problem.file), problem.row, problem.column) == ("samples.tsv", 2, column)
+    assert what in problem.what
+    assert problem.remedy

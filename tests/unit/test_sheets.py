@@ -28,8 +28,11 @@ COLUMNS = (
     "counts",
     "counts_sample",
     "salmon",
+    "cells",
+    "cells_sample",
+    "cells_column",
 )
-FILES = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts", "salmon")
+FILES = ("fastq_1", "fastq_2", "bam", "vcf", "maf", "counts", "salmon", "cells")
 
 
 def site(**changes):
@@ -237,6 +240,25 @@ def test_an_unknown_column(refused_sheet, column):
             "a rna sample cannot enter as vcf",
             "fastq, counts",
         ),
+        (sample("P2", "P2-C", assay="single_cell"), "cells", "no entry point", "cells."),
+        (
+            sample("P2", "P2-C", assay="single_cell", counts="c.tsv"),
+            "counts",
+            "a single_cell sample cannot enter as counts",
+            "Use one of: cells.",
+        ),
+        (
+            sample("P2", "P2-C", assay="single_cell", cells="a.h5", cells_sample="P2"),
+            "cells_sample",
+            "the column cells names no h5ad file",
+            "one sample",
+        ),
+        (
+            sample("P2", "P2-C", assay="single_cell", cells="folder", cells_column="donor"),
+            "cells_column",
+            "the column cells names no h5ad file",
+            "Empty it",
+        ),
     ],
 )
 def test_a_fault_of_a_row(refused_sheet, bad, column, text, remedy):
@@ -267,7 +289,7 @@ def test_an_empty_name(refused_sheet, column):
 
 @pytest.mark.parametrize("column", FILES)
 def test_a_file_that_does_not_exist(refused_sheet, column):
-    assay = "rna" if column in ("counts", "salmon") else "dna"
+    assay = {"counts": "rna", "salmon": "rna", "cells": "single_cell"}.get(column, "dna")
     name = "somewhere/else.gz"
     bad = (
         fastq("P2", "P2-T", **{column: name})
@@ -586,7 +608,7 @@ def test_a_set_variable(read, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "row", "column", "text"),
     [
-        ("\n", "\r\n", 1, "salmon", "Windows line ends"),
+        ("\n", "\r\n", 1, "cells_column", "Windows line ends"),
         ("P1-T\t", "P1-T \t", 2, "sample", "white space"),
         ("tissue\t", "tissue \t", 1, "tissue", "white space"),
         ("tumour", "tumour\xe9", 2, "tissue", "0xe9 is not UTF-8"),
@@ -885,4 +907,71 @@ def test_a_salmon_folder_is_an_entry(read, refused):
         column="salmon",
         text="is already used in row 2",
         remedy="once",
+    )
+
+
+def cells(patient, name, file, tissue="tumour", **values):
+    return sample(patient, name, tissue, "single_cell", cells=file, **values)
+
+
+def test_samples_of_cells_and_what_is_made_of_them(read):
+    cohort = read(
+        cells("P1", "P1-C", "all.h5ad", cells_sample="donor1", cells_column="donor"),
+        cells("P2", "P2-C", "all.h5ad", cells_column="donor"),
+        cells("P3", "P3-C", "p3.h5"),
+        cells("P4", "P4-C", "p4.h5ad"),
+        cells("P4", "P4-CN", "p4n.h5", "normal"),
+    )
+    kept = {n: (s.path, s.name_in_file, s.cells_column) for n, s in cohort.cell_samples.items()}
+    assert kept == {
+        "P1-C": ("all.h5ad", "donor1", "donor"),
+        "P2-C": ("all.h5ad", "P2-C", "donor"),
+        "P3-C": ("p3.h5", "", ""),
+        "P4-C": ("p4.h5ad", "P4-C", "sample"),
+    }
+    assert cohort.summary_tables == ("cell_composition",)
+    assert not cohort.is_measured
+    assert {"donor1", "P3-C", "all.h5ad"} <= cohort.identifiers
+    assert [len(samples) for samples in cohort.cell_files.values()] == [2, 1, 1]
+    text = describe_cohort(cohort)
+    assert "; single cells: 4; skipped: 1" in text
+    assert "P1-C: tumour single-cell from cells all.h5ad, there named donor1 → cell types" in text
+    assert "P3-C: tumour single-cell from cells p3.h5 → cell types" in text
+    assert "! P4-CN skipped: only the cells of tumours are summarised" in text
+
+
+def test_a_site_without_cells_makes_nothing_of_them(read):
+    cohort = read(*MIXED)
+    assert not cohort.has_cells
+    assert not {"cell_composition", "cell_expression_effects"} & set(cohort.summary_tables)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        ({"cells": "a.h5"}, {"cells": "a.h5"}, "already used in row 2, column 'cells'"),
+        (
+            {"cells": "a.h5ad", "cells_sample": "x"},
+            {"cells": "a.h5ad", "cells_sample": "x"},
+            "'x' of a.h5ad is already read as sample 'P1-C'",
+        ),
+    ],
+)
+def test_cells_of_one_sample_under_two_names(refused_sheet, first, second, text):
+    refused_sheet(
+        sample("P1", "P1-C", assay="single_cell", **first),
+        sample("P2", "P2-C", assay="single_cell", **second),
+        row=3,
+        column="cells",
+        text=text,
+    )
+
+
+def test_two_single_cell_samples_of_a_patient(refused_sheet):
+    refused_sheet(
+        cells("P1", "P1-A", "a.h5"),
+        cells("P1", "P1-B", "b.h5"),
+        row=3,
+        column="sample",
+        text="patient 'P1' has two tumour single-cell samples",
     )

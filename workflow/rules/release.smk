@@ -20,6 +20,8 @@ MEASURED = [
     "expression_profile",
     "matrices",
     "site_covariates",
+    "cells",
+    "pseudobulk",
 ]
 
 
@@ -92,6 +94,14 @@ rule apply_disclosure_control:
         ),
         matrices=lambda wildcards: plan.matrix_tables(wildcards.site, "values"),
         site_covariates=lambda wildcards: plan.matrix_tables(wildcards.site, "covariates"),
+        cells=lambda wildcards: (
+            [f"{SITE}/single_cell/composition.parquet"]
+            if cohorts[wildcards.site].has_cells
+            else []
+        ),
+        pseudobulk=lambda wildcards: (
+            [f"{SITE}/single_cell/pseudobulk.parquet"] if cohorts[wildcards.site].has_cells else []
+        ),
     output:
         tables=[f"{SITE}/cleared/{table}.parquet" for table in TABLES],
         disclosure_log=f"{SITE}/cleared/disclosure_log.parquet",

@@ -314,3 +314,56 @@ rule build_survival_curve:
         "Count who is at risk at {wildcards.site}, bin by bin"
     script:
         "../../scripts/summaries/build_survival_curve.py"
+
+
+rule build_cell_composition:
+    input:
+        counts=f"{SITE}/single_cell/composition.parquet",
+        clinical=lambda wildcards: (
+            [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
+        ),
+    output:
+        f"{SITE}/summaries/cell_composition.parquet",
+    log:
+        f"{SITE}/logs/build_cell_composition.log",
+    benchmark:
+        f"{SITE}/benchmarks/build_cell_composition.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        strata=list(study.strata),
+    message:
+        "Summarise the cell types of {wildcards.site}"
+    script:
+        "../../scripts/summaries/build_cell_composition.py"
+
+
+rule estimate_cell_expression_effects:
+    input:
+        pseudobulk=f"{SITE}/single_cell/pseudobulk.parquet",
+        clinical=f"{SITE}/clinical/clinical.parquet",
+    output:
+        f"{SITE}/summaries/cell_expression_effects.parquet",
+    log:
+        f"{SITE}/logs/estimate_cell_expression_effects.log",
+    benchmark:
+        f"{SITE}/benchmarks/estimate_cell_expression_effects.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        contrasts=CONTRASTS,
+        variables=VARIABLES,
+        minimum_n=lambda wildcards: plan.thresholds[wildcards.site].minimum_n,
+        maximum_contribution=lambda wildcards: plan.thresholds[wildcards.site].maximum_contribution,
+    message:
+        "Estimate expression effects in the cell types of {wildcards.site}"
+    script:
+        "../../scripts/summaries/estimate_cell_expression_effects.py"

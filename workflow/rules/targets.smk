@@ -17,6 +17,15 @@ SITE_RESULTS = [
             else []
         ),
         *(["multiqc/multiqc_report.html"] if cohorts[site].processed else []),
+        *(
+            [
+                "single_cell/cell_quality.tsv",
+                "single_cell/sample_notes.tsv",
+                "single_cell/figures/umap_cell_types.png",
+            ]
+            if cohorts[site].has_cells
+            else []
+        ),
     )
 ]
 # A data steward releases what a real site has drafted.

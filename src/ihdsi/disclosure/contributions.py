@@ -98,7 +98,6 @@ def judge_features(
     settings: DisclosureSettings,
     frames: Mapping[str, Any],
     *,
-    pseudobulk: Mapping[str, pl.DataFrame] | None = None,
     key: bytes = b"",
 ) -> pl.DataFrame:
     """Judge the features of each contrast by what single patients make up of their statistics.
@@ -115,10 +114,9 @@ def judge_features(
         `ihdsi.summaries.mutation_burden.build_mutation_burden`) and ``decisions`` (on samples; who
         failed is left out as the summaries leave them out), ``expression_profile`` (patient and
         what expression adds to the cohort profile); ``matrices`` and ``site_covariates`` by assay,
-        as for `ihdsi.summaries.matrix_moments.build_matrix_moments`. Other frames are not looked
-        at; without ``clinical`` there is no contrast.
-    pseudobulk
-        As for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`.
+        as for `ihdsi.summaries.matrix_moments.build_matrix_moments`; ``pseudobulk`` by cell
+        type, as for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`.
+        Other frames are not looked at; without ``clinical`` there is no contrast.
     key
         The site's secret (see `ihdsi.disclosure.partner_order`).
 
@@ -152,7 +150,7 @@ def judge_features(
                 ("expression_effects", _means(reads, design, settings)),
             ):
                 parts.append(_rows((table, "", name), genes, design, verdicts))
-    for cell_type, counts in (pseudobulk or {}).items():
+    for cell_type, counts in frames.get("pseudobulk", {}).items():
         for name, design, genes, reads, _ in _expressed(counts, clinical, study):
             place = ("cell_expression_effects", cell_type, name)
             parts.append(_rows(place, genes, design, _means(reads, design, settings)))

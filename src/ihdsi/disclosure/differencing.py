@@ -41,6 +41,7 @@ from ihdsi.matrices.plates import with_site_covariates
 from ihdsi.quality_control import excluded_patients
 from ihdsi.study import ClinicalVariable, DisclosureSettings, Study
 from ihdsi.summaries.cell_composition import donors_of
+from ihdsi.summaries.cell_expression_effects import pseudobulk_by_type
 from ihdsi.summaries.design import contrast_design, endpoint_cases
 from ihdsi.summaries.gene_alterations import COPY_NUMBER
 from ihdsi.summaries.germline_gene_carriers import consequence_group
@@ -180,7 +181,8 @@ def populations_of(
     cells, minimum_cells
         As for `ihdsi.summaries.cell_composition.build_cell_composition`.
     pseudobulk
-        As for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`.
+        As for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`, or the
+        table of `ihdsi.single_cell.clusters.sum_by_donor`.
 
     Returns
     -------
@@ -272,11 +274,19 @@ def read_measured(
 ) -> dict[str, pl.DataFrame | dict[str, pl.DataFrame]]:
     """Read the arguments of `populations_of` that are Parquet files, by the argument's name.
 
-    What a site lacks has no path and is left out; tables of matrices are a mapping by assay.
+    What a site lacks has no path and is left out; tables of matrices are a mapping by assay, sums
+    of cells one by cell type.
     """
-    by_assay = ("matrices", "site_covariates")
-    one = {name: pl.read_parquet(p) for name in names if name not in by_assay for p in paths[name]}
-    return {**one, **{name: read_assays(paths[name]) for name in names if name in by_assay}}
+
+    def read(name: str) -> pl.DataFrame | dict[str, pl.DataFrame] | None:
+        if name in ("matrices", "site_covariates"):
+            return read_assays(paths[name])
+        tables = [pl.read_parquet(path) for path in paths[name]]
+        if not tables:
+            return None
+        return pseudobulk_by_type(tables[0]) if name == "pseudobulk" else tables[0]
+
+    return {name: found for name in names if (found := read(name)) is not None}
 
 
 def _population(name: str, strata: pl.DataFrame) -> pl.DataFrame:

@@ -62,9 +62,6 @@ def with_patient_values(
     populations: pl.DataFrame,
     study: Study,
     frames: Mapping[str, Any],
-    *,
-    pseudobulk: Mapping[str, pl.DataFrame] | None = None,
-    cells: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Add the column ``value``: a digest of what each patient enters each population with.
 
@@ -79,11 +76,9 @@ def with_patient_values(
         patient), ``assessed``, ``variants``, ``exposures`` and ``copy_number`` (column
         ``patient``), ``expression_profile`` (column ``patient``); ``matrices`` (features x
         patients) and ``site_covariates`` by assay, as for
-        `ihdsi.summaries.matrix_moments.build_matrix_moments`. Those that are absent enter nothing.
-    pseudobulk
-        Cell type to counts by donor, in the form of ``counts``.
-    cells
-        ``patient`` and a column of counts a cell type.
+        `ihdsi.summaries.matrix_moments.build_matrix_moments`; ``pseudobulk`` by cell type, in the
+        form of ``counts``; ``cells`` (patient and a column of counts a cell type). Those that are
+        absent enter nothing.
 
     Returns
     -------
@@ -92,7 +87,7 @@ def with_patient_values(
         leave (genotypes, quality), which are compared one by one. It is a plain digest and stays at
         the site; the ledger keeps it under the ledger's key.
     """
-    of_population = _digests(study, frames, pseudobulk or {}, cells)
+    of_population = _digests(study, frames)
     values = [
         pl.DataFrame(
             {
@@ -112,12 +107,7 @@ def with_patient_values(
     )
 
 
-def _digests(
-    study: Study,
-    frames: Mapping[str, Any],
-    pseudobulk: Mapping[str, pl.DataFrame],
-    cells: pl.DataFrame | None,
-) -> Callable[[str], Digests | None]:
+def _digests(study: Study, frames: Mapping[str, Any]) -> Callable[[str], Digests | None]:
     """Make the function from a population's name to its patients' digests."""
     nothing = pl.DataFrame(schema={"patient": pl.String})
     clinical = frames.get("clinical", nothing)
@@ -127,7 +117,10 @@ def _digests(
         assay: _of_rows(table) for assay, table in frames.get("site_covariates", {}).items()
     }
     scores = frames.get("expression_profile", nothing)
-    of_type = {name: _of_columns(counts, whole=True) for name, counts in pseudobulk.items()}
+    of_type = {
+        name: _of_columns(counts, whole=True)
+        for name, counts in frames.get("pseudobulk", {}).items()
+    }
     called = [
         _of_rows(frames[name])
         for name in ("assessed", "variants", "exposures", "copy_number")
@@ -161,7 +154,7 @@ def _digests(
         if kind in ("somatic", "burden", "signatures", "copy_number"):
             return somatic
         if kind == "cells":
-            return _of_rows(nothing if cells is None else cells)
+            return _of_rows(frames.get("cells", nothing))
         return None
 
     return digests

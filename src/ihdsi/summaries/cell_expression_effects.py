@@ -16,7 +16,7 @@ from ihdsi.summaries.table import TableSpec
 if TYPE_CHECKING:
     from ihdsi.study import ClinicalVariable, Contrast
 
-__all__ = ["SPEC", "estimate_cell_expression_effects"]
+__all__ = ["SPEC", "estimate_cell_expression_effects", "pseudobulk_by_type"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,29 @@ SPEC = TableSpec(
 )
 
 
+def pseudobulk_by_type(sums: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Divide a table of sums into one a cell type, with the donors that have cells of it.
+
+    Parameters
+    ----------
+    sums
+        As of `ihdsi.single_cell.clusters.sum_by_donor`.
+
+    Returns
+    -------
+    dict
+        As `estimate_cell_expression_effects` takes it.
+    """
+    return {
+        str(cell_type): rows.select(
+            column.name for column in rows.drop("cell_type") if column.null_count() < rows.height
+        )
+        for (cell_type,), rows in sums.partition_by(
+            "cell_type", as_dict=True, maintain_order=True
+        ).items()
+    }
+
+
 def estimate_cell_expression_effects(
     pseudobulk: Mapping[str, pl.DataFrame],
     clinical: pl.DataFrame,
@@ -50,6 +73,7 @@ def estimate_cell_expression_effects(
     variables: Mapping[str, ClinicalVariable],
     minimum_n: int,
     n_cpus: int = 1,
+    maximum_contribution: float = 0.5,
 ) -> pl.DataFrame:
     """Estimate every contrast in every cell type with PyDESeq2, donors being the replicates.
 
@@ -58,7 +82,7 @@ def estimate_cell_expression_effects(
     pseudobulk
         By cell type: gene_id, gene_name and one column a donor of raw counts, summed over the
         donor's cells of the type. Donors with too few of them have no column.
-    clinical, contrasts, variables, minimum_n, n_cpus
+    clinical, contrasts, variables, minimum_n, n_cpus, maximum_contribution
         As for `estimate_expression_effects`.
 
     Returns
@@ -75,7 +99,7 @@ def estimate_cell_expression_effects(
     for cell_type, counts in pseudobulk.items():
         logger.info("cell type %s", cell_type)
         effects = expression_effects.estimate_expression_effects(
-            counts, clinical, contrasts, variables, minimum_n, n_cpus
+            counts, clinical, contrasts, variables, minimum_n, n_cpus, maximum_contribution
         )
         parts.append(effects.with_columns(cell_type=pl.lit(cell_type)).select(list(SPEC.schema)))
     return pl.concat(parts).sort(SPEC.keys)

@@ -17,6 +17,7 @@ from ihdsi.disclosure.differencing import (
     changed_strata,
     earlier_releases,
     populations_of,
+    read_measured,
 )
 from ihdsi.study import (
     ClinicalVariable,
@@ -836,6 +837,39 @@ def test_patients_whose_sample_failed_are_in_no_population_of_that_sample(people
     assert members("copy_number") == {"p5"}
     assert set(patients) - members("contrast:grade") == {"p2"}
     assert found.is_duplicated().sum() == 0
+
+
+def test_donors_of_cells_are_those_of_the_sums(people, tmp_path):
+    donors = people.names[:30]
+    cells = pl.DataFrame({"patient": donors, "T cell": [0, *(5 for _ in donors[1:])]})
+    sums = pl.DataFrame(
+        {
+            "cell_type": ["T cell", "T cell", "B cell"],
+            "gene_id": ["g1", "g2", "g1"],
+            "gene_name": ["G1", "G2", "G1"],
+            **{donor: [1, 0, 1] for donor in donors},
+        }
+    ).with_columns(
+        pl.when(pl.col("cell_type") == "T cell").then(None).otherwise(donors[0]).alias(donors[0])
+    )
+    clinical = people.clinical.head(30)
+    tables = {
+        "T cell": sums.filter(cell_type="T cell").drop("cell_type", donors[0]),
+        "B cell": sums.filter(cell_type="B cell").drop("cell_type"),
+    }
+    sums.write_parquet(tmp_path / "pseudobulk.parquet")
+    read = read_measured({"pseudobulk": [tmp_path / "pseudobulk.parquet"]}, ["pseudobulk"])
+    assert read["pseudobulk"].keys() == tables.keys()
+    assert all(read["pseudobulk"][name].equals(table) for name, table in tables.items())
+    found = populations_of(STUDY, clinical=clinical, cells=cells, pseudobulk=tables)
+
+    def members(name):
+        return set(found.filter(population=name, stratum="all")["patient"])
+
+    assert members("cells") == set(donors[1:])
+    assert members("cell_contrast:B cell:grade") - members("cell_contrast:T cell:grade") == {
+        donors[0]
+    }
 
 
 def test_a_site_without_measurements_has_no_populations():

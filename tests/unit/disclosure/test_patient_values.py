@@ -70,9 +70,9 @@ def values(frames=FRAMES, matrix=MATRIX, cells=CELLS, populations=ROWS):
     found = with_patient_values(
         populations,
         STUDY,
-        frames | {"matrices": {"protein": matrix}},
-        pseudobulk={"T cell:CD8": FRAMES["counts"]},
-        cells=cells,
+        frames
+        | {"matrices": {"protein": matrix}, "cells": cells}
+        | {"pseudobulk": {"T cell:CD8": FRAMES["counts"]}},
     )
     assert found.drop("value").equals(populations)
     return {(row[0], row[3]): row[4] for row in found.iter_rows()}

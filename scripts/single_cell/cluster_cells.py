@@ -1,0 +1,21 @@
+"""Cluster a site's cells, name the clusters, and add the cells up by donor."""
+
+import json
+
+from ihdsi.files import write_parquet, write_text, write_tsv
+from ihdsi.logs import log_to
+from ihdsi.single_cell.cell_types import read_markers
+from ihdsi.single_cell.clusters import analyse_cells
+from ihdsi.study import SingleCellSettings
+
+log_to(snakemake.log[0])
+found = analyse_cells(
+    snakemake.input.cells,
+    read_markers(snakemake.input.markers),
+    SingleCellSettings(**snakemake.params.settings),
+)
+write_parquet(found.cells, snakemake.output.cells)
+write_tsv(found.clusters, snakemake.output.clusters)
+write_parquet(found.composition, snakemake.output.composition)
+write_parquet(found.pseudobulk, snakemake.output.pseudobulk)
+write_text(json.dumps(found.notes, indent=1, ensure_ascii=False) + "\n", snakemake.output.notes)

@@ -1,0 +1,32 @@
+"""Read and filter the cells of one sample."""
+
+import json
+
+import polars as pl
+
+from ihdsi.files import atomic_output, write_parquet, write_text
+from ihdsi.logs import log_to
+from ihdsi.single_cell.quality import filter_cells
+from ihdsi.single_cell.reading import read_cells
+from ihdsi.study import SingleCellSettings
+
+log_to(snakemake.log[0])
+params, sample = snakemake.params, snakemake.wildcards.sample
+catalogue = [pl.read_parquet(path) for path in snakemake.input.catalogue]
+cells = read_cells(
+    params.path,
+    sample,
+    params.name_in_file,
+    params.column,
+    next(iter(catalogue), None),
+    params.sheet,
+)
+unmapped = cells.uns["unmapped_features"].tolist()
+kept, decisions, notes = filter_cells(
+    cells, params.patient, sample, SingleCellSettings(**params.settings)
+)
+with atomic_output(snakemake.output.cells) as temporary:
+    kept.write_h5ad(temporary, compression="lzf")
+write_parquet(decisions, snakemake.output.decisions)
+account = {"patient": params.patient, "sample": sample, "notes": notes, "unmapped": unmapped}
+write_text(json.dumps(account, indent=1, ensure_ascii=False) + "\n", snakemake.output.account)

@@ -1,0 +1,23 @@
+"""Estimate a site's expression effects in each cell type."""
+
+import polars as pl
+
+from ihdsi.logs import log_to
+from ihdsi.study import ClinicalVariable, Contrast
+from ihdsi.summaries import write_table
+from ihdsi.summaries.cell_expression_effects import (
+    estimate_cell_expression_effects,
+    pseudobulk_by_type,
+)
+
+log_to(snakemake.log[0])
+effects = estimate_cell_expression_effects(
+    pseudobulk_by_type(pl.read_parquet(snakemake.input.pseudobulk)),
+    pl.read_parquet(snakemake.input.clinical),
+    {name: Contrast(**keys) for name, keys in snakemake.params.contrasts.items()},
+    {name: ClinicalVariable(**keys) for name, keys in snakemake.params.variables.items()},
+    snakemake.params.minimum_n,
+    maximum_contribution=snakemake.params.maximum_contribution,
+    n_cpus=snakemake.threads,
+)
+write_table(effects, "cell_expression_effects", snakemake.output[0])
