@@ -71,10 +71,10 @@ rule gather_gene_counts:
         "results/{study}/sites/{site}/logs/gather_gene_counts.log",
     benchmark:
         "results/{study}/sites/{site}/benchmarks/gather_gene_counts.tsv"
-    conda:
-        "../../envs/python.yaml"
     # A fault of what was given stays one however often it is tried.
     retries: 0
+    conda:
+        "../../envs/python.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,

@@ -208,8 +208,9 @@ def test_plates_count_among_the_parameters():
         )
     )
     loose = SETTINGS.model_copy(update={"minimum_cell_count": 1, "maximum_parameter_share": 0.1})
-    _, log = apply_disclosure_control(tables, loose, [], {"c": 3})
+    features = nobody_makes_up(tables)
+    _, log = apply_disclosure_control(tables, loose, [], {"c": 3}, features=features)
     assert set(log.filter(table="matrix_design")["rule"]) == {"maximum_parameter_share"}
     wide = loose.model_copy(update={"maximum_parameter_share": 0.2})
-    cleared, _ = apply_disclosure_control(tables, wide, [], {"c": 3})
+    cleared, _ = apply_disclosure_control(tables, wide, [], {"c": 3}, features=features)
     assert cleared["matrix_moments"].height == 2
