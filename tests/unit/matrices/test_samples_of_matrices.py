@@ -96,7 +96,7 @@ def refused(read, *rows, **changes):
         ([row("P1", matrix="")], "matrix", "no entry point"),
         ([row("P1", matrix="absent.tsv")], "matrix", "absent.tsv does not exist"),
         ([row("P1"), row("P2", matrix_sample="P1-P")], "matrix", "already read as sample 'P1-P'"),
-        ([row("P1"), row("P1", "Q", matrix_sample="A")], "sample", "two tumour PROTEIN samples"),
+        ([row("P1"), row("P1", "Q", matrix_sample="A")], "sample", "two tumour protein samples"),
     ],
 )
 def test_faults_of_the_sheet(read, folder, rows, column, text):
