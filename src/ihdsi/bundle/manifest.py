@@ -179,15 +179,15 @@ def table_path(table: str) -> str:
 
 
 def content_sha256(manifest: Manifest) -> str:
-    """Hash what a release says: the study's hash, and path and hash of disclosure and tables.
+    """Hash what a release says: the study's hash, and path and hash of the tables.
 
-    Times, software, sequence and the crate do not count. Two manifests of equal content release
-    the same numbers under the same protocol, so the later one has nothing new.
+    Times, software, sequence and the crate do not count, nor does the disclosure statement: beside
+    an earlier release, the rule that withholds a row can be another than it was at first. Two
+    manifests of equal content release the same numbers under the same protocol, so the later one
+    has nothing new.
     """
     files = sorted(
-        [entry.path, entry.sha256]
-        for entry in manifest.files
-        if entry.table is not None or entry.path == DISCLOSURE
+        [entry.path, entry.sha256] for entry in manifest.files if entry.table is not None
     )
     content = {"study_hash": manifest.study_hash, "files": files}
     return hashlib.sha256(canonical_json(content)).hexdigest()
