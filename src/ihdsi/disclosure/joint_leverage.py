@@ -19,17 +19,16 @@ from functools import lru_cache
 
 import numpy as np
 
+from ihdsi.disclosure.members import Group
+
 __all__ = [
     "JOINT_LEVERAGE",
     "NEARLY_EQUAL",
-    "Group",
     "harmless",
     "leverages",
     "nearly_equal",
     "refusal",
 ]
-
-Group = frozenset[str]
 
 #: What `refusal` says.
 NEARLY_EQUAL, JOINT_LEVERAGE = "nearly_equal", "joint_leverage"
