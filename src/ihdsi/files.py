@@ -11,7 +11,15 @@ from pathlib import Path
 
 import polars as pl
 
-__all__ = ["PARTIAL", "atomic_output", "sha256_of", "write_parquet", "write_text", "write_tsv"]
+__all__ = [
+    "PARTIAL",
+    "atomic_output",
+    "sha256_of",
+    "sync_to_disk",
+    "write_parquet",
+    "write_text",
+    "write_tsv",
+]
 
 
 #: Beginning of the names of files that are not finished; one that is left was killed.
@@ -59,6 +67,15 @@ def write_text(text: str, path: Path | str) -> None:
     """Write UTF-8 text, atomically."""
     with atomic_output(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sync_to_disk(path: Path | str) -> None:
+    """Have a file's content, or the names in a folder, on the disk when this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sha256_of(path: Path | str) -> str:

@@ -16,6 +16,7 @@ from ihdsi.study import ClinicalDictionary, ClinicalVariable, Contrast, Disclosu
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.expression_moments import build_expression_moments
 from ihdsi.summaries.mutation_burden import build_mutation_burden
+from somatic_mutations import missense
 
 SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5)
 N, GENES, TARGET = 80, 60, "p7"
@@ -58,16 +59,7 @@ def site(age_change=0.0, sequenced=(), recalled=False, seed=3):
     counts = pl.DataFrame(
         {"gene_id": genes, "gene_name": genes} | dict(zip(PATIENTS, reads.T, strict=True))
     )
-    variants = pl.DataFrame(
-        {
-            "patient": rng.choice(PATIENTS, 900),
-            "chromosome": "1",
-            "position": np.arange(900),
-            "reference_allele": "A",
-            "alternate_allele": "T",
-            "alteration_class": "missense",
-        }
-    )
+    variants = missense(rng.choice(PATIENTS, 900))
     if recalled:
         variants = variants.filter((pl.col("patient") != TARGET) | (pl.col("position") % 3 > 0))
     assessed = clinical.select("patient", callable_megabases=pl.lit(30.0))

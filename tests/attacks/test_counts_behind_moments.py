@@ -20,6 +20,7 @@ from ihdsi.study import (
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from judged_features import nobody_makes_up
+from somatic_mutations import missense
 
 SETTINGS = DisclosureSettings()
 #: Rules of dominance are conservative; without them the judgement of values is seen alone.
@@ -152,16 +153,7 @@ def test_a_burden_that_few_patients_have(mutated, leaves):
     """All have the same territory; the mean of the burden counts the mutations of the few."""
     patients = [f"p{i}" for i in range(N)]
     each = np.arange(1, mutated + 1) % 3 + 6
-    variants = pl.DataFrame(
-        {
-            "patient": np.repeat(patients[:mutated], each),
-            "chromosome": "1",
-            "position": np.arange(1, each.sum() + 1),
-            "reference_allele": "A",
-            "alternate_allele": "T",
-            "alteration_class": "missense",
-        }
-    )
+    variants = missense(np.repeat(patients[:mutated], each))
     assessed = pl.DataFrame({"patient": patients, "callable_megabases": 30.0})
     if leaves:
         # Different territories, so that there are many values.

@@ -30,6 +30,7 @@ from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.survival_effects import estimate_survival_effects
 from ihdsi.summaries.table import Column
 from judged_features import nobody_makes_up
+from somatic_mutations import missense
 
 SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5)
 N, GENES = 80, 60
@@ -212,16 +213,7 @@ def all_tables(cohort):
     clinical, counts = cohort
     design, moments = build_expression_moments(counts, clinical, INVASION, VARIABLES, 10)
     rng = np.random.default_rng(2)
-    variants = pl.DataFrame(
-        {
-            "patient": rng.choice(clinical["patient"], 900),
-            "chromosome": "1",
-            "position": np.arange(1, 901),
-            "reference_allele": "A",
-            "alternate_allele": "T",
-            "alteration_class": "missense",
-        }
-    )
+    variants = missense(rng.choice(clinical["patient"], 900))
     assessed = clinical.select("patient", callable_megabases=pl.lit(30.5))
     return {
         "cohort_profile": build_cohort_profile(clinical, VARIABLES, ["stage", "smoking"]),

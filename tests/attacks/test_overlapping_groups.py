@@ -28,6 +28,7 @@ from ihdsi.summaries.matrix_moments import build_matrix_moments
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.survival_curve import build_survival_curve
 from judged_features import nobody_makes_up
+from somatic_mutations import missense
 
 SETTINGS = DisclosureSettings(minimum_n=10, minimum_cell_count=5)
 N, GENES = 81, 20
@@ -304,16 +305,8 @@ def test_strata_of_two_variables_that_differ_by_one_patient(rules):
     study = study_of(clinical, endpoints=endpoints, strata=strata)
     assessed = clinical.select("patient", callable_megabases=pl.lit(30.0))
     genes = [f"ENSG{g:011d}" for g in range(GENES)]
-    altered = pl.DataFrame(
-        {
-            "patient": rng.choice(PATIENTS, 1200),
-            "chromosome": "1",
-            "position": np.arange(1200),
-            "reference_allele": "A",
-            "alternate_allele": "T",
-            "alteration_class": "missense",
-            "gene_id": rng.choice(genes, 1200),
-        }
+    altered = missense(rng.choice(PATIENTS, 1200)).with_columns(
+        gene_id=pl.Series(rng.choice(genes, 1200))
     )
     catalogue = pl.DataFrame({"gene_id": genes, "gene_name": genes})
     tables = {
@@ -355,16 +348,7 @@ def test_three_releases_of_which_any_two_are_far_apart(rules):
     """Two years' patients, then both years' and one more."""
     clinical = pl.DataFrame({"patient": PATIENTS, "stage": STAGE})
     rng = np.random.default_rng(5)
-    altered = pl.DataFrame(
-        {
-            "patient": rng.choice(PATIENTS, 900),
-            "chromosome": "1",
-            "position": np.arange(900),
-            "reference_allele": "A",
-            "alternate_allele": "T",
-            "alteration_class": "missense",
-        }
-    )
+    altered = missense(rng.choice(PATIENTS, 900))
     made = []
     for patients in (PATIENTS[1:41], PATIENTS[41:], PATIENTS):
         cohort = clinical.filter(pl.col("patient").is_in(patients))

@@ -55,7 +55,7 @@ from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES, sign, verify
 from ihdsi.bundle.trust import TrustedKey, TrustStore
 from ihdsi.disclosure.ledger import Ledger, LedgerRejection, LedgerRelease, archive_folder
 from ihdsi.errors import InputError, LocalFaultError, Problem
-from ihdsi.files import atomic_output, sha256_of
+from ihdsi.files import atomic_output, sha256_of, sync_to_disk
 
 __all__ = [
     "DECISION_TYPE",
@@ -192,7 +192,7 @@ def approve(
         # Other approvals wait from here on; readers do not.
         with ledger.transaction():
             archives.mkdir(mode=0o700, exist_ok=True)
-            _sync(archives.parent)
+            sync_to_disk(archives.parent)
             staging = Path(tempfile.mkdtemp(dir=archives, prefix=_STAGING))
             try:
                 bundle = _copy(Path(candidate), staging, store, study, study_hash, site, on)
@@ -238,7 +238,7 @@ def approve(
                 _make_durable(staging)
                 _take_away(ledger.archive(sequence))
                 staging.rename(ledger.archive(sequence))
-                _sync(archives)
+                sync_to_disk(archives)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
@@ -438,7 +438,7 @@ def _copy_file(source: Path, target: Path, sha256: str) -> None:
                     file=source,
                 )
             )
-    _sync(target.parent)
+    sync_to_disk(target.parent)
 
 
 def _check_exchange(ledger: Ledger, folder: Path, following: int) -> None:
@@ -486,7 +486,7 @@ def _mark(archive: Path) -> None:
     if archive.is_dir() and not _is_marked(archive):
         (archive / _PUBLISHED).touch(mode=0o600)
     if _is_marked(archive):
-        _sync(archive)
+        sync_to_disk(archive)
 
 
 def _is_marked(archive: Path) -> bool:
@@ -751,17 +751,8 @@ def _take_away(archive: Path) -> None:
 
 def _make_durable(folder: Path) -> None:
     for path in sorted(folder.rglob("*"), reverse=True):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    """Have a file, or a folder's names, on disk when this returns."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_to_disk(path)
+    sync_to_disk(folder)
 
 
 @contextmanager

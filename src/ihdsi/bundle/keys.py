@@ -49,6 +49,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from ihdsi.errors import InputError, Problem
+from ihdsi.files import sync_to_disk
 
 __all__ = [
     "PASSPHRASE_VARIABLE",
@@ -326,7 +327,7 @@ def _write_pair(path: Path, private: bytes, public: bytes) -> Path:
         except BaseException:
             made += named
             raise
-        _sync_folder(path.parent)
+        sync_to_disk(path.parent)
     except OSError as error:
         raise InputError(
             Problem(
@@ -367,14 +368,6 @@ def _exists(target: Path, *, alone: bool) -> InputError:
     return InputError(
         Problem("the file exists, and keys are never overwritten", remedy, file=target)
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read_private(path: Path) -> bytes:

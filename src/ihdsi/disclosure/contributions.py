@@ -60,6 +60,7 @@ from ihdsi.summaries.design import (
     Design,
     contrast_design,
     design_groups,
+    design_levels,
     gene_matrix,
     leverage,
 )
@@ -253,19 +254,16 @@ def few_valued_cells_safe(design: Design, settings: DisclosureSettings) -> bool:
         The thresholds in force.
     """
     unsafe = unsafe_counts(settings)
+    levels = design_levels(design)
     scores: list[NDArray[np.intp]] = []
-    levels: dict[str, list[FloatArray]] = {}
     for term, column in zip(design.terms, design.matrix.T, strict=True):
         _, codes, sizes = np.unique(column, return_inverse=True, return_counts=True)
-        if term == INTERCEPT:
-            continue
-        if np.isin(column, (0.0, 1.0)).all():
-            levels.setdefault(term.split("=", 1)[0], []).append(column)
-        elif sizes.size < settings.minimum_n:
+        is_number = term != INTERCEPT and term.split("=", 1)[0] not in levels
+        if is_number and sizes.size < settings.minimum_n:
             scores.append(codes)
     groupings: list[NDArray[np.intp]] = [
-        np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].ravel()
-        for columns in levels.values()
+        np.unique(np.column_stack(masks), axis=0, return_inverse=True)[1].ravel()
+        for masks in levels.values()
     ]
     for index, score in enumerate(scores):
         for other in (*groupings, *scores[:index], np.zeros_like(score)):

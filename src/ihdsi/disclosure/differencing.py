@@ -34,6 +34,7 @@ from ihdsi.disclosure.designs import (
     safe_groups,
 )
 from ihdsi.disclosure.joint_leverage import nearly_equal
+from ihdsi.disclosure.members import GROUP_COLUMNS, Group, Stratum, members_of
 from ihdsi.disclosure.rules import group_size, small_contributions
 from ihdsi.disclosure.tables import DIFFERENCING, unsafe_counts
 from ihdsi.matrices.gather import read_assays
@@ -75,7 +76,6 @@ POPULATIONS_SCHEMA: dict[str, Any] = {
 }
 
 _WHOLE = (ALL, ALL)
-_GROUP = ("population", "stratum_variable", "stratum")
 #: The same of a row, under names that no table has.
 _PLACE = ("_population", "_variable", "_stratum")
 #: Populations of a model, whose groups are known together or not at all.
@@ -91,8 +91,7 @@ _QUALITY = "quality:"
 #: More levels than these are withheld together, because their subsets are too many to compare.
 _MOST_LEVELS = 8
 
-Stratum = tuple[str, str]
-Members = Mapping[Stratum, frozenset[str]]
+Members = Mapping[Stratum, Group]
 
 
 @dataclass(frozen=True)
@@ -429,7 +428,7 @@ def _of_row(table: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
 def counted_groups(table: str, frame: pl.DataFrame) -> pl.DataFrame:
     """Name population, stratum_variable and stratum that each row of a summary table counts."""
     return frame.select(
-        place.alias(column) for column, place in zip(_GROUP, _of_row(table), strict=True)
+        place.alias(column) for column, place in zip(GROUP_COLUMNS, _of_row(table), strict=True)
     )
 
 
@@ -551,7 +550,9 @@ class Comparison:
         if earlier and populations is None:
             raise ValueError("earlier releases can only be compared if populations are given")
         self._settings, self._noisy = settings, noisy
-        self._populations = pl.DataFrame() if populations is None else populations.select(_GROUP)
+        self._populations = (
+            pl.DataFrame() if populations is None else populations.select(GROUP_COLUMNS)
+        )
         # Whatever the endpoints at hand are, cleared curves or none.
         self._endpoints = (
             frozenset()
@@ -578,13 +579,13 @@ class Comparison:
                     pl.DataFrame(schema=dict.fromkeys(_PLACE, pl.String)),
                     *(frame.select(_PLACE).unique() for frame in before.values()),
                 ]
-            ).rename(dict(zip(_PLACE, _GROUP, strict=True)))
+            ).rename(dict(zip(_PLACE, GROUP_COLUMNS, strict=True)))
             assert populations is not None
             strata = _changed_patients_or_values(
                 populations, release.populations, group_size(settings), released
             )
             self._tables.append(before)
-            self._strata.append(strata.rename(dict(zip(_GROUP, _PLACE, strict=True))))
+            self._strata.append(strata.rename(dict(zip(GROUP_COLUMNS, _PLACE, strict=True))))
             if design is not None and "expression_design" in before:
                 self._designs |= _unsafe_designs(design, before["expression_design"], settings)
             for table, key in _close_designs(designs, before, settings):
@@ -687,7 +688,7 @@ class Comparison:
         lacking = (
             placed.select(_PLACE)
             .unique()
-            .join(self._populations, left_on=list(_PLACE), right_on=list(_GROUP), how="anti")
+            .join(self._populations, left_on=list(_PLACE), right_on=list(GROUP_COLUMNS), how="anti")
         )
         if lacking.height:
             raise ValueError(
@@ -746,7 +747,10 @@ def changed_strata(
     Hundepool et al. 2012, Statistical Disclosure Control: disclosure by differencing. Fellegi 1972,
     On the question of statistical confidentiality, J Am Stat Assoc 67:7.
     """
-    ours, theirs, left = _members(now), _members(before), _members(released)
+    ours, theirs = members_of(now), members_of(before)
+    left: dict[str, set[Stratum]] = {}
+    for name, variable, level in released.select(GROUP_COLUMNS).sort(GROUP_COLUMNS).iter_rows():
+        left.setdefault(name, set()).add((variable, level))
     rows = []
     for population, strata in ours.items():
         earlier = theirs.get(population, {})
@@ -755,7 +759,7 @@ def changed_strata(
         elif not earlier:
             withheld = set(strata)
         else:
-            withheld = _changed(population, strata, earlier, set(left[population]), least)
+            withheld = _changed(population, strata, earlier, left[population], least)
         if population.startswith((_DESIGN, _MATRIX)) and not withheld:
             others = [name for name in left if _same_contrast(name, population)]
             if _near_another(strata, [theirs.get(name) for name in others], least):
@@ -766,7 +770,9 @@ def changed_strata(
             old = earlier.get(stratum, frozenset())
             near = len(patients - old) < least and len(old - patients) < least
             rows.append((population, *stratum, stratum in withheld, near and bool(old)))
-    schema = dict.fromkeys(_GROUP, pl.String) | dict.fromkeys(("withheld", "near"), pl.Boolean)
+    schema = dict.fromkeys(GROUP_COLUMNS, pl.String) | dict.fromkeys(
+        ("withheld", "near"), pl.Boolean
+    )
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
@@ -794,7 +800,7 @@ def _changed_patients_or_values(
     return (
         strata.join(
             changed_strata(valued[0], valued[1], least, released),
-            on=_GROUP,
+            on=GROUP_COLUMNS,
             suffix="_value",
             how="left",
         )
@@ -804,16 +810,6 @@ def _changed_patients_or_values(
         )
         .drop("withheld_value", "near_value")
     )
-
-
-def _members(frame: pl.DataFrame) -> dict[str, dict[Stratum, frozenset[str]]]:
-    """Hashes of patients by population and stratum; empty sets where the frame has no hashes."""
-    hashes = pl.col("patient_hash") if "patient_hash" in frame.columns else pl.lit("")
-    members: dict[str, dict[Stratum, frozenset[str]]] = {}
-    groups = frame.group_by(_GROUP).agg(hashes.alias("hashes")).sort(_GROUP)
-    for population, variable, stratum, patients in groups.iter_rows():
-        members.setdefault(population, {})[variable, stratum] = frozenset(patients)
-    return members
 
 
 def _few_changed(now: Members, before: Members, least: int) -> set[Stratum]:
@@ -847,7 +843,7 @@ def _under_another_name(
     population: str,
     now: Members,
     theirs: Mapping[str, Members],
-    left: Mapping[str, Members],
+    left: Mapping[str, Collection[Stratum]],
     least: int,
 ) -> set[Stratum]:
     """Strata that are withheld because those of other names that left are nearly the same.
@@ -877,7 +873,7 @@ def _under_another_name(
         for name in left:
             if name.startswith(prefix):
                 before = theirs.get(name, {})
-                changed = _changed(population, now, before, set(left[name]), least)
+                changed = _changed(population, now, before, left[name], least)
                 withheld |= changed if before else set(now)
     return withheld
 

@@ -19,17 +19,17 @@ from functools import lru_cache
 
 import numpy as np
 
+from ihdsi.disclosure.members import Group
+from ihdsi.summaries.design import leverage
+
 __all__ = [
     "JOINT_LEVERAGE",
     "NEARLY_EQUAL",
-    "Group",
     "harmless",
     "leverages",
     "nearly_equal",
     "refusal",
 ]
-
-Group = frozenset[str]
 
 #: What `refusal` says.
 NEARLY_EQUAL, JOINT_LEVERAGE = "nearly_equal", "joint_leverage"
@@ -69,9 +69,7 @@ def _leverages(groups: frozenset[Group]) -> Mapping[str, float]:
         indicators[[place[patient] for patient in group], column] = 1
     # Patients of the same groups have the same leverage, so that each such row is needed once.
     rows, row_of, size = np.unique(indicators, axis=0, return_inverse=True, return_counts=True)
-    left, singular, _ = np.linalg.svd(np.sqrt(size)[:, None] * rows, full_matrices=False)
-    basis = left[:, singular > _RANK * singular[0]]
-    of_row = (basis**2).sum(axis=1) / size
+    of_row = leverage(np.sqrt(size)[:, None] * rows, _RANK) / size
     return dict(zip(place, of_row[row_of.ravel()].tolist(), strict=True))
 
 

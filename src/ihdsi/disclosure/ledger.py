@@ -32,7 +32,7 @@ import polars as pl
 from ihdsi.bundle.manifest import MANIFEST
 from ihdsi.bundle.open import open_bundle
 from ihdsi.errors import InputError, Problem
-from ihdsi.files import sha256_of
+from ihdsi.files import sha256_of, sync_to_disk
 
 __all__ = [
     "POPULATION_COLUMNS",
@@ -538,11 +538,7 @@ class Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_to_disk(self.path.parent)
 
     def _check_version(self) -> None:
         if self._is_empty():

@@ -29,7 +29,8 @@ from ihdsi.disclosure.differencing import (
     counted_groups,
     model_of,
 )
-from ihdsi.disclosure.joint_leverage import NEARLY_EQUAL, Group, harmless, refusal
+from ihdsi.disclosure.joint_leverage import NEARLY_EQUAL, harmless, refusal
+from ihdsi.disclosure.members import GROUP_COLUMNS, Group, Stratum, members_of
 from ihdsi.disclosure.rules import group_size
 from ihdsi.disclosure.tables import JOINT, OVERLAP, STRATA
 from ihdsi.study import DisclosureSettings
@@ -56,8 +57,6 @@ STRATIFIED_TABLES = (
 #: Columns of a key that do not name a line: the same patients are in all bins of time.
 _WITHIN_A_LINE = ("stratum_variable", "stratum", "time_lower", "time_upper")
 
-_GROUP = ("population", "stratum_variable", "stratum")
-Stratum = tuple[str, str]
 Members = Mapping[str, Mapping[Stratum, Group]]
 #: Strata of a line that leave (0) and that left (number of the earlier release).
 Line = frozenset[tuple[int, Stratum]]
@@ -86,9 +85,9 @@ class Overlaps:
         ]
         if not withheld or frame.is_empty():
             return frame
-        rules = pl.DataFrame(withheld, schema=[*_GROUP[:2], "_found"], orient="row")
+        rules = pl.DataFrame(withheld, schema=[*GROUP_COLUMNS[:2], "_found"], orient="row")
         found = counted_groups(table, frame).join(
-            rules, on=list(_GROUP[:2]), how="left", maintain_order="left"
+            rules, on=list(GROUP_COLUMNS[:2]), how="left", maintain_order="left"
         )
         return frame.with_columns(rule=pl.coalesce("rule", found["_found"]))
 
@@ -126,8 +125,8 @@ def find_overlaps(
     Overlaps
         `found` and what is withheld besides; equal to `found` if nothing is.
     """
-    members = _members(populations)
-    before = [_members(release.populations) for release in earlier]
+    members = members_of(populations)
+    before = [members_of(release.populations) for release in earlier]
     least, limit = group_size(settings), settings.maximum_contribution
     of_models, of_strata = dict(found.models), dict(found.strata)
     told = _told(earlier, before)
@@ -163,16 +162,6 @@ def find_overlaps(
 def _in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
     place = {name: number for number, name in enumerate(order)}
     return sorted(names, key=lambda name: (place.get(name, len(place)), name))
-
-
-def _members(populations: pl.DataFrame) -> dict[str, dict[Stratum, Group]]:
-    """Collect patients by population and stratum."""
-    person = "patient_hash" if "patient_hash" in populations.columns else "patient"
-    members: dict[str, dict[Stratum, Group]] = defaultdict(dict)
-    groups = populations.group_by(_GROUP).agg(pl.col(person).alias("patients"))
-    for population, variable, stratum, patients in groups.iter_rows():
-        members[population][variable, stratum] = frozenset(patients)
-    return dict(members)
 
 
 def _with_rests(groups: Mapping[Stratum, Group]) -> set[Group]:
@@ -260,9 +249,13 @@ def _lines(
         if not parts:
             continue
         rows = pl.concat(parts)
-        groups = rows.select(*_GROUP, "_release").unique(maintain_order=True).with_row_index("_id")
+        groups = (
+            rows.select(*GROUP_COLUMNS, "_release")
+            .unique(maintain_order=True)
+            .with_row_index("_id")
+        )
         found = (
-            rows.join(groups, on=[*_GROUP, "_release"], how="left", maintain_order="left")
+            rows.join(groups, on=[*GROUP_COLUMNS, "_release"], how="left", maintain_order="left")
             .group_by("population", *keys)
             .agg(pl.col("_id").unique().sort())
             .select("population", pl.col("_id").cast(pl.List(pl.String)).list.join(" "))

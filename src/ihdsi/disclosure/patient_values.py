@@ -15,7 +15,6 @@ that of few.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -177,17 +176,12 @@ def _of_columns(matrix: pl.DataFrame, *, whole: bool = False) -> Digests:
 
 def _of_rows(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> Digests:
     """Digest each patient's rows of a table, whatever their order; `columns` that it has."""
-    chosen = [
-        name
-        for name in (frame.columns if columns is None else columns)
-        if name in frame.columns and name != "patient"
-    ]
-    rows: dict[str, list[str]] = {}
-    for patient, *values in frame.select("patient", *sorted(set(chosen))).iter_rows():
-        rows.setdefault(patient, []).append(json.dumps(values, default=str))
+    wanted = frame.columns if columns is None else columns
+    chosen = sorted({*wanted} & {*frame.columns} - {"patient"})
+    row = pl.struct(chosen).struct.json_encode() if chosen else pl.lit("")
+    texts = frame.group_by("patient", maintain_order=True).agg(row.sort().str.join("\n"))
     return {
-        patient: hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
-        for patient, texts in rows.items()
+        patient: hashlib.sha256(text.encode()).hexdigest() for patient, text in texts.iter_rows()
     }
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ihdsi.disclosure.members import members_of
 from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.strata import ALL
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
@@ -41,7 +42,6 @@ GENE_ROW = ("gene_id", "consequence_group")
 
 BoolArray = NDArray[np.bool_]
 Int8Array = NDArray[np.int8]
-Stratum = tuple[str, str]
 
 _POPULATION = "germline"
 _WHOLE = (ALL, ALL)
@@ -115,7 +115,8 @@ def earlier_frequencies(
     }
     cohorts: list[int] = []
     for release in sorted(earlier, key=lambda release: -release.sequence):
-        members = _strata(release.populations)
+        counted = release.populations.filter(pl.col("population") == _POPULATION)
+        members = members_of(counted).get(_POPULATION, {})
         told = {
             table: frame
             for table in tables
@@ -155,18 +156,6 @@ def earlier_frequencies(
         tuple(dict.fromkeys(cohorts)),
         hashes,
     )
-
-
-def _strata(populations: pl.DataFrame) -> dict[Stratum, frozenset[str]]:
-    parts = (
-        populations.filter(pl.col("population") == _POPULATION)
-        .group_by("stratum_variable", "stratum")
-        .agg("patient_hash")
-    )
-    return {
-        (variable, stratum): frozenset(patients)
-        for variable, stratum, patients in parts.iter_rows()
-    }
 
 
 def _each_once(

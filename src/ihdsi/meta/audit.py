@@ -40,6 +40,7 @@ from pydantic import (
 
 from ihdsi.bundle.foreign_json import read_json
 from ihdsi.errors import InputError, Problem
+from ihdsi.files import sync_to_disk
 from ihdsi.study import Identifier
 
 __all__ = [
@@ -351,7 +352,7 @@ class LockedAuditLog:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._handle)
             if size == 0:
-                _sync_folder(self.path.parent)
+                sync_to_disk(self.path.parent)
         except OSError as error:
             # Where this is not allowed, the next writer repairs the log.
             with suppress(OSError):
@@ -591,14 +592,6 @@ def _shown(reason: str) -> str:
     """Make foreign text fit for a line and for a terminal."""
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in reason)
     return text if len(text) <= MAXIMUM_REASON else f"{text[: MAXIMUM_REASON - 1]}…"
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _unusable(path: Path, error: OSError) -> InputError:

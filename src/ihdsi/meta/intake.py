@@ -34,7 +34,7 @@ from ihdsi.bundle.seal import MAXIMUM_SEAL_BYTES
 from ihdsi.bundle.signature import MAXIMUM_ENVELOPE_BYTES
 from ihdsi.bundle.trust import TrustedKey, TrustStore
 from ihdsi.errors import InputError, LocalFaultError, Problem
-from ihdsi.files import sha256_of, write_text
+from ihdsi.files import sha256_of, sync_to_disk, write_text
 from ihdsi.meta.audit import AuditEntry, AuditLog, LockedAuditLog
 from ihdsi.summaries import write_table
 
@@ -467,8 +467,8 @@ def _replace_folder(fresh: Path, target: Path) -> None:
     `_clear_interrupted` moves it back.
     """
     for path in fresh.iterdir():
-        _sync(path)
-    _sync(fresh)
+        sync_to_disk(path)
+    sync_to_disk(fresh)
     if not target.exists():
         fresh.rename(target)
     elif not _exchange(fresh, target):
@@ -476,7 +476,7 @@ def _replace_folder(fresh: Path, target: Path) -> None:
         target.rename(replaced)
         fresh.rename(target)
         shutil.rmtree(replaced)
-    _sync(target.parent)
+    sync_to_disk(target.parent)
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -499,14 +499,6 @@ def _exchange(first: Path, second: Path) -> bool:
     if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
         return False
     raise OSError(number, os.strerror(number))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _umask() -> int:

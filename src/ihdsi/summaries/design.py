@@ -24,6 +24,7 @@ __all__ = [
     "contrast_design",
     "covariate_terms",
     "design_groups",
+    "design_levels",
     "endpoint_cases",
     "gene_matrix",
     "leverage",
@@ -152,6 +153,15 @@ def contrast_design(
     )
 
 
+def design_levels(design: Design) -> dict[str, list[BoolArray]]:
+    """List the levels that a design has an indicator of, by variable, as masks of its patients."""
+    levels: dict[str, list[BoolArray]] = {}
+    for term, column in zip(design.terms, design.matrix.T, strict=True):
+        if term != INTERCEPT and np.isin(column, (0.0, 1.0)).all():
+            levels.setdefault(term.split("=", 1)[0], []).append(column == 1)
+    return levels
+
+
 def design_groups(design: Design) -> list[BoolArray]:
     """List the groups whose sums X'y holds: everybody, then the levels of each indicator.
 
@@ -165,17 +175,13 @@ def design_groups(design: Design) -> list[BoolArray]:
     list of ndarray
         Masks of shape (P,), none of them empty.
     """
-    levels: dict[str, list[BoolArray]] = {}
-    for term, column in zip(design.terms, design.matrix.T, strict=True):
-        if term != INTERCEPT and np.isin(column, (0.0, 1.0)).all():
-            levels.setdefault(term.split("=", 1)[0], []).append(column == 1)
     groups = [np.ones(len(design.patients), dtype=bool)]
-    for masks in levels.values():
+    for masks in design_levels(design).values():
         groups += [*masks, ~np.any(masks, axis=0)]
     return [group for group in groups if group.any()]
 
 
-def leverage(matrix: FloatArray) -> FloatArray:
+def leverage(matrix: FloatArray, tolerance: float | None = None) -> FloatArray:
     """Leverage of each patient, x'(X'X)⁺x: what of the patient's unit vector X'y can give.
 
     A combination of the columns, and so of X'y, comes as close to one patient alone as the root of
@@ -185,6 +191,9 @@ def leverage(matrix: FloatArray) -> FloatArray:
     ----------
     matrix
         Patients by terms, of any rank and scale.
+    tolerance
+        Share of the largest singular value below which one is a rounding error; that of NumPy's
+        matrix_rank where it is None.
 
     Returns
     -------
@@ -199,7 +208,9 @@ def leverage(matrix: FloatArray) -> FloatArray:
     norms = np.linalg.norm(matrix, axis=0)
     vectors, sizes, _ = np.linalg.svd(matrix / np.where(norms > 0, norms, 1.0), full_matrices=False)
     largest = sizes.max(initial=0.0)
-    kept = sizes > largest * max(matrix.shape) * np.finfo(float).eps
+    if tolerance is None:
+        tolerance = max(matrix.shape) * float(np.finfo(float).eps)
+    kept = sizes > largest * tolerance
     return np.asarray((vectors[:, kept] ** 2).sum(axis=1))
 
 

@@ -20,6 +20,7 @@ from ihdsi.summaries.gene_alterations import (
 )
 from ihdsi.summaries.mutation_burden import build_mutation_burden
 from judged_features import nobody_makes_up
+from somatic_mutations import missense
 
 # Membership is attacked in test_frequency_release.py; here no frequency is withheld for it.
 SETTINGS = DisclosureSettings(
@@ -179,16 +180,7 @@ def test_sums_of_few_patients_cannot_be_had_by_subtraction(unknown):
         .otherwise("stage")
     )
     assessed = patients.select("patient", callable_megabases=pl.lit(1.0))
-    variants = pl.DataFrame(
-        {
-            "patient": rng.choice(patients["patient"], 300),
-            "chromosome": "1",
-            "position": np.arange(1, 301),
-            "reference_allele": "A",
-            "alternate_allele": "T",
-            "alteration_class": "missense",
-        }
-    )
+    variants = missense(rng.choice(patients["patient"], 300))
     burden = build_mutation_burden(variants, assessed, patients, ["stage"])
     truth = burden.filter(measure="nonsynonymous_mutations")
     # Every mutation is protein-altering here, so that both burdens are the same numbers.

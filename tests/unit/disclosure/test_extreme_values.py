@@ -16,6 +16,7 @@ from ihdsi.summaries.mutation_burden import build_mutation_burden
 from ihdsi.summaries.qc_profile import build_qc_profile
 from ihdsi.summaries.table import Column
 from judged_features import nobody_makes_up
+from somatic_mutations import missense
 
 #: Statistics that are some patient's value, in the words of contracts.
 ORDER_STATISTICS = (
@@ -78,16 +79,7 @@ def test_no_released_number_is_a_patients_value(seed):
     profile = build_cohort_profile(clinical, variables, ["stage"])
     megabases = rng.uniform(30, 40, 120)
     mutations = rng.poisson(60, 120)
-    variants = pl.DataFrame(
-        {
-            "patient": np.repeat(patients, mutations),
-            "chromosome": "1",
-            "position": np.arange(1, mutations.sum() + 1),
-            "reference_allele": "A",
-            "alternate_allele": "T",
-            "alteration_class": "missense",
-        }
-    )
+    variants = missense(np.repeat(patients, mutations))
     assessed = pl.DataFrame({"patient": patients, "callable_megabases": megabases})
     burden = build_mutation_burden(variants, assessed, clinical, ["stage"])
     tables, _ = apply_disclosure_control(
