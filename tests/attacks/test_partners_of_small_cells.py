@@ -11,11 +11,12 @@ from itertools import permutations, product
 import numpy as np
 import polars as pl
 
-from ihdsi.disclosure import apply_disclosure_control, tables
+from ihdsi.disclosure import apply_disclosure_control
 from ihdsi.disclosure.complementary import protect_grid
 from ihdsi.disclosure.history import read_history
 from ihdsi.disclosure.ledger import Ledger
 from ihdsi.disclosure.partner_order import partner_ranks
+from ihdsi.disclosure.tables import cohort_profile, gene_alterations, unsafe_counts
 from ihdsi.study import ClinicalVariable, DisclosureSettings
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.gene_alterations import COPY_NUMBER
@@ -58,7 +59,7 @@ def candidates(seen, total):
 
 
 def test_the_smallest_partner_tells_the_withheld_number(monkeypatch):
-    monkeypatch.setattr(tables, "protect_grid", smallest_first)
+    monkeypatch.setattr(cohort_profile, "protect_grid", smallest_first)
     seen = released(REAL)
     assert seen == (None, 5, None, 67)
     fits = [counts for counts in candidates(seen, sum(REAL)) if released(counts) == seen]
@@ -73,7 +74,7 @@ def in_order(counts, order):
         column,
         total,
         SETTINGS.minimum_cell_count,
-        tables.unsafe_counts(SETTINGS),
+        unsafe_counts(SETTINGS),
         ranks=np.array(order).reshape(-1, 1),
     )
     return tuple(n if left == 0 else None for n, left in zip(counts, status[:, 0], strict=True))
@@ -146,7 +147,7 @@ def test_strata_classes_and_cell_types_are_taken_by_key_not_by_size():
         }
     )
     chosen = {
-        tables._next_classes(frame, ["gene_id"], bytes([i]))["alteration_class"][0]
+        gene_alterations._next_classes(frame, ["gene_id"], bytes([i]))["alteration_class"][0]
         for i in range(60)
     }
     assert chosen == set(classes)

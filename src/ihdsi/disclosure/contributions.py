@@ -40,7 +40,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ihdsi.disclosure.partner_order import partner_ranks
-from ihdsi.disclosure.tables import (
+from ihdsi.disclosure.tables import unsafe_counts
+from ihdsi.disclosure.tables.reasons import (
     COMMONEST,
     COMPLEMENTARY,
     DOMINANCE,
@@ -48,7 +49,6 @@ from ihdsi.disclosure.tables import (
     FEW_VALUES,
     LEVERAGE,
     P_RATIO,
-    unsafe_counts,
 )
 from ihdsi.expression.normalisation import expressed_genes, log2_cpm, median_of_ratios
 from ihdsi.matrices.plates import with_site_covariates

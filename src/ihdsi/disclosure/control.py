@@ -28,7 +28,8 @@ from ihdsi.disclosure.identifiers import (
 from ihdsi.disclosure.overlaps import MODEL_TABLES, Overlaps, find_overlaps
 from ihdsi.disclosure.released_frequencies import earlier_frequencies
 from ihdsi.disclosure.statistics import COUNTS, STATISTICS
-from ihdsi.disclosure.tables import MEMBERSHIP_POWER, REASONS, RULES, Context, Judged
+from ihdsi.disclosure.tables import REASONS, RULES, Context, Judged
+from ihdsi.disclosure.tables.reasons import MEMBERSHIP_POWER
 from ihdsi.disclosure_terms import WithheldBand, withheld_band
 from ihdsi.files import write_text
 from ihdsi.study import DisclosureSettings

@@ -36,7 +36,8 @@ from ihdsi.disclosure.designs import (
 from ihdsi.disclosure.joint_leverage import nearly_equal
 from ihdsi.disclosure.members import GROUP_COLUMNS, Group, Stratum, members_of
 from ihdsi.disclosure.rules import group_size, small_contributions
-from ihdsi.disclosure.tables import DIFFERENCING, unsafe_counts
+from ihdsi.disclosure.tables import unsafe_counts
+from ihdsi.disclosure.tables.reasons import DIFFERENCING
 from ihdsi.matrices.gather import read_assays
 from ihdsi.matrices.plates import with_site_covariates
 from ihdsi.quality_control import excluded_patients

@@ -54,14 +54,15 @@ from ihdsi.disclosure.released_frequencies import (
     people_of_releases,
     released_lines,
 )
-from ihdsi.disclosure.tables import (
+from ihdsi.disclosure.tables import Context, Judged
+from ihdsi.disclosure.tables.reasons import (
     DIFFERENCING,
     MEMBERSHIP,
     MEMBERSHIP_GENOTYPES,
     MINIMUM_CELL_COUNT,
     NOT_JUDGED,
-    Context,
-    Judged,
+)
+from ihdsi.disclosure.tables.variant_frequencies import (
     control_germline_gene_carriers,
     control_variant_frequencies,
 )

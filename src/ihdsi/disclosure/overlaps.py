@@ -32,7 +32,7 @@ from ihdsi.disclosure.differencing import (
 from ihdsi.disclosure.joint_leverage import NEARLY_EQUAL, harmless, refusal
 from ihdsi.disclosure.members import GROUP_COLUMNS, Group, Stratum, members_of
 from ihdsi.disclosure.rules import group_size
-from ihdsi.disclosure.tables import JOINT, OVERLAP, STRATA
+from ihdsi.disclosure.tables.reasons import JOINT, OVERLAP, STRATA
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.strata import ALL

@@ -14,6 +14,7 @@ from ihdsi.disclosure import (
     stricter_of,
 )
 from ihdsi.disclosure import tables as rules
+from ihdsi.disclosure.tables import judging
 from ihdsi.errors import InputError
 from ihdsi.study import DisclosureOverrides, DisclosureSettings
 from ihdsi.summaries import TABLES, empty_table, validate_table
@@ -351,7 +352,7 @@ def test_warnings_are_held_back_with_passes_and_fails(
 ):
     # The smallest bin with samples hides the withheld one.
     order = np.argsort(np.argsort(np.where(np.array(counts) == 0, 99, counts)))
-    monkeypatch.setattr(rules, "partner_ranks", lambda key, names: order)
+    monkeypatch.setattr(judging, "partner_ranks", lambda key, names: order)
     cleared, _ = clear("qc_profile", qc(counts, failed, warned))
     left = cleared["qc_profile"]
     assert left["n"].to_list() == bins

@@ -17,7 +17,14 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
 from cohort_in_memory import Cohort
-from ihdsi.disclosure import apply_disclosure_control, complementary, tables
+from ihdsi.disclosure import apply_disclosure_control, complementary
+from ihdsi.disclosure.tables import (
+    cohort_profile,
+    gene_alterations,
+    means,
+    qc_profile,
+    variant_frequencies,
+)
 from ihdsi.study import ClinicalVariable, DisclosureSettings
 from ihdsi.summaries.cohort_profile import build_cohort_profile
 from ihdsi.summaries.gene_alterations import (
@@ -166,10 +173,12 @@ def withheld_only(monkeypatch):
             .cast(pl.Int8)
         )
 
-    monkeypatch.setattr(tables, "protect_grid", grid)
-    monkeypatch.setattr(tables, "protect_strata", strata)
-    monkeypatch.setattr(tables, "_bound_classes", lambda judged, *_: judged)
-    monkeypatch.setattr(tables, "_protect_remainder", lambda judged, *_: judged)
+    for table in (cohort_profile, qc_profile):
+        monkeypatch.setattr(table, "protect_grid", grid)
+    for table in (gene_alterations, means, variant_frequencies):
+        monkeypatch.setattr(table, "protect_strata", strata)
+    monkeypatch.setattr(gene_alterations, "_bound_classes", lambda judged, *_: judged)
+    monkeypatch.setattr(gene_alterations, "_protect_remainder", lambda judged, *_: judged)
 
 
 # Levels and bins of clinical variables
@@ -548,7 +557,7 @@ def test_two_variables_by_each_other(seed):
 
 
 def test_the_audit_finds_a_table_whose_mirror_image_is_not_looked_at(monkeypatch):
-    monkeypatch.setattr(tables, "_protect_crossed", lambda counts, _: counts)
+    monkeypatch.setattr(cohort_profile, "_protect_crossed", lambda counts, _: counts)
     leaks = 0
     for seed in CROSSED:
         truth, settings = crossed_profile(seed), settings_of(seed)
@@ -593,7 +602,7 @@ def test_sizes_of_strata(seed):
 
 
 def test_the_audit_finds_sizes_that_n_total_gives_away(monkeypatch):
-    monkeypatch.setattr(tables, "_hide_sizes", lambda totals, total, rules, *_: rules)
+    monkeypatch.setattr(cohort_profile, "_hide_sizes", lambda totals, total, rules, *_: rules)
     leaks = 0
     for seed in CROSSED:
         truth, settings = sizes_profile(seed), settings_of(seed)
