@@ -12,7 +12,8 @@ demo: setup
 	@ihdsi recovery show results/demo/recovery.json
 	@echo "Report: $(CURDIR)/results/demo/report/index.html"
 
-test: setup
+test:
+	@bash envs/setup.sh tests
 	@python -m pytest -n 2 --dist loadfile tests
 
 check: setup

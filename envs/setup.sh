@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Put what the workflow needs on this machine, once: the tools of envs/debian.txt and a .venv with the
 # Python packages of envs/requirements.lock. Says what it does; does nothing when all is there.
+# With the argument "tests", also the R packages of envs/debian-tests.txt, where that is possible.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # The environment must not be built by the very interpreter that it replaces.
@@ -38,14 +39,30 @@ look_for_tools() {
     done < <(sed -n 's/^\([a-z0-9.+-]\+\)  *# /\1 /p' envs/debian.txt)
 }
 
-install_tools() {
+# Fills missing_commands (here R packages) and missing_packages.
+look_for_r_packages() {
+    missing_commands=()
+    missing_packages=()
+    local package library
+    while read -r package library; do
+        if ! Rscript --vanilla -e "quit(status = !nzchar(system.file(package = '$library')))" \
+            > /dev/null 2>&1 < /dev/null; then
+            missing_commands+=("$library")
+            missing_packages+=("$package")
+        fi
+    done < <(sed -n 's/^\([a-z0-9.+-]\+\)  *# /\1 /p' envs/debian-tests.txt)
+}
+
+can_install() { [ "$(id -u)" -eq 0 ] && command -v apt-get > /dev/null; }
+
+install_missing() {
     local log
     log=$(mktemp)
     echo "Installing Debian packages: ${missing_packages[*]}"
     if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing_packages[@]}"; } > "$log" 2>&1; then
         cat "$log" >&2
-        exit 1
+        return 1
     fi
     rm -f "$log"
 }
@@ -68,8 +85,8 @@ install_python_packages() {
 }
 
 look_for_tools
-if [ ${#missing_commands[@]} -gt 0 ] && [ "$(id -u)" -eq 0 ] && command -v apt-get > /dev/null; then
-    install_tools
+if [ ${#missing_commands[@]} -gt 0 ] && can_install; then
+    install_missing
     look_for_tools
 fi
 if [ -n "$(find_python)" ]; then
@@ -85,4 +102,15 @@ if [ ${#missing_commands[@]} -gt 0 ]; then
         echo "No job was run."
     } >&2
     exit 1
+fi
+if [ "${1:-}" = tests ]; then
+    look_for_r_packages
+    # Tests can do without: a failure is shown, and what is missing is named.
+    if [ ${#missing_packages[@]} -gt 0 ] && can_install && install_missing; then
+        look_for_r_packages
+    fi
+    if [ ${#missing_packages[@]} -gt 0 ]; then
+        echo "R packages that are missing: ${missing_commands[*]} (Debian: ${missing_packages[*]})." \
+            "Tests that compare with them are skipped." >&2
+    fi
 fi

@@ -91,7 +91,7 @@ def test_proteins_are_evidence_on_their_genes(proteins):
     assert evidence.height == genes.height == pooled.height - 1
     both = evidence.join(genes, on="gene_id", suffix="_pooled")
     assert (both["effect"] == both["coefficient"]).all()
-    assert both["p_value"].to_list() == pytest.approx(both["p_value_pooled"].to_list())
+    assert both["p_value"].to_list() == pytest.approx(both["moderated_p_value"].to_list())
 
 
 def test_no_name_of_a_plate_leaves_the_site(proteins):

@@ -1,5 +1,6 @@
 """Set-up: installs with root, says what to do without, and runs no job in between."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -32,9 +33,9 @@ def script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def setup(bare):
+def setup(bare, *arguments):
     return subprocess.run(
-        ["/bin/bash", "envs/setup.sh"],
+        ["/bin/bash", "envs/setup.sh", *arguments],
         cwd=bare / "project",
         env={"PATH": str(bare / "bin"), "HOME": os.environ.get("HOME", "/")},
         capture_output=True,
@@ -79,6 +80,48 @@ def test_a_failed_installation_is_shown(bare):
     answer = setup(bare)
     assert answer.returncode != 0
     assert "E: no network" in answer.stderr
+
+
+@pytest.fixture
+def equipped(bare):
+    """All tools are there, and a .venv is; R is not."""
+    wanted = (bare / "project/envs/debian.txt").read_text().splitlines()
+    for line in wanted:
+        for command in line.partition("  # ")[2].split() if not line.startswith("#") else ():
+            script(bare / "bin" / command, "exit 0")
+    script(bare / "bin/python3.11", "exit 0")
+    lock = hashlib.sha256((bare / "project/envs/requirements.lock").read_bytes()).hexdigest()
+    (bare / "project/.venv").mkdir()
+    (bare / "project/.venv/installed").write_text(f"{lock} {bare / 'project'}\n")
+    return bare
+
+
+def test_r_packages_of_the_tests_are_installed_for_the_tests_only(equipped):
+    script(equipped / "bin/id", "echo 0")
+    installs = f'echo "$@" >> {equipped}/calls; printf "#!/bin/bash\\n" > {equipped}/bin/Rscript'
+    script(equipped / "bin/apt-get", f"{installs}; /bin/chmod 755 {equipped}/bin/Rscript")
+    assert setup(equipped).returncode == 0
+    assert not (equipped / "calls").exists()
+    answer = setup(equipped, "tests")
+    assert answer.returncode == 0, answer.stderr
+    assert (equipped / "calls").read_text().splitlines()[1].endswith(" r-bioc-limma")
+    assert (answer.stdout, answer.stderr) == ("Installing Debian packages: r-bioc-limma\n", "")
+    again = setup(equipped, "tests")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    assert len((equipped / "calls").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("user", "apt"), [(1000, "echo called >&2; exit 1"), (0, "echo E: no network >&2; exit 100")]
+)
+def test_tests_run_without_the_r_packages_and_it_says_so(equipped, user, apt):
+    script(equipped / "bin/id", f"echo {user}")
+    script(equipped / "bin/apt-get", apt)
+    answer = setup(equipped, "tests")
+    assert answer.returncode == 0
+    assert "R packages that are missing: limma (Debian: r-bioc-limma)." in answer.stderr
+    assert "called" not in answer.stderr
+    assert ("E: no network" in answer.stderr) == (user == 0)
 
 
 def test_the_demo_stops_before_any_job_when_a_tool_is_missing(bare, project):

@@ -150,9 +150,10 @@ def evidence_table(
     drivers
         `ihdsi.meta.drivers.find_driver_genes`.
     matrices
-        `ihdsi.meta.linear.fit_pooled_matrix_model`. Each assay is a layer. Features without a gene
-        are not in it; of several features of a gene, the p-values are combined, and the effect is
-        that of the smallest one.
+        `ihdsi.meta.linear.fit_pooled_matrix_model`. Each assay is a layer. The moderated p-values
+        count, so that a variance that came out small by chance in few patients makes no evidence.
+        Features without a gene are not in it; of several features of a gene, the p-values are
+        combined, and the effect is that of the smallest one.
 
     Returns
     -------
@@ -179,7 +180,8 @@ def evidence_table(
         ),
     ]
     if matrices is not None and matrices.height:
-        layers.append(_genes_of_features(matrices))
+        moderated = matrices.with_columns(p_value="moderated_p_value")
+        layers.append(_genes_of_features(moderated))
     # A feature's name stands for the gene only where no other layer names it.
     named = pl.col("gene_name").drop_nulls().first().over("gene_id")
     return (

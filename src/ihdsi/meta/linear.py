@@ -12,11 +12,13 @@ from scipy import stats
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.meta.estimators import benjamini_hochberg, pool_effects
+from ihdsi.meta.moderation import moderate_variances
 from ihdsi.summaries.design import CASE, INTERCEPT, SITE_TERM
 
 __all__ = [
     "LINEAR_SCHEMA",
     "MATRIX_LINEAR_SCHEMA",
+    "MINIMUM_FEATURES_TO_MODERATE",
     "fit_pooled_linear_model",
     "fit_pooled_matrix_model",
 ]
@@ -27,6 +29,11 @@ FloatArray = NDArray[np.float64]
 RANK_TOLERANCE = 1e-10
 #: Of a term's sum of squares, what is left below this by the site's own terms is rounding.
 REMAINDER_TOLERANCE = 1e-9
+#: Of a feature's raw sum of squares, a residual one below this is rounding: the variance is zero.
+ZERO_VARIANCE_TOLERANCE = 1e-12
+#: Fewer variances are too few to estimate a prior from: with ten residual degrees of freedom, tests
+#: at 0.001 would be about twice as often positive under the null as they should be.
+MINIMUM_FEATURES_TO_MODERATE = 10
 
 _EXPRESSION_LABELS = ("contrast", "gene_id", "gene_name")
 
@@ -43,6 +50,12 @@ LINEAR_SCHEMA: dict[str, pl.DataType] = {
     "p_value": pl.Float64(),
     "fdr": pl.Float64(),
     "residual_variance": pl.Float64(),
+    "mean": pl.Float64(),
+    "prior_degrees_of_freedom": pl.Float64(),
+    "posterior_variance": pl.Float64(),
+    "moderated_statistic": pl.Float64(),
+    "moderated_p_value": pl.Float64(),
+    "moderated_fdr": pl.Float64(),
 }
 
 MATRIX_LINEAR_SCHEMA: dict[str, pl.DataType] = {
@@ -87,6 +100,8 @@ class _Remainders:
     xtx: FloatArray  # (terms, terms)
     xty: FloatArray  # (features, terms)
     yty: FloatArray  # (features,)
+    sums: FloatArray  # (features,): of the values as they are
+    sums_of_squares: FloatArray  # (features,): likewise
     present: NDArray[np.bool_]  # (features,)
 
 
@@ -101,6 +116,11 @@ def fit_pooled_linear_model(
     on the pooled patients. Genes that the same subset of sites released share one factorisation. A
     term that a site lacks (a level nobody has there) is a column of zeros at that site.
 
+    The residual variances are moderated within the contrast, with a trend on the mean of the values
+    (limma-trend; `ihdsi.meta.moderation`). With fewer than `MINIMUM_FEATURES_TO_MODERATE` of them
+    there is no prior to learn: its degrees of freedom are 0, and the moderated statistics are the
+    ordinary ones.
+
     Parameters
     ----------
     designs
@@ -111,9 +131,14 @@ def fit_pooled_linear_model(
     Returns
     -------
     pl.DataFrame
-        Columns of `LINEAR_SCHEMA`: the coefficient of the indicator "case" in log2-CPM, its t
-        statistic on `degrees_of_freedom`, two-sided p-value and false discovery rate within the
-        contrast. Null where the coefficient cannot be estimated.
+        Columns of `LINEAR_SCHEMA`: the coefficient of the indicator "case" in log2-CPM, its
+        standard error and t statistic on `degrees_of_freedom` by ordinary least squares, two-sided
+        p-value and false discovery rate within the contrast, each null where the coefficient cannot
+        be estimated. `mean` is of the log2-CPM of all patients (limma's AveExpr). The moderated
+        statistic is the coefficient over its standard error with `posterior_variance`, a t
+        statistic on `degrees_of_freedom` + `prior_degrees_of_freedom` (infinite where variances
+        differ no more than by chance), at most on those of all genes together. A residual variance
+        of zero has an ordinary statistic of null and a moderated one, as limma gives it.
 
     Raises
     ------
@@ -166,9 +191,10 @@ def fit_pooled_matrix_model(
     Returns
     -------
     pl.DataFrame
-        Columns of `MATRIX_LINEAR_SCHEMA`: as in `fit_pooled_linear_model`, the false discovery rate
-        within assay and contrast. `i_squared` and `same_direction` compare the coefficients that
-        the sites give one by one (Higgins and Thompson 2002); null with fewer than two sites.
+        Columns of `MATRIX_LINEAR_SCHEMA`: as in `fit_pooled_linear_model`, moderation and false
+        discovery rates within assay and contrast. `i_squared` and `same_direction` compare the
+        coefficients that the sites give one by one (Higgins and Thompson 2002); null with fewer
+        than two sites.
 
     Raises
     ------
@@ -241,11 +267,39 @@ def _labels(parts: Sequence[_Part], key: str, labels: Sequence[str]) -> pl.DataF
 def _fitted(
     labels: pl.DataFrame, columns: Mapping[str, FloatArray], schema: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    fdr = benjamini_hochberg(columns["p_value"])
+    moderated = _moderated(columns)
+    adjusted = {
+        "fdr": benjamini_hochberg(columns["p_value"]),
+        "moderated_fdr": benjamini_hochberg(moderated["moderated_p_value"]),
+    }
+    results = {**columns, **moderated, **adjusted}
     return labels.with_columns(
         pl.Series(name, values, nan_to_null=True).cast(schema[name])
-        for name, values in {**columns, "fdr": fdr}.items()
+        for name, values in results.items()
+        if name in schema
     ).select(*schema)
+
+
+def _moderated(fit: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Moderated statistics of the features of one contrast, from the columns of `_solve`."""
+    variance, degrees = fit["residual_variance"], fit["degrees_of_freedom"]
+    if (variance > 0).sum() < MINIMUM_FEATURES_TO_MODERATE:
+        return {
+            "prior_degrees_of_freedom": np.where(np.isnan(variance), np.nan, 0.0),
+            "posterior_variance": variance,
+            "moderated_statistic": fit["statistic"],
+            "moderated_p_value": fit["p_value"],
+        }
+    moderated = moderate_variances(variance, degrees, fit["mean"])
+    posterior, prior = moderated.posterior_variance, moderated.prior_degrees_of_freedom
+    statistic = fit["coefficient"] / (fit["unscaled_error"] * np.sqrt(posterior))
+    p_value = 2.0 * np.asarray(stats.t.sf(np.abs(statistic), moderated.degrees_of_freedom))
+    return {
+        "prior_degrees_of_freedom": np.where(np.isnan(variance), np.nan, prior),
+        "posterior_variance": posterior,
+        "moderated_statistic": statistic,
+        "moderated_p_value": p_value,
+    }
 
 
 def _remainders(parts: Sequence[_Part], features: pl.Series) -> tuple[list[str], list[_Remainders]]:
@@ -308,11 +362,13 @@ def _remainder(part: _Part, terms: list[str], features: pl.Series) -> _Remainder
     all_xtx[np.ix_(known, known)] = left_xtx[np.ix_(order, order)]
     all_xty = np.zeros((features.len(), len(terms)))
     all_xty[np.ix_(rows, known)] = left_xty[:, order]
-    all_yty = np.zeros(features.len())
+    all_yty, sums, squares = np.zeros((3, features.len()))
     all_yty[rows] = left_yty
+    sums[rows] = raw_xty[:, constant]
+    squares[rows] = place["yty"].to_numpy()
     present = np.zeros(features.len(), dtype=bool)
     present[rows] = True
-    return _Remainders(float(n), rank, all_xtx, all_xty, all_yty, present)
+    return _Remainders(float(n), rank, all_xtx, all_xty, all_yty, sums, squares, present)
 
 
 def _cross_products(part: _Part, terms: list[str]) -> FloatArray:
@@ -338,8 +394,10 @@ def _cross_products(part: _Part, terms: list[str]) -> FloatArray:
 
 
 def _solve(sites: Sequence[_Remainders], terms: list[str], n_genes: int) -> dict[str, FloatArray]:
-    names = ("n_sites", "n", "degrees_of_freedom", "coefficient", "standard_error", "statistic")
-    result = {name: np.full(n_genes, np.nan) for name in (*names, "p_value", "residual_variance")}
+    counts = ("n_sites", "n", "degrees_of_freedom")
+    estimates = ("coefficient", "unscaled_error", "standard_error", "statistic", "p_value")
+    names = (*counts, *estimates, "residual_variance", "mean")
+    result = {name: np.full(n_genes, np.nan) for name in names}
     case = terms.index(CASE)
     present = np.stack([site.present for site in sites], axis=1)
     patterns, pattern_of = np.unique(present, axis=0, return_inverse=True)
@@ -365,18 +423,25 @@ def _solve(sites: Sequence[_Remainders], terms: list[str], n_genes: int) -> dict
 
         result["n_sites"][genes] = len(members)
         result["n"][genes] = n
-        if not estimable or degrees < 1:
+        result["mean"][genes] = np.sum([site.sums[genes] for site in members], axis=0) / n
+        if degrees < 1:
             continue
         coefficients = xty @ inverse
         residual = yty - (coefficients * xty).sum(axis=1)
-        residual = np.where(residual > 0, residual, np.nan)
+        squares = np.sum([site.sums_of_squares[genes] for site in members], axis=0)
+        residual = np.where(residual > ZERO_VARIANCE_TOLERANCE * squares, residual, 0.0)
         variance = residual / degrees
-        error = np.sqrt(variance * inverse[case, case])
-        statistic = coefficients[:, case] / error
+        # Known without the coefficient, and then of use to the prior all the same.
         result["degrees_of_freedom"][genes] = degrees
+        result["residual_variance"][genes] = variance
+        if not estimable:
+            continue
+        unscaled = np.sqrt(inverse[case, case])
+        error = np.where(variance > 0, unscaled * np.sqrt(variance), np.nan)
+        statistic = coefficients[:, case] / error
         result["coefficient"][genes] = coefficients[:, case]
+        result["unscaled_error"][genes] = unscaled
         result["standard_error"][genes] = error
         result["statistic"][genes] = statistic
         result["p_value"][genes] = 2.0 * stats.t.sf(np.abs(statistic), degrees)
-        result["residual_variance"][genes] = variance
     return result

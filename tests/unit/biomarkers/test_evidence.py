@@ -172,9 +172,18 @@ MATRICES = pl.DataFrame(
         ("protein", "a", "P4", "not estimated", "G4", None, None),
         ("methylation", "a", "cg1", "cg1", "G3", 0.04, -0.5),
     ],
-    schema=["assay", "contrast", "feature", "feature_name", "gene_id", "p_value", "coefficient"],
+    schema=[
+        *("assay", "contrast", "feature", "feature_name", "gene_id"),
+        *("moderated_p_value", "coefficient"),
+    ],
     orient="row",
-).with_columns(n_sites=pl.lit(2), i_squared=pl.lit(0.1), same_direction=pl.lit(value=True))
+).with_columns(
+    # The ordinary p-values would not do.
+    p_value=pl.lit(0.9),
+    n_sites=pl.lit(2),
+    i_squared=pl.lit(0.1),
+    same_direction=pl.lit(value=True),
+)
 
 
 def test_matrices_are_layers_of_genes():

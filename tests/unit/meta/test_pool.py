@@ -12,6 +12,7 @@ from ihdsi.errors import InputError
 from ihdsi.meta import harmonise
 from ihdsi.meta.drivers import find_driver_genes
 from ihdsi.meta.linear import fit_pooled_linear_model
+from ihdsi.meta.moderation import moderate_variances
 from ihdsi.meta.pool import (
     pool_alteration_contrasts,
     pool_expression_effects,
@@ -21,6 +22,7 @@ from ihdsi.meta.pool import (
 )
 
 GENES = [f"ENSG{number:011d}" for number in range(1, 9)]
+DESIGN_CELL = ("row_term", "column_term", "value")
 CONTRASTS = {"invasion": ("stage", "MIBC", "NMIBC")}
 
 
@@ -320,6 +322,37 @@ def test_linear_model_is_null_where_case_is_confounded():
     )
     assert fitted["coefficient"].to_list() == [None]
     assert fitted["p_value"].to_list() == [None]
+
+
+def test_a_gene_without_a_coefficient_informs_the_prior_all_the_same():
+    """As in limma, whose prior is of all residual variances; the gene itself gets no statistic."""
+    genes = [f"ENSG{number:011d}" for number in range(20)]
+    design, moments, _, _ = _moments("a", 1, 30, genes)
+    # At the other site, where the last gene alone is measured, everybody is a case.
+    other, only, _, _ = _moments("b", 2, 25, genes[-1:])
+    cells = {(row, column): value for row, column, value in other.select(DESIGN_CELL).iter_rows()}
+    swap = {"case": "intercept"}
+    confounded = other.with_columns(
+        value=pl.Series(
+            cells[swap.get(row, row), swap.get(column, column)]
+            for row, column, _ in other.select(DESIGN_CELL).iter_rows()
+        )
+    )
+    xty = only["xty"][0].to_list()
+    xty[1] = xty[0]
+    fitted = fit_pooled_linear_model(
+        {"a": design, "b": confounded},
+        {"a": moments.head(19), "b": only.with_columns(xty=pl.Series([xty]))},
+    )
+    last = fitted.row(-1, named=True)
+    assert last["coefficient"] is last["moderated_statistic"] is last["moderated_p_value"] is None
+    assert last["degrees_of_freedom"] == 25 - 3
+    expected = moderate_variances(
+        fitted["residual_variance"], fitted["degrees_of_freedom"], fitted["mean"]
+    )
+    assert fitted["residual_variance"].null_count() == 0
+    np.testing.assert_array_equal(fitted["posterior_variance"], expected.posterior_variance)
+    assert fitted["moderated_fdr"].null_count() == 1
 
 
 def test_linear_model_refuses_moments_of_another_design():

@@ -1,8 +1,5 @@
 """The pooled model of matrices against ordinary least squares on all patients at once."""
 
-import shutil
-import subprocess
-
 import numpy as np
 import polars as pl
 import pytest
@@ -10,9 +7,14 @@ import statsmodels.api as sm
 from scipy import stats
 
 from ihdsi.errors import InputError
-from ihdsi.meta.linear import MATRIX_LINEAR_SCHEMA, fit_pooled_matrix_model
+from ihdsi.meta.linear import (
+    MATRIX_LINEAR_SCHEMA,
+    MINIMUM_FEATURES_TO_MODERATE,
+    fit_pooled_matrix_model,
+)
 from ihdsi.study import ClinicalVariable, Contrast
 from ihdsi.summaries.matrix_moments import build_matrix_moments
+from r_programs import run_r
 
 VARIABLES = {
     "stage": ClinicalVariable(type="categorical", levels=("low", "high")),
@@ -67,10 +69,10 @@ def site(name, n, seed):
 SITES = {name: site(name, n, seed) for seed, (name, n) in enumerate(SIZES.items(), 1)}
 
 
-def released(names=tuple(SITES), assay="protein"):
+def released(names=tuple(SITES), assay="protein", sites=SITES):
     designs, moments = {}, {}
     for name in names:
-        clinical, covariates, matrix, *_ = SITES[name]
+        clinical, covariates, matrix, *_ = sites[name]
         designs[name], moments[name] = build_matrix_moments(
             {assay: matrix},
             clinical,
@@ -199,22 +201,18 @@ def test_moments_that_do_not_fit_their_design_are_refused():
 
 
 LIMMA = """
-options(digits = 17)
-suppressMessages(library(limma))
 x <- as.matrix(read.delim("x.tsv", header = FALSE))
 y <- as.matrix(read.delim("y.tsv", header = FALSE, na.strings = "nan"))
-fit <- lmFit(y, x)
-out <- cbind(fit$coefficients[, 1], fit$stdev.unscaled[, 1] * fit$sigma, fit$df.residual)
+arguments <- list(fit = lmFit(y, x), trend = TRUE)
+if ("legacy" %in% names(formals(eBayes))) arguments$legacy <- TRUE
+fit <- do.call(eBayes, arguments)
+out <- cbind(fit$coefficients[, 1], fit$stdev.unscaled[, 1] * fit$sigma, fit$df.residual,
+             fit$Amean, fit$df.prior, fit$s2.post, fit$t[, 1], fit$p.value[, 1])
 write.table(out, "fit.tsv", row.names = FALSE, col.names = FALSE, sep = "\\t")
 """
 
 
-def test_it_is_what_limma_fits(pooled, tmp_path):
-    ready = shutil.which("Rscript") is not None and (
-        subprocess.run(["Rscript", "-e", "library(limma)"], capture_output=True).returncode == 0
-    )
-    if not ready:
-        pytest.skip("Rscript with limma is not installed (Debian: r-bioc-limma)")
+def test_it_is_what_limma_fits_and_moderates(pooled, tmp_path):
     # Missing values stay in y, as limma fits each row in those who have one.
     own = [(name, plate) for name in SITES for plate in range(1, PLATES[name] + 1)]
     x, y = [], []
@@ -232,9 +230,51 @@ def test_it_is_what_limma_fits(pooled, tmp_path):
             )
     np.savetxt(tmp_path / "x.tsv", np.array(x, dtype=float), "%.17g", "\t")
     np.savetxt(tmp_path / "y.tsv", np.concatenate(y, axis=1), "%.17g", "\t")
-    (tmp_path / "limma.R").write_text(LIMMA)
-    subprocess.run(["Rscript", "limma.R"], cwd=tmp_path, check=True, capture_output=True)
+    run_r(LIMMA, tmp_path, "limma")
+    columns = (
+        *("coefficient", "standard_error", "degrees_of_freedom", "mean"),
+        *("prior_degrees_of_freedom", "posterior_variance"),
+        *("moderated_statistic", "moderated_p_value"),
+    )
     fitted = np.loadtxt(tmp_path / "fit.tsv")
-    np.testing.assert_allclose(pooled["coefficient"], fitted[:, 0], atol=1e-8)
-    np.testing.assert_allclose(pooled["standard_error"], fitted[:, 1], rtol=1e-8)
-    np.testing.assert_array_equal(pooled["degrees_of_freedom"], fitted[:, 2])
+    for name, theirs in zip(columns, fitted.T, strict=True):
+        np.testing.assert_allclose(pooled[name], theirs, rtol=1e-8, atol=1e-8, err_msg=name)
+    assert pooled["moderated_fdr"].to_list() == pytest.approx(
+        stats.false_discovery_control(fitted[:, -1])
+    )
+
+
+def test_few_features_are_not_moderated():
+    few = {
+        name: (clinical, covariates, matrix.head(MINIMUM_FEATURES_TO_MODERATE - 1), *rest)
+        for name, (clinical, covariates, matrix, *rest) in SITES.items()
+    }
+    fit = fit_pooled_matrix_model(*released(sites=few), {"protein": "1"})
+    assert fit.height == MINIMUM_FEATURES_TO_MODERATE - 1
+    assert set(fit["prior_degrees_of_freedom"]) == {0.0}
+    for name in ("statistic", "p_value", "fdr"):
+        assert fit[f"moderated_{name}"].equals(fit[name])
+    assert fit["posterior_variance"].equals(fit["residual_variance"])
+
+
+def test_a_feature_that_does_not_vary_is_moderated_as_limma_does():
+    """limma: t is the coefficient over √(u · posterior), the own variance being 0 in it."""
+    constant = {
+        name: (
+            clinical,
+            covariates,
+            matrix.with_columns(
+                pl.when(pl.col("feature") == "F02").then(21.7).otherwise(column).alias(column)
+                for column in matrix.columns[3:]
+            ),
+            *rest,
+        )
+        for name, (clinical, covariates, matrix, *rest) in SITES.items()
+    }
+    fit = fit_pooled_matrix_model(*released(sites=constant), {"protein": "1"})
+    row = fit.filter(feature="F02").row(0, named=True)
+    assert row["residual_variance"] == 0
+    assert row["standard_error"] is row["statistic"] is row["p_value"] is None
+    assert row["posterior_variance"] > 0
+    assert row["moderated_statistic"] == pytest.approx(0, abs=1e-9)
+    assert row["moderated_p_value"] == pytest.approx(1)
