@@ -10,7 +10,12 @@ import pytest
 
 from ihdsi.biomarkers.evidence import evidence_table, rank_biomarkers
 from ihdsi.meta.drivers import find_driver_genes
-from ihdsi.meta.harmonise import account_for_sites
+from ihdsi.meta.harmonise import (
+    account_for_sites,
+    alteration_site_effects,
+    expression_site_effects,
+    survival_site_effects,
+)
 from ihdsi.meta.linear import LINEAR_SCHEMA
 from ihdsi.meta.pool import (
     pool_alteration_contrasts,
@@ -170,7 +175,12 @@ def _inputs(sites=("lih", "ncck"), simulated=True, **released):
     contrasts = pool_alteration_contrasts(by_site("alterations"), CONTRASTS)
     drivers = find_driver_genes(by_site("alterations"), by_site("burden"))
     effects, account = account_for_sites(
-        by_site("expression"), by_site("survival"), by_site("alterations"), CONTRASTS
+        [
+            expression_site_effects(by_site("expression")),
+            survival_site_effects(by_site("survival")),
+            alteration_site_effects(by_site("alterations"), CONTRASTS),
+        ],
+        list(sites),
     )
     release = {"study_hash": "0" * 64, "manifest_sha256": "1" * 64, "manifest": {}, "tables": {}}
     return ReportInputs(
