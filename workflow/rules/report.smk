@@ -69,6 +69,15 @@ rule draw_figures:
             caption="../report/cell_composition.rst",
             category="Cell types",
         ),
+        matrix_volcanoes=report(
+            [
+                f"{FIGURES}/volcano_{assay}_{name}.svg"
+                for assay in study.matrices
+                for name in study.contrasts
+            ],
+            caption="../report/matrix_volcano.rst",
+            category="Matrices",
+        ),
         survival_volcanoes=report(
             [f"{FIGURES}/volcano_survival_{name}.svg" for name in study.endpoints],
             caption="../report/survival.rst",

@@ -493,5 +493,9 @@ def test_features_of_matrices_have_a_section():
     assert [row[2] for row in rows] == ["P00009", "P00008", "P00007", "P00006"]
     assert rows[0][4:6] == ["−1.50", "log2(intensity)"]
     assert rows[0][9:] == ["0.25", "yes", "78", "2"]
+    assert 'id="chart-volcano_protein_invasion"' in page
+    assert "difference, log2(intensity) (MIBC − NMIBC)" in page
+    empty = render_report(replace(inputs, study=study))
+    assert "No site released features of protein matrices" in _section(empty, "matrices")
     assert "Protein: 7 of 9 features differ between MIBC and NMIBC" in page
     assert "strongest protein 9 (−1.50 log2(intensity), FDR 1.0e‑8)" in page
