@@ -152,9 +152,10 @@ def evidence_table(
     drivers
         `ihdsi.meta.drivers.find_driver_genes`.
     matrices
-        `ihdsi.meta.linear.fit_pooled_matrix_model`. Each assay is a layer. Features without a gene
-        are not in it; of several features of a gene, the p-values are combined, and the effect is
-        that of the smallest one.
+        `ihdsi.meta.linear.fit_pooled_matrix_model`. Each assay is a layer. The moderated p-values
+        count, so that a variance that came out small by chance in few patients makes no evidence.
+        Features without a gene are not in it; of several features of a gene, the p-values are
+        combined, and the effect is that of the smallest one.
     cell_expression
         `ihdsi.meta.pool.pool_cell_expression_effects`, one layer. Of several cell types, the
         p-values of a gene are combined, and the effect is that of the smallest one; `contrast`
