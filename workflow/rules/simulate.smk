@@ -2,7 +2,7 @@ from ihdsi.simulate.demo_study import simulated_files
 from ihdsi.simulate.practice_keys import TRUST_STORE, practice_key_files
 
 SIMULATED = f"results/{STUDY}/simulated"
-SIMULATED_FILES = simulated_files(SIMULATED)
+SIMULATED_FILES = simulated_files(SIMULATED, study.simulation.seed)
 KEYS = f"{SIMULATED}/keys"
 PRACTICE_KEYS = [
     f"{KEYS}/{TRUST_STORE}",
@@ -34,6 +34,7 @@ rule create_practice_keys:
 rule simulate_cohort:
     input:
         panel="resources/bladder_gene_panel.tsv",
+        markers="resources/cell_type_markers.tsv",
     output:
         **SIMULATED_FILES,
     log:
