@@ -186,9 +186,7 @@ def cell_donors(patients: pl.DataFrame, design: SiteDesign) -> list[str]:
     patients
         patient, site, stage_group and sex, in order.
     """
-    chosen = (
-        pl.int_range(pl.len()).over("stage_group", "sex") < DONORS_PER_SEX_AND_STAGE
-    )
+    chosen = pl.int_range(pl.len()).over("stage_group", "sex") < DONORS_PER_SEX_AND_STAGE
     return patients.filter(pl.col("site") == design.site).filter(chosen)["patient"].to_list()
 
 
@@ -287,9 +285,7 @@ def cell_model(
     effect[types.index("tumour")] = np.where(is_marker, 0.0, bulk.to_numpy())
     # Fillers take turns by their number modulo five; the last fifth carries no effect in bulk.
     filler = genes.select(number=pl.col("gene_name").str.extract(r"^SIM(\d+)$").cast(pl.Int64))
-    rank = filler.select(
-        pl.when(pl.col("number") % 5 == 4).then(pl.col("number") // 5)  # noqa: PLR2004
-    ).to_series()
+    rank = filler.select(pl.when(pl.col("number") % 5 == 4).then(pl.col("number") // 5)).to_series()
     planted = (rank < N_FIBROBLAST_GENES).fill_null(value=False).to_numpy()
     sign = np.where(rank.fill_null(0).to_numpy() % 2 == 0, 1.0, -1.0)
     effect[types.index("fibroblast"), planted] = (sign * sizes)[planted]
@@ -358,7 +354,9 @@ def simulate_donor_cells(
     cell_type = np.where(
         is_empty,
         "",
-        np.where(is_double, np.char.add(np.char.add(names[first], "+"), names[second]), names[first]),
+        np.where(
+            is_double, np.char.add(np.char.add(names[first], "+"), names[second]), names[first]
+        ),
     )
     order = rng.permutation(kind.size)
     return DonorCells(
@@ -431,7 +429,7 @@ def _names_in_h5ad(donor: DonorCells) -> list[str]:
 
 
 def cell_truth(design: SiteDesign, cells: Sequence[DonorCells]) -> pl.DataFrame:
-    """What each barcode is.
+    """Say what each barcode is.
 
     Returns
     -------
@@ -469,7 +467,7 @@ def share_truth(model: CellModel, cells: Sequence[DonorCells]) -> pl.DataFrame:
 
 
 def composition_truth() -> pl.DataFrame:
-    """Expected share of each type by stage group, and its difference.
+    """Give the expected share of each type by stage group, and its difference.
 
     Returns
     -------

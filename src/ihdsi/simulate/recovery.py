@@ -14,11 +14,15 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from ihdsi.simulate.cells import CELL, DOUBLET, DYING, EMPTY
 from ihdsi.simulate.genome import read_targets
 from ihdsi.variants.regions import within_targets
 
 __all__ = [
     "Truth",
+    "cell_expression_recovery",
+    "cell_recovery",
+    "composition_recovery",
     "copy_number_recovery",
     "driver_recovery",
     "evaluate_recovery",
@@ -48,7 +52,7 @@ FRACTION_BANDS = (
 
 @dataclass(frozen=True)
 class Truth:
-    """What was planted. `patients` are those who entered as FASTQ."""
+    """What was planted. `patients` are those who entered as FASTQ; cells are of all donors."""
 
     patients: list[str]
     targets: pl.DataFrame
@@ -58,11 +62,18 @@ class Truth:
     copy_number: pl.DataFrame
     expression: pl.DataFrame
     proteins: pl.DataFrame
+    cells: pl.DataFrame
+    cell_composition: pl.DataFrame
+    cell_effects: pl.DataFrame
 
 
 def load_truth(folder: Path | str, targets: Path | str) -> Truth:
     """Read the truth that `simulate_demo_study` wrote, for the patients who entered as FASTQ."""
     folder = Path(folder)
+
+    def table(name: str) -> pl.DataFrame:
+        return pl.read_csv(folder / name, separator="\t", infer_schema_length=None)
+
     patients = pl.read_parquet(folder / "patients.parquet").filter(pl.col("entry") == "fastq")
     names = patients["patient"].to_list()
     bed = read_targets(targets)
@@ -70,12 +81,15 @@ def load_truth(folder: Path | str, targets: Path | str) -> Truth:
     return Truth(
         patients=names,
         targets=bed,
-        genes=pl.read_csv(folder / "genes.tsv", separator="\t", infer_schema_length=None),
+        genes=table("genes.tsv"),
         somatic=pl.read_parquet(folder / "somatic.parquet").filter(own),
         germline=within_targets(pl.read_parquet(folder / "germline.parquet").filter(own), bed),
         copy_number=pl.read_parquet(folder / "copy_number.parquet").filter(own),
         expression=pl.read_parquet(folder / "expression.parquet").filter(own),
-        proteins=pl.read_csv(folder / "proteins.tsv", separator="\t", infer_schema_length=None),
+        proteins=table("proteins.tsv"),
+        cells=pl.read_parquet(folder / "cells.parquet"),
+        cell_composition=table("cell_composition.tsv"),
+        cell_effects=table("cell_effects.tsv"),
     )
 
 
@@ -355,22 +369,149 @@ def protein_recovery(
     released = pooled.filter(assay="protein", contrast=contrast).join(
         proteins.select("feature", "log2_difference"), on="feature"
     )
-    is_planted = pl.col("log2_difference") != 0
+    return _difference_recovery(
+        "protein",
+        proteins["log2_difference"],
+        released.select(estimate="coefficient", truth="log2_difference", fdr="fdr"),
+    )
+
+
+def _difference_recovery(
+    name: str, planted: pl.Series, released: pl.DataFrame
+) -> dict[str, Number]:
+    """Compare pooled differences with the planted ones.
+
+    Parameters
+    ----------
+    name
+        Beginning of the keys.
+    planted
+        All planted differences; 0 where there is none.
+    released
+        estimate, truth and fdr of what was pooled.
+    """
+    is_planted = pl.col("truth") != 0
     called = released.filter(pl.col("fdr") <= LEVEL)
     found = called.filter(is_planted)
-    agreeing = found.filter(pl.col("coefficient").sign() == pl.col("log2_difference").sign()).height
+    agreeing = found.filter(pl.col("estimate").sign() == pl.col("truth").sign()).height
     planted_released = released.filter(is_planted).height
-    errors = released.select((pl.col("coefficient") - pl.col("log2_difference")).abs())
+    errors = released.select((pl.col("estimate") - pl.col("truth")).abs())
     return {
-        "protein_power_at_fdr5": _share(found.height, planted_released),
-        "protein_false_discovery": _share(called.height - found.height, called.height),
-        "protein_sign_agreement": _share(agreeing, found.height),
-        "protein_mean_absolute_error": _mean(errors.to_series().drop_nulls().to_list()),
-        "protein_truth_n": proteins.filter(is_planted).height,
-        "protein_released_n": released.height,
-        "protein_planted_released_n": planted_released,
-        "protein_called_n": called.height,
-        "protein_found_n": found.height,
+        f"{name}_power_at_fdr5": _share(found.height, planted_released),
+        f"{name}_false_discovery": _share(called.height - found.height, called.height),
+        f"{name}_sign_agreement": _share(agreeing, found.height),
+        f"{name}_mean_absolute_error": _mean(errors.to_series().drop_nulls().to_list()),
+        f"{name}_truth_n": int((planted != 0).sum()),
+        f"{name}_released_n": released.height,
+        f"{name}_planted_released_n": planted_released,
+        f"{name}_called_n": called.height,
+        f"{name}_found_n": found.height,
+    }
+
+
+def cell_recovery(truth: pl.DataFrame, cells: pl.DataFrame) -> dict[str, Number]:
+    """Compare the cells that passed, and their types, with what the barcodes are.
+
+    Parameters
+    ----------
+    truth
+        cell, kind (cell, doublet, dying, empty) and cell_type of every barcode.
+    cells
+        Pooled `single_cell/cells.parquet` of the sites: cell and cell_type of those that passed.
+
+    Returns
+    -------
+    dict
+        cell_type_accuracy (share of healthy single cells that passed and are named rightly: a cell
+        that was left out, or is unassigned, is not), cell_passed_share and cell_truth_n of these;
+        cell_{empty,dying,doublet}_found (share left out) and _truth_n.
+    """
+    judged = truth.join(
+        cells.select("cell", found="cell_type"), on="cell", how="left", maintain_order="left"
+    )
+    healthy = judged.filter(kind=CELL)
+    passed = healthy.drop_nulls("found")
+    right = passed.filter(pl.col("found") == pl.col("cell_type")).height
+    result: dict[str, Number] = {
+        "cell_type_accuracy": _share(right, healthy.height),
+        "cell_passed_share": _share(passed.height, healthy.height),
+        "cell_truth_n": healthy.height,
+    }
+    for kind in (EMPTY, DYING, DOUBLET):
+        barcodes = judged.filter(kind=kind)
+        left_out = barcodes["found"].null_count()
+        result[f"cell_{kind}_found"] = _share(left_out, barcodes.height)
+        result[f"cell_{kind}_truth_n"] = barcodes.height
+    return result
+
+
+def composition_recovery(
+    composition: pl.DataFrame, contrasts: pl.DataFrame, contrast: str
+) -> dict[str, Number]:
+    """Compare pooled differences of cell types' shares with the expected ones.
+
+    Parameters
+    ----------
+    composition
+        cell_type and difference (expected share in cases less that in controls; 0 where none is
+        planted).
+    contrasts
+        Pooled `cell_composition_contrasts`: contrast, cell_type, difference, fdr. Of a type that
+        nobody simulated, or of unassigned cells, no difference is expected.
+
+    Returns
+    -------
+    dict
+        composition_power_at_fdr5 (share of planted types called, of those that were pooled),
+        composition_false_discovery (share of called types that are null),
+        composition_sign_agreement, composition_mean_absolute_error (of the difference, as a share
+        of the cells), composition_truth_n (planted), composition_released_n,
+        composition_planted_released_n, composition_called_n, composition_found_n.
+    """
+    released = contrasts.filter(contrast=contrast).join(
+        composition.select("cell_type", truth="difference"), on="cell_type", how="left"
+    )
+    return _difference_recovery(
+        "composition",
+        composition["difference"],
+        released.select(estimate="difference", truth=pl.col("truth").fill_null(0.0), fdr="fdr"),
+    )
+
+
+def cell_expression_recovery(
+    truth: pl.DataFrame, effects: pl.DataFrame, contrast: str
+) -> dict[str, Number]:
+    """Compare pooled effects within cell types with the planted ones.
+
+    Parameters
+    ----------
+    truth
+        cell_type, gene_id and log2_fold_change of every simulated type and gene; 0 where nothing is
+        planted.
+    effects
+        Pooled `cell_expression_effects`: cell_type, contrast, gene_id, effect, fdr (within cell
+        type and contrast). In a type that nobody simulated no effect is expected.
+
+    Returns
+    -------
+    dict
+        As of `composition_recovery`, beginning with cell_expression_, a pair of type and gene being
+        the unit and the error that of the log2 fold change; and cell_expression_types_n, types of
+        which any effect was pooled. Effects of a type that few donors have do not leave a site
+        (disclosure control), which is why released and simulated pairs are told apart.
+    """
+    released = effects.filter(contrast=contrast).join(
+        truth.select("cell_type", "gene_id", truth="log2_fold_change"),
+        on=["cell_type", "gene_id"],
+        how="left",
+    )
+    return {
+        **_difference_recovery(
+            "cell_expression",
+            truth["log2_fold_change"],
+            released.select(estimate="effect", truth=pl.col("truth").fill_null(0.0), fdr="fdr"),
+        ),
+        "cell_expression_types_n": released["cell_type"].n_unique(),
     }
 
 
@@ -422,6 +563,9 @@ def evaluate_recovery(
     survival_effects: pl.DataFrame,
     driver_genes: pl.DataFrame,
     matrix_linear_model: pl.DataFrame,
+    cells: Sequence[pl.DataFrame],
+    cell_composition_contrasts: pl.DataFrame,
+    cell_expression_effects: pl.DataFrame,
     contrast: str,
     endpoint: str,
 ) -> dict[str, Number]:
@@ -431,9 +575,11 @@ def evaluate_recovery(
     ----------
     truth
         Result of `load_truth`.
-    somatic_variants, germline_genotypes, copy_number_genes, gene_counts
+    somatic_variants, germline_genotypes, copy_number_genes, gene_counts, cells
         Patient-level tables, one of each site; germline_genotypes by `read_genotypes`.
     expression_effects, survival_effects, driver_genes, matrix_linear_model
+        Pooled tables.
+    cell_composition_contrasts, cell_expression_effects
         Pooled tables.
     contrast, endpoint
         The contrast that carries the planted effects, and the survival endpoint.
@@ -471,6 +617,9 @@ def evaluate_recovery(
         **survival_recovery(truth.genes, survival_effects, endpoint),
         **driver_recovery(truth.genes, driver_genes),
         **protein_recovery(truth.proteins, matrix_linear_model, contrast),
+        **cell_recovery(truth.cells, pl.concat(cells)),
+        **composition_recovery(truth.cell_composition, cell_composition_contrasts, contrast),
+        **cell_expression_recovery(truth.cell_effects, cell_expression_effects, contrast),
     }
 
 
