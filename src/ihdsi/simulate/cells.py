@@ -41,13 +41,13 @@ Floats = NDArray[np.float64]
 #: more stroma and macrophages and fewer umbrella cells; the shifts add up to zero, so that the
 #: other types have no difference to find.
 CELL_TYPE_SHARES = {
-    "tumour": {"NMIBC": 0.32, "MIBC": 0.32},
+    "tumour": {"NMIBC": 0.30, "MIBC": 0.30},
     "urothelial_umbrella": {"NMIBC": 0.18, "MIBC": 0.06},
     "fibroblast": {"NMIBC": 0.13, "MIBC": 0.20},
     "myeloid": {"NMIBC": 0.10, "MIBC": 0.15},
     "t_cell": {"NMIBC": 0.17, "MIBC": 0.17},
     "endothelial": {"NMIBC": 0.06, "MIBC": 0.06},
-    "b_cell": {"NMIBC": 0.04, "MIBC": 0.04},
+    "b_cell": {"NMIBC": 0.06, "MIBC": 0.06},
 }
 # Of the Dirichlet distribution of donors' shares: their sum of parameters.
 SHARE_CONCENTRATION = 80.0
