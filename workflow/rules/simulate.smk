@@ -104,6 +104,10 @@ rule evaluate_recovery:
         survival_effects=f"results/{STUDY}/meta/survival_effects.parquet",
         driver_genes=f"results/{STUDY}/meta/driver_genes.parquet",
         matrix_linear_model=f"results/{STUDY}/meta/matrix_linear_model.parquet",
+        expression_profiles=[
+            f"results/{STUDY}/sites/{site}/expression/expression_profile.parquet" for site in sites
+        ],
+        mutation_burden=f"results/{STUDY}/meta/mutation_burden.parquet",
         cells=[f"results/{STUDY}/sites/{site}/single_cell/cells.parquet" for site in sites],
         cell_composition_contrasts=f"results/{STUDY}/meta/cell_composition_contrasts.parquet",
         cell_expression_effects=f"results/{STUDY}/meta/cell_expression_effects.parquet",

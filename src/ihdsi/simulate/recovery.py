@@ -16,10 +16,14 @@ from scipy import stats
 
 from ihdsi.simulate.cells import CELL, DOUBLET, DYING, EMPTY
 from ihdsi.simulate.genome import read_targets
+from ihdsi.study import SIGNATURE_PREFIX, SUBTYPE
+from ihdsi.summaries.mutation_burden import ALL_MUTATIONS
+from ihdsi.summaries.strata import ALL
 from ihdsi.variants.regions import within_targets
 
 __all__ = [
     "Truth",
+    "burden_recovery",
     "cell_expression_recovery",
     "cell_recovery",
     "composition_recovery",
@@ -33,6 +37,7 @@ __all__ = [
     "load_truth",
     "protein_recovery",
     "somatic_recovery",
+    "subtype_recovery",
     "survival_recovery",
 ]
 
@@ -52,9 +57,15 @@ FRACTION_BANDS = (
 
 @dataclass(frozen=True)
 class Truth:
-    """What was planted. `patients` are those who entered as FASTQ; cells are of all donors."""
+    """What was planted.
+
+    `patients` are those who entered as FASTQ, and the truth is of them. That of `tumours` is of all
+    patients (patient, stage_group, and mutations, those that lie in targets), that of cells of all
+    donors.
+    """
 
     patients: list[str]
+    tumours: pl.DataFrame
     targets: pl.DataFrame
     genes: pl.DataFrame
     somatic: pl.DataFrame
@@ -74,15 +85,20 @@ def load_truth(folder: Path | str, targets: Path | str) -> Truth:
     def table(name: str) -> pl.DataFrame:
         return pl.read_csv(folder / name, separator="\t", infer_schema_length=None)
 
-    patients = pl.read_parquet(folder / "patients.parquet").filter(pl.col("entry") == "fastq")
-    names = patients["patient"].to_list()
+    everybody = pl.read_parquet(folder / "patients.parquet")
+    names = everybody.filter(pl.col("entry") == "fastq")["patient"].to_list()
     bed = read_targets(targets)
     own = pl.col("patient").is_in(names)
+    somatic = pl.read_parquet(folder / "somatic.parquet")
+    mutations = within_targets(somatic, bed).group_by("patient").agg(mutations=pl.len())
     return Truth(
         patients=names,
+        tumours=everybody.select("patient", "stage_group")
+        .join(mutations, on="patient", how="left", maintain_order="left")
+        .with_columns(pl.col("mutations").fill_null(0)),
         targets=bed,
         genes=table("genes.tsv"),
-        somatic=pl.read_parquet(folder / "somatic.parquet").filter(own),
+        somatic=somatic.filter(own),
         germline=within_targets(pl.read_parquet(folder / "germline.parquet").filter(own), bed),
         copy_number=pl.read_parquet(folder / "copy_number.parquet").filter(own),
         expression=pl.read_parquet(folder / "expression.parquet").filter(own),
@@ -552,6 +568,85 @@ def driver_recovery(genes: pl.DataFrame, drivers: pl.DataFrame) -> dict[str, Num
     }
 
 
+def burden_recovery(
+    tumours: pl.DataFrame, targets: pl.DataFrame, burden: pl.DataFrame
+) -> dict[str, Number]:
+    """Compare the pooled mean of mutations per megabase with that of the planted ones.
+
+    Parameters
+    ----------
+    tumours
+        patient and mutations, those planted in targets.
+    targets
+        Regions in which mutations count.
+    burden
+        Pooled `mutation_burden`: measure, stratum, site (null for all together), mean.
+
+    Returns
+    -------
+    dict
+        burden_truth_mean and burden_pooled_mean (1/Mb, over all patients), burden_relative_error
+        (of the pooled mean; below 0 where mutations were missed).
+    """
+    megabases = targets.select((pl.col("end") - pl.col("start")).sum()).item() / 1e6
+    true = _mean((tumours["mutations"] / megabases).to_list()) if megabases else None
+    together = burden.filter(pl.col("site").is_null(), measure=ALL_MUTATIONS, stratum=ALL)["mean"]
+    pooled = together[0] if together.len() else None
+    return {
+        "burden_truth_mean": true,
+        "burden_pooled_mean": pooled,
+        "burden_relative_error": pooled / true - 1 if true and pooled is not None else None,
+    }
+
+
+def subtype_recovery(tumours: pl.DataFrame, profiles: Sequence[pl.DataFrame]) -> dict[str, Number]:
+    """See whether the marker-based subtypes follow what is planted in their markers.
+
+    No tumour has a subtype as its truth. What is planted is that markers of luminal differentiation
+    are lower, and basal ones higher, in muscle-invasive tumours.
+
+    Parameters
+    ----------
+    tumours
+        patient and stage_group.
+    profiles
+        `expression_profile` of each site: patient, molecular_subtype, signature_luminal,
+        signature_basal.
+
+    Returns
+    -------
+    dict
+        subtype_direction_auc (how often a muscle-invasive tumour has a higher basal score, less the
+        luminal one, than another tumour of its site; 0.5 if nothing was found) and
+        subtype_pairs_n, the pairs that were compared; subtype_direction_agreement (share of tumours
+        called luminal or basal that are called as their stage group is shifted) and
+        subtype_called_n. Tumours around the middle may truly go against their group.
+    """
+    higher, pairs, agreeing, called = 0.0, 0, 0, 0
+    for profile in profiles:
+        own = profile.join(tumours, on="patient").with_columns(
+            invasive=pl.col("stage_group") == "MIBC",
+            basality=pl.col(f"{SIGNATURE_PREFIX}basal") - pl.col(f"{SIGNATURE_PREFIX}luminal"),
+        )
+        scored = own.drop_nulls("basality")
+        cases, others = (
+            scored.filter(pl.col("invasive") == side)["basality"].to_numpy()
+            for side in (True, False)
+        )
+        apart = cases[:, None] - others[None, :]
+        higher += float((apart > 0).sum() + (apart == 0).sum() / 2)
+        pairs += apart.size
+        calls = own.filter(pl.col(SUBTYPE).is_in(["luminal", "basal"]))
+        agreeing += calls.filter((pl.col(SUBTYPE) == "basal") == pl.col("invasive")).height
+        called += calls.height
+    return {
+        "subtype_direction_auc": higher / pairs if pairs else None,
+        "subtype_pairs_n": pairs,
+        "subtype_direction_agreement": _share(agreeing, called),
+        "subtype_called_n": called,
+    }
+
+
 def evaluate_recovery(
     truth: Truth,
     *,
@@ -563,6 +658,8 @@ def evaluate_recovery(
     survival_effects: pl.DataFrame,
     driver_genes: pl.DataFrame,
     matrix_linear_model: pl.DataFrame,
+    expression_profiles: Sequence[pl.DataFrame],
+    mutation_burden: pl.DataFrame,
     cells: Sequence[pl.DataFrame],
     cell_composition_contrasts: pl.DataFrame,
     cell_expression_effects: pl.DataFrame,
@@ -575,9 +672,11 @@ def evaluate_recovery(
     ----------
     truth
         Result of `load_truth`.
-    somatic_variants, germline_genotypes, copy_number_genes, gene_counts, cells
+    somatic_variants, germline_genotypes, copy_number_genes, gene_counts
         Patient-level tables, one of each site; germline_genotypes by `read_genotypes`.
-    expression_effects, survival_effects, driver_genes, matrix_linear_model
+    expression_profiles, cells
+        Such tables as well.
+    expression_effects, survival_effects, driver_genes, matrix_linear_model, mutation_burden
         Pooled tables.
     cell_composition_contrasts, cell_expression_effects
         Pooled tables.
@@ -617,6 +716,8 @@ def evaluate_recovery(
         **survival_recovery(truth.genes, survival_effects, endpoint),
         **driver_recovery(truth.genes, driver_genes),
         **protein_recovery(truth.proteins, matrix_linear_model, contrast),
+        **subtype_recovery(truth.tumours, expression_profiles),
+        **burden_recovery(truth.tumours, truth.targets, mutation_burden),
         **cell_recovery(truth.cells, pl.concat(cells)),
         **composition_recovery(truth.cell_composition, cell_composition_contrasts, contrast),
         **cell_expression_recovery(truth.cell_effects, cell_expression_effects, contrast),

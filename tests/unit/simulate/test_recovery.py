@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 from ihdsi.simulate.recovery import (
     Truth,
+    burden_recovery,
     cell_expression_recovery,
     cell_recovery,
     composition_recovery,
@@ -19,6 +20,7 @@ from ihdsi.simulate.recovery import (
     germline_recovery,
     protein_recovery,
     somatic_recovery,
+    subtype_recovery,
     survival_recovery,
 )
 
@@ -274,6 +276,67 @@ def pooled_cell_effects(rows):
     return pl.DataFrame(rows, schema=schema, orient="row").with_columns(contrast=pl.lit("m"))
 
 
+TUMOURS = pl.DataFrame(
+    {
+        "patient": ["P1", "P2", "P3", "P4"],
+        "stage_group": ["MIBC", "NMIBC", "MIBC", "NMIBC"],
+        "mutations": [3, 1, 4, 0],
+    }
+)
+
+
+def profile(rows):
+    schema = {
+        "patient": pl.String,
+        "molecular_subtype": pl.String,
+        "signature_luminal": pl.Float64,
+        "signature_basal": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def pooled_burden(rows):
+    schema = {"measure": pl.String, "stratum": pl.String, "site": pl.String, "mean": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def test_burden_is_that_of_all_patients_together():
+    # 252 bases of targets and 2 mutations a patient.
+    true = 2 / 252e-6
+    pooled = pooled_burden(
+        [
+            ("all_mutations", "all", "lih", 1.0),
+            ("all_mutations", "MIBC", None, 2.0),
+            ("nonsynonymous_mutations", "all", None, 3.0),
+            ("all_mutations", "all", None, 0.9 * true),
+        ]
+    )
+    assert burden_recovery(TUMOURS, TARGETS, pooled) == {
+        "burden_truth_mean": pytest.approx(true),
+        "burden_pooled_mean": pytest.approx(0.9 * true),
+        "burden_relative_error": pytest.approx(-0.1),
+    }
+
+
+def test_subtypes_are_compared_within_a_site_and_with_the_planted_direction():
+    first = profile(
+        [
+            ("P1", "basal", 0.2, 0.6),
+            ("P2", "basal", 0.5, 0.6),
+            ("P3", "unassigned", 0.5, 0.5),
+            ("P4", None, None, None),
+        ]
+    )
+    # Alone at its site, a tumour is compared with nobody; other subtypes are not judged.
+    second = profile([("P4", "neuroendocrine", 0.0, 1.0)])
+    assert subtype_recovery(TUMOURS, [first, second]) == {
+        "subtype_direction_auc": 0.5,
+        "subtype_pairs_n": 2,
+        "subtype_direction_agreement": 0.5,
+        "subtype_called_n": 2,
+    }
+
+
 def test_a_cell_is_right_only_if_it_passed_with_its_type():
     found = [
         ("s:1", "tumour"),
@@ -357,6 +420,7 @@ def test_protein_recovery_counts_what_left_the_sites():
 def test_nothing_called_is_null_and_not_perfect():
     truth = Truth(
         patients=["P1", "P2"],
+        tumours=TUMOURS,
         targets=TARGETS,
         genes=GENES,
         somatic=SOMATIC,
@@ -393,6 +457,8 @@ def test_nothing_called_is_null_and_not_perfect():
         ),
         "driver_genes": pl.DataFrame(schema={"gene_id": pl.String, "fdr": pl.Float64}),
         "matrix_linear_model": pooled_proteins([]),
+        "expression_profiles": [profile([])],
+        "mutation_burden": pooled_burden([]),
         "cells": [named_cells([])],
         "cell_composition_contrasts": pooled_shares([]),
         "cell_expression_effects": pooled_cell_effects([]),
@@ -411,6 +477,9 @@ def test_nothing_called_is_null_and_not_perfect():
         "de_sign_agreement",
         "protein_power_at_fdr5",
         "protein_false_discovery",
+        "subtype_direction_auc",
+        "subtype_direction_agreement",
+        "burden_relative_error",
         "composition_power_at_fdr5",
         "composition_mean_absolute_error",
         "cell_expression_false_discovery",
@@ -435,6 +504,7 @@ def test_nothing_called_is_null_and_not_perfect():
 def test_the_truth_itself_scores_one():
     truth = Truth(
         patients=["P1", "P2"],
+        tumours=TUMOURS,
         targets=TARGETS,
         genes=GENES,
         somatic=SOMATIC,
@@ -476,6 +546,8 @@ def test_the_truth_itself_scores_one():
         ),
         driver_genes=GENES.filter("is_driver").select("gene_id", fdr=pl.lit(0.0)),
         matrix_linear_model=pooled_proteins([("a", 1.0, 0.0), ("b", -0.5, 0.0), ("c", 0.0, 0.9)]),
+        expression_profiles=[profile([("P1", "basal", 0.1, 0.9), ("P2", "luminal", 0.9, 0.1)])],
+        mutation_burden=pooled_burden([("all_mutations", "all", None, 2 / 252e-6)]),
         cells=[CELLS.filter(kind="cell").select("cell", "cell_type")],
         cell_composition_contrasts=pooled_shares(
             [("fibroblast", 0.1, 0.0), ("umbrella", -0.1, 0.0), ("t_cell", 0.0, 0.9)]
@@ -491,12 +563,14 @@ def test_the_truth_itself_scores_one():
         endpoint="os",
     )
     shares = ("precision", "recall", "f1", "concordance", "af10", "power_at_fdr5", "agreement")
-    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 27
+    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 28
     assert result["expression_spearman_minimum"] == pytest.approx(1.0)
     assert result["de_false_discovery"] == 0.0
     assert (result["cell_type_accuracy"], result["cell_passed_share"]) == (1.0, 1.0)
     assert [result[f"cell_{kind}_found"] for kind in ("empty", "dying", "doublet")] == [1.0] * 3
     assert result["composition_mean_absolute_error"] == 0.0
+    assert result["subtype_direction_auc"] == 1.0
+    assert result["burden_relative_error"] == pytest.approx(0)
     assert result["cell_expression_false_discovery"] == 0.0
     assert result["survival_genes_found"] == result["survival_genes_planted"] == 2
     assert (result["driver_genes_found"], result["driver_false_discoveries"]) == (2, 0)
