@@ -44,8 +44,8 @@ CELL_TYPE_SHARES = {
     "tumour": {"NMIBC": 0.30, "MIBC": 0.30},
     "urothelial_umbrella": {"NMIBC": 0.18, "MIBC": 0.06},
     "fibroblast": {"NMIBC": 0.13, "MIBC": 0.20},
-    "myeloid": {"NMIBC": 0.10, "MIBC": 0.15},
-    "t_cell": {"NMIBC": 0.17, "MIBC": 0.17},
+    "myeloid": {"NMIBC": 0.11, "MIBC": 0.16},
+    "t_cell": {"NMIBC": 0.16, "MIBC": 0.16},
     "endothelial": {"NMIBC": 0.06, "MIBC": 0.06},
     "b_cell": {"NMIBC": 0.06, "MIBC": 0.06},
 }
