@@ -498,4 +498,4 @@ def test_features_of_matrices_have_a_section():
     empty = render_report(replace(inputs, study=study))
     assert "No site released features of protein matrices" in _section(empty, "matrices")
     assert "Protein: 7 of 9 features differ between MIBC and NMIBC" in page
-    assert "strongest protein 9 (−1.50 log2(intensity), FDR 1.0e‑8)" in page
+    assert "strongest protein 9 (−1.50 log2(intensity), FDR 1.0e\u201108)" in page
