@@ -215,16 +215,18 @@ def test_files_read_back_as_what_was_drawn(written, model, design):
 def test_quality_control_finds_the_faulty_barcodes(written):
     folder, drawn = written
     settings = load_study(PROJECT / "config/studies/demo.yaml").single_cell
+    judged = []
     for donor in drawn["lih"]:
         cells = read_cells(folder / "lih/cells" / donor.sample, donor.sample)
         _, decisions, _ = filter_cells(cells, donor.patient, donor.sample, settings)
-        judged = cell_truth(LIH, [donor]).join(decisions, on="cell")
-        passed = dict(
-            judged.group_by("kind").agg((pl.col("decision") == "pass").mean()).iter_rows()
-        )
-        assert passed["empty"] == passed["dying"] == 0
-        assert passed["doublet"] < 0.6
-        assert passed["cell"] > 0.85
+        judged.append(cell_truth(LIH, [donor]).join(decisions, on="cell"))
+    passed = dict(
+        pl.concat(judged).group_by("kind").agg((pl.col("decision") == "pass").mean()).iter_rows()
+    )
+    assert passed["empty"] == passed["dying"] == 0
+    # A donor has eight doublets, some of two cells of one type, which nobody can tell.
+    assert passed["doublet"] < 0.6
+    assert passed["cell"] > 0.85
 
 
 def test_shares_of_donors_are_given(written, model):
