@@ -236,6 +236,31 @@ def _cell_genes(genes: pl.DataFrame, markers: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _planted_effects(
+    genes: pl.DataFrame, parameters: pl.DataFrame, types: Sequence[str], sizes: Floats
+) -> Floats:
+    """Log2 fold change of each type and gene; `sizes` are those of fibroblasts, gene by gene."""
+    effect = np.zeros((len(types), genes.height))
+    common = pl.when("site_specific").then(0.0).otherwise("log2_fold_change")
+    effect[types.index("tumour")] = (
+        genes.join(
+            parameters.select("gene_id", change=common),
+            on="gene_id",
+            how="left",
+            maintain_order="left",
+        )["change"]
+        .fill_null(0.0)
+        .to_numpy()
+    )
+    # Fillers take turns by their number modulo five; the last fifth carries no effect in bulk.
+    number = pl.col("gene_name").str.extract(r"^SIM(\d+)$").cast(pl.Int64)
+    rank = genes.select(pl.when(number % 5 == 4).then(number // 5)).to_series().fill_null(-1)
+    planted = rank.is_between(0, N_FIBROBLAST_GENES - 1).to_numpy()
+    signed = np.where(rank.to_numpy() % 2 == 0, sizes, -sizes)
+    effect[types.index("fibroblast"), planted] = signed[planted]
+    return effect
+
+
 def cell_model(
     seed: int, parameters: pl.DataFrame, markers: pl.DataFrame, sites: Sequence[SiteDesign]
 ) -> CellModel:
@@ -272,23 +297,8 @@ def cell_model(
     for row, name in enumerate(types):
         own = markers.filter(pl.col("cell_type") == name)["gene_id"].to_list()
         mean[row, genes["gene_id"].is_in(own).to_numpy()] = MARKER_MEAN
-    effect = np.zeros_like(mean)
-    bulk = genes.join(
-        parameters.select(
-            "gene_id",
-            change=pl.when("site_specific").then(0.0).otherwise("log2_fold_change"),
-        ),
-        on="gene_id",
-        how="left",
-        maintain_order="left",
-    )["change"].fill_null(0.0)
-    effect[types.index("tumour")] = np.where(is_marker, 0.0, bulk.to_numpy())
-    # Fillers take turns by their number modulo five; the last fifth carries no effect in bulk.
-    filler = genes.select(number=pl.col("gene_name").str.extract(r"^SIM(\d+)$").cast(pl.Int64))
-    rank = filler.select(pl.when(pl.col("number") % 5 == 4).then(pl.col("number") // 5)).to_series()
-    planted = (rank < N_FIBROBLAST_GENES).fill_null(value=False).to_numpy()
-    sign = np.where(rank.fill_null(0).to_numpy() % 2 == 0, 1.0, -1.0)
-    effect[types.index("fibroblast"), planted] = (sign * sizes)[planted]
+    effect = _planted_effects(genes, parameters, types, sizes)
+    effect[:, is_marker] = 0.0
     return CellModel(
         genes,
         types,

@@ -440,7 +440,8 @@ def cell_recovery(truth: pl.DataFrame, cells: pl.DataFrame) -> dict[str, Number]
     dict
         cell_type_accuracy (share of healthy single cells that passed and are named rightly: a cell
         that was left out, or is unassigned, is not), cell_passed_share and cell_truth_n of these;
-        cell_{empty,dying,doublet}_found (share left out) and _truth_n.
+        cell_{empty,dying,doublet,mixed_doublet}_found (share left out) and _truth_n. A mixed
+        doublet is one of two types: two cells of one type hardly look like two.
     """
     judged = truth.join(
         cells.select("cell", found="cell_type"), on="cell", how="left", maintain_order="left"
@@ -453,8 +454,10 @@ def cell_recovery(truth: pl.DataFrame, cells: pl.DataFrame) -> dict[str, Number]
         "cell_passed_share": _share(passed.height, healthy.height),
         "cell_truth_n": healthy.height,
     }
-    for kind in (EMPTY, DYING, DOUBLET):
-        barcodes = judged.filter(kind=kind)
+    faulty = {kind: judged.filter(kind=kind) for kind in (EMPTY, DYING, DOUBLET)}
+    several = pl.col("cell_type").str.split("+").list.n_unique() > 1
+    faulty["mixed_doublet"] = faulty[DOUBLET].filter(several)
+    for kind, barcodes in faulty.items():
         left_out = barcodes["found"].null_count()
         result[f"cell_{kind}_found"] = _share(left_out, barcodes.height)
         result[f"cell_{kind}_truth_n"] = barcodes.height

@@ -354,6 +354,8 @@ def test_a_cell_is_right_only_if_it_passed_with_its_type():
         "cell_dying_truth_n": 1,
         "cell_doublet_found": 0.5,
         "cell_doublet_truth_n": 2,
+        "cell_mixed_doublet_found": 0.0,
+        "cell_mixed_doublet_truth_n": 1,
     }
 
 
