@@ -6,7 +6,7 @@ import polars as pl
 
 from ihdsi.files import atomic_output, write_parquet, write_text
 from ihdsi.logs import log_to
-from ihdsi.single_cell.quality import filter_cells
+from ihdsi.single_cell.quality import cell_metrics, filter_cells
 from ihdsi.single_cell.reading import read_cells
 from ihdsi.study import SingleCellSettings
 
@@ -28,5 +28,6 @@ kept, decisions, notes = filter_cells(
 with atomic_output(snakemake.output.cells) as temporary:
     kept.write_h5ad(temporary, compression="lzf")
 write_parquet(decisions, snakemake.output.decisions)
+write_parquet(cell_metrics(params.patient, sample, decisions, notes), snakemake.output.metrics)
 account = {"patient": params.patient, "sample": sample, "notes": notes, "unmapped": unmapped}
 write_text(json.dumps(account, indent=1, ensure_ascii=False) + "\n", snakemake.output.account)

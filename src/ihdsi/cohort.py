@@ -452,7 +452,8 @@ class Cohort:
     @property
     def is_measured(self) -> bool:
         """Whether the site has quality metrics of any assay."""
-        return bool(self.aligned) or self.has_somatic or self.has_germline or self.has_expression
+        genomic = bool(self.aligned) or self.has_somatic or self.has_germline
+        return genomic or self.has_expression or bool(self.matrix_assays) or self.has_cells
 
     @cached_property
     def summary_tables(self) -> tuple[str, ...]:
