@@ -21,7 +21,7 @@ def part(**columns):
     """One file's table; patients are columns of values by feature."""
     n = len(next(iter(columns.values())))
     labels = {"feature": [f"F{i}" for i in range(n)], "feature_name": None, "gene_id": None}
-    schema = {name: pl.Float64 for name in columns}
+    schema = dict.fromkeys(columns, pl.Float64)
     return pl.DataFrame(labels | columns, schema_overrides=schema)
 
 
