@@ -5,6 +5,7 @@ import json
 import polars as pl
 
 from ihdsi.files import atomic_output, write_parquet, write_text
+from ihdsi.given_cells import unlisted_samples
 from ihdsi.logs import log_to
 from ihdsi.single_cell.quality import cell_metrics, filter_cells
 from ihdsi.single_cell.reading import read_cells
@@ -25,6 +26,9 @@ unmapped = cells.uns["unmapped_features"].tolist()
 kept, decisions, notes = filter_cells(
     cells, params.patient, sample, SingleCellSettings(**params.settings)
 )
+unlisted = unlisted_samples(params.path, params.column, params.listed) if params.listed else None
+if unlisted:
+    notes.append(unlisted)
 with atomic_output(snakemake.output.cells) as temporary:
     kept.write_h5ad(temporary, compression="lzf")
 write_parquet(decisions, snakemake.output.decisions)

@@ -43,6 +43,8 @@ rule filter_cells:
             cohorts[wildcards.site].cell_samples[wildcards.sample].cells_column
         ),
         sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),
+        # The first sample of a file answers for those that the sheet does not list.
+        listed=lambda wildcards: cohorts[wildcards.site].listed_beside(wildcards.sample),
         settings=study.single_cell.model_dump(),
     message:
         "Filter the cells of {wildcards.sample} of {wildcards.site}"

@@ -196,10 +196,11 @@ def test_what_no_sample_measures_has_no_row():
     assert "doublet_percent" not in as_dict(cell_metrics("P1", "s", scored, parted))
 
 
-def test_a_sample_of_empty_droplets_has_no_medians():
+@pytest.mark.parametrize("n_genes", [0, 5])
+def test_a_sample_of_empty_droplets_has_no_medians(n_genes):
     rng = np.random.default_rng(6)
     counts = draw_cells(["t_cell"] * 30, rng)
-    counts[:, 5:] = 0
+    counts[:, n_genes:] = 0
     _, decisions, notes = filter_cells(as_cells(counts), "P1", "s", SETTINGS)
     found = as_dict(cell_metrics("P1", "s", decisions, notes))
     assert set(found) == {"cells_passed", "cells_kept"}
