@@ -2,15 +2,20 @@
 
 import json
 
+import polars as pl
+
 from ihdsi.files import write_parquet, write_text, write_tsv
 from ihdsi.logs import log_to
+from ihdsi.quality_control import failed_samples
 from ihdsi.single_cell.cell_types import read_markers
 from ihdsi.single_cell.clusters import analyse_cells
 from ihdsi.study import SingleCellSettings
 
 log_to(snakemake.log[0])
+failed = failed_samples(pl.read_parquet(snakemake.input.decisions))
+given = zip(snakemake.params.samples, snakemake.input.cells, strict=True)
 found = analyse_cells(
-    snakemake.input.cells,
+    [path for sample, path in given if sample not in failed],
     read_markers(snakemake.input.markers),
     SingleCellSettings(**snakemake.params.settings),
 )

@@ -5,8 +5,9 @@ import json
 import polars as pl
 
 from ihdsi.files import atomic_output, write_parquet, write_text
+from ihdsi.given_cells import unlisted_samples
 from ihdsi.logs import log_to
-from ihdsi.single_cell.quality import filter_cells
+from ihdsi.single_cell.quality import cell_metrics, filter_cells
 from ihdsi.single_cell.reading import read_cells
 from ihdsi.study import SingleCellSettings
 
@@ -25,8 +26,12 @@ unmapped = cells.uns["unmapped_features"].tolist()
 kept, decisions, notes = filter_cells(
     cells, params.patient, sample, SingleCellSettings(**params.settings)
 )
+unlisted = unlisted_samples(params.path, params.column, params.listed) if params.listed else None
+if unlisted:
+    notes.append(unlisted)
 with atomic_output(snakemake.output.cells) as temporary:
     kept.write_h5ad(temporary, compression="lzf")
 write_parquet(decisions, snakemake.output.decisions)
+write_parquet(cell_metrics(params.patient, sample, decisions, notes), snakemake.output.metrics)
 account = {"patient": params.patient, "sample": sample, "notes": notes, "unmapped": unmapped}
 write_text(json.dumps(account, indent=1, ensure_ascii=False) + "\n", snakemake.output.account)

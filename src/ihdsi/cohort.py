@@ -406,6 +406,22 @@ class Cohort:
             files[sample.path, sample.cells_column].append(sample)
         return dict(files)
 
+    def listed_beside(self, sample: str) -> list[str]:
+        """Names in the file of all the sheet's samples in a file of cells, for the first of them.
+
+        The others of the same file and column have none, so that each file is answered for once.
+        """
+        first = self.cell_samples[sample]
+        files = self.cell_files[first.path, first.cells_column]
+        if files[0].sample != sample:
+            return []
+        place = (first.path, first.cells_column)
+        return [
+            other.name_in_file
+            for other in self.with_entry("single_cell", "cells")
+            if (other.path, other.cells_column) == place
+        ]
+
     def sample_of(self, kind: str) -> dict[str, str]:
         """Patient to sample of a kind (``tumour_dna``, ``normal_dna``, ``tumour_rna``, …)."""
         return {
@@ -452,7 +468,8 @@ class Cohort:
     @property
     def is_measured(self) -> bool:
         """Whether the site has quality metrics of any assay."""
-        return bool(self.aligned) or self.has_somatic or self.has_germline or self.has_expression
+        genomic = bool(self.aligned) or self.has_somatic or self.has_germline
+        return genomic or self.has_expression or bool(self.matrix_assays) or self.has_cells
 
     @cached_property
     def summary_tables(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ __all__ = [
     "part_of_matrix",
     "read_annotation",
     "samples_of_cells",
+    "unlisted_samples",
 ]
 
 #: Files of a 10x matrix folder, of Cell Ranger 3 and later, or 2 (``genes.tsv``).
@@ -108,6 +110,28 @@ def samples_of_cells(path: str, column: str) -> list[str] | None:
                 "Give the folder with matrix, features and barcodes of one sample.",
             )
     return None
+
+
+def unlisted_samples(path: str, column: str, listed: Collection[str]) -> str | None:
+    """Say which samples of a file of cells the sample sheet does not list, and so are not read.
+
+    Parameters
+    ----------
+    path, column
+        As for `samples_of_cells`.
+    listed
+        Names of the sheet's samples in the file.
+
+    Returns
+    -------
+    str or None
+        None if there are none.
+    """
+    others = [name for name in samples_of_cells(path, column) or () if name not in listed]
+    if not others:
+        return None
+    shown = ", ".join(others[:20]) + (", …" if len(others) > 20 else "")
+    return f"{len(others)} samples of {path} are of no row of the sheet and are not read: {shown}"
 
 
 def _annotated_samples(path: str, column: str) -> list[str]:

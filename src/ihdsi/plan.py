@@ -82,7 +82,7 @@ class Plan:
         )
 
     def matrix_tables(self, site: str, table: str) -> list[str]:
-        """Paths of a table (values, covariates) of every assay that a site's matrices hold."""
+        """Paths of a table (values, covariates, metrics) of every assay of a site's matrices."""
         return [
             f"results/{self.study.study}/sites/{site}/matrices/{assay}/{table}.parquet"
             for assay in self.cohorts[site].matrix_assays

@@ -7,19 +7,27 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ihdsi.alignment.quality import alignment_metrics
 from ihdsi.study import QualityMetric
 
 __all__ = [
+    "CELLS_KEPT",
+    "CELL_METRICS",
     "DECISIONS_SCHEMA",
     "KINDS",
     "METRICS_SCHEMA",
+    "MINIMUM_SAMPLES",
+    "USABLE_VALUES",
     "alignment_quality",
     "decide_samples",
+    "distance_scores",
     "excluded_patients",
     "expression_quality",
+    "failed_samples",
     "gather_quality",
     "germline_quality",
     "judge_metrics",
@@ -29,10 +37,37 @@ __all__ = [
 ]
 
 #: Kinds of samples that reach a summary.
-KINDS = ("tumour_dna", "normal_dna", "tumour_rna")
+KINDS = (
+    "tumour_dna",
+    "normal_dna",
+    "tumour_rna",
+    "tumour_protein",
+    "tumour_methylation",
+    "tumour_metabolite",
+    "tumour_single_cell",
+)
 
 #: Metric of the sum of a sample's gene counts.
 LIBRARY_SIZE = "library_size"
+#: Metric of the cells of a sample that are clustered: none where the sample is set aside.
+CELLS_KEPT = "cells_kept"
+#: Metrics of single cells, all known before cells are clustered.
+CELL_METRICS = (
+    "cells_passed",
+    CELLS_KEPT,
+    "median_counts_per_cell",
+    "median_genes_per_cell",
+    "median_mitochondrial_percent",
+    "doublet_percent",
+)
+#: End of the metric of the values of a matrix that tell anything of a sample.
+USABLE_VALUES = "_usable_values"
+#: Fewest samples among which one can be an outlier, or unlike the others in another way.
+MINIMUM_SAMPLES = 10
+#: Features of the largest variance, as in DESeq2's ``plotPCA``.
+_VARIABLE_FEATURES = 500
+#: Ratio of the median absolute deviation to the standard deviation of a normal distribution.
+_NORMAL_MAD = 0.6745
 
 METRICS_SCHEMA: dict[str, Any] = {
     "patient": pl.String,
@@ -101,8 +136,9 @@ def gather_quality(
     germline_statistics
         As in `germline_quality`.
     sample_checks
-        Metrics of `ihdsi.sample_checks`, where the site has samples with reads, and of
-        `ihdsi.expression.quality`, where it has gene counts.
+        Metrics that are measured elsewhere: those of `ihdsi.sample_checks`, where the site has
+        samples with reads, of `ihdsi.expression.quality`, where it has gene counts, of
+        `ihdsi.single_cell.quality` and of `ihdsi.matrices.quality`.
 
     Returns
     -------
@@ -191,6 +227,53 @@ def expression_quality(counts: pl.DataFrame, samples: Mapping[str, str]) -> pl.D
     return _as_metrics(long, samples, "rna")
 
 
+def distance_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each sample lies from the middle of all, in robust standard deviations.
+
+    The distance is that of DESeq2's principal components, on the 500 features of the largest
+    variance among those that most samples have a value of, in all components and not in two: from
+    the median of each feature. Distances are centred at their median and scaled by their median
+    absolute deviation (MAD), so that an outlier does not hide itself. Keeping all components finds
+    degraded samples better than few components scaled by their own MAD do, and large groups of
+    patients move it less.
+
+    Parameters
+    ----------
+    values
+        Features x samples, on a scale on which differences add up; NaN where a value is missing,
+        and everywhere in samples that are not to be judged. A sample's squared distance is the
+        mean over the features that it has.
+
+    Returns
+    -------
+    ndarray
+        One score a sample; NaN for samples without values, and for all where fewer than
+        `MINIMUM_SAMPLES` have values or most are alike.
+
+    References
+    ----------
+    Love, Huber & Anders 2014, Genome Biology 15:550 (the genes of ``plotPCA``); Leys et al. 2013, J
+    Exp Soc Psychol 49:764 (MAD in place of the standard deviation).
+    """
+    scores = np.full(values.shape[1], np.nan)
+    present = np.isfinite(values).any(axis=0)
+    if present.sum() < MINIMUM_SAMPLES:
+        return scores
+    known = values[:, present]
+    known = known[2 * np.isfinite(known).sum(axis=1) > known.shape[1]]
+    if not len(known):
+        return scores
+    order = np.argsort(-np.nanvar(known, axis=1), kind="stable")[:_VARIABLE_FEATURES]
+    squares = (known[order] - np.nanmedian(known[order], axis=1, keepdims=True)) ** 2
+    n_values = np.isfinite(squares).sum(axis=0)
+    distance = np.sqrt(np.nansum(squares, axis=0) / np.where(n_values, n_values, np.nan))
+    centred = distance - np.nanmedian(distance)
+    spread = np.nanmedian(np.abs(centred)) / _NORMAL_MAD
+    if spread > 0:
+        scores[present] = centred / spread
+    return scores
+
+
 def _as_metrics(frame: pl.DataFrame, samples: Mapping[str, str], assay: str) -> pl.DataFrame:
     return frame.with_columns(
         sample=pl.col("patient").replace_strict(
@@ -208,10 +291,10 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
     -------
     polars.DataFrame
         `metrics` with unit, status (``pass``, ``warn``, ``fail``, or ``unlimited`` where the study
-        sets no limit for the metric) and limit in words. A sample without counts fails whatever
-        the limits: nothing can be computed of it. What could not be judged (null, with a
-        note that says why) is a warning: it proves no fault, and must not pass in silence. Any
-        other value that is not there fails.
+        sets no limit for the metric) and limit in words. A sample without counts, cells or usable
+        values fails whatever the limits: nothing can be computed of it. What could not be judged
+        (null, with a note that says why) is a warning: it proves no fault, and must not pass in
+        silence. Any other value that is not there fails.
     """
 
     def bound(limit: float | None, absent: float) -> float:
@@ -265,8 +348,10 @@ def judge_metrics(metrics: pl.DataFrame, limits: Mapping[str, QualityMetric]) ->
 
 
 def _is_empty() -> pl.Expr:
-    """Whether a row says that a sample has no counts at all."""
-    return (pl.col("metric") == LIBRARY_SIZE) & (pl.col("value") <= 0)
+    """Whether a row says that a sample has no counts, cells or values at all."""
+    metric = pl.col("metric")
+    needed = metric.is_in([LIBRARY_SIZE, CELLS_KEPT]) | metric.str.ends_with(USABLE_VALUES)
+    return needed & (pl.col("value") <= 0)
 
 
 def _limit_text(limit: QualityMetric) -> str | None:
@@ -353,7 +438,7 @@ def excluded_patients(decisions: pl.DataFrame, kinds: Collection[str]) -> list[s
     decisions
         Columns of `DECISIONS_SCHEMA`.
     kinds
-        Of ``tumour_dna``, ``normal_dna``, ``tumour_rna``: what the summary is made from.
+        Of `KINDS`: what the summary is made from.
 
     Raises
     ------
@@ -365,6 +450,15 @@ def excluded_patients(decisions: pl.DataFrame, kinds: Collection[str]) -> list[s
         raise ValueError(f"{', '.join(unknown)}: not among {', '.join(KINDS)}")
     failed = decisions.filter(pl.col("decision") == "fail", pl.col("kind").is_in(list(kinds)))
     return sorted(set(failed["patient"]))
+
+
+def failed_samples(decisions: pl.DataFrame) -> dict[str, str]:
+    """Failed samples of all kinds with their reasons.
+
+    `decisions` has the columns of `DECISIONS_SCHEMA`.
+    """
+    failed = decisions.filter(pl.col("decision") == "fail")
+    return dict(failed.select("sample", "reasons").iter_rows())
 
 
 def without_patients(frame: pl.DataFrame, excluded: Collection[str]) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from ihdsi.cohort import Assay
 from ihdsi.disclosure_terms import PRESETS, PresetName
 from ihdsi.errors import InputError, Problem
 from ihdsi.yaml_documents import (
@@ -323,7 +324,7 @@ class DisclosureOverrides(_Document):
 class QualityMetric(_Document):
     """Limits and histogram of one quality metric."""
 
-    assay: Literal["dna", "rna"]
+    assay: Assay
     unit: str
     minimum: float | None = Field(None, description="A sample below fails.")
     maximum: float | None = Field(None, description="A sample above fails.")

@@ -21,6 +21,7 @@ from given_files import (
     write_sheet,
     write_vcf,
 )
+from ihdsi.given_cells import unlisted_samples
 from ihdsi.given_files import faults_of_given_files
 from ihdsi.sheets import read_cohort
 from ihdsi.study import ReferenceFiles, Site
@@ -298,3 +299,10 @@ def test_cells_that_are_not(cell_files, read, given, column, what):
     assert (str(problem.file), problem.row, problem.column) == ("samples.tsv", 2, column)
     assert what in problem.what
     assert problem.remedy
+
+
+def test_samples_of_cells_that_the_sheet_does_not_list_are_named(cell_files):
+    said = unlisted_samples("cells.h5ad", "donor", ["d2"])
+    assert said == "1 samples of cells.h5ad are of no row of the sheet and are not read: d1"
+    assert unlisted_samples("cells.h5ad", "donor", ["d1", "d2", "d3"]) is None
+    assert unlisted_samples("cells.h5", "", []) is None

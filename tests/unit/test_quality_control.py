@@ -3,18 +3,26 @@
 import gzip
 import shutil
 import subprocess
+from typing import get_args
 
+import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import median_abs_deviation
 
 from germline_files import call_set, record
+from ihdsi.cohort import Assay
 from ihdsi.quality_control import (
     DECISIONS_SCHEMA,
+    KINDS,
     METRICS_SCHEMA,
+    MINIMUM_SAMPLES,
     alignment_quality,
     decide_samples,
+    distance_scores,
     excluded_patients,
     expression_quality,
+    failed_samples,
     gather_quality,
     germline_quality,
     judge_metrics,
@@ -23,6 +31,7 @@ from ihdsi.quality_control import (
     without_patients,
 )
 from ihdsi.study import QualityMetric
+from ihdsi.summaries.qc_profile import ASSAYS, assay_of_kind
 from ihdsi.variants.somatic import SOMATIC_SCHEMA
 
 SAMPLES = {
@@ -406,3 +415,50 @@ def test_a_sample_without_counts_fails_whatever_the_limits():
     assert excluded_patients(decisions, ["tumour_rna"]) == [patient]
     reasons = decisions.filter(patient=patient)["reasons"].item()
     assert "fail: library size 0.0 (above 0)" in reasons
+
+
+@pytest.mark.parametrize("metric", ["cells_kept", "protein_usable_values", "library_size"])
+def test_a_sample_of_which_nothing_is_left_fails_without_a_limit(metric):
+    metrics = pl.concat(
+        [metric_rows("a", "a-s", "x", {metric: 0}), metric_rows("b", "b-s", "x", {metric: 1})]
+    )
+    decisions = decide_samples(
+        judge_metrics(metrics, {}), {"tumour_protein": {"a": "a-s", "b": "b-s"}}
+    )
+    assert list(failed_samples(decisions)) == ["a-s"]
+    assert excluded_patients(decisions, ["tumour_protein"]) == ["a"]
+
+
+def test_samples_of_every_assay_are_decided_on():
+    assert {kind.split("_", 1)[1] for kind in KINDS} == set(get_args(Assay)) == set(ASSAYS)
+    frame = pl.DataFrame({"kind": KINDS})
+    assert frame.select(assay_of_kind()).to_series().to_list() == ["dna", *ASSAYS]
+
+
+def test_distances_are_robust_standard_deviations_of_the_distance_from_medians():
+    rng = np.random.default_rng(8)
+    values = rng.normal(0, 1, (40, 15)) * rng.uniform(1, 3, (1, 15))
+    distance = np.linalg.norm(values - np.median(values, axis=1, keepdims=True), axis=0)
+    centred = distance - np.median(distance)
+    expected = centred / median_abs_deviation(distance, scale="normal")
+    np.testing.assert_allclose(distance_scores(values), expected, rtol=1e-4)
+    # A feature that few samples have is not looked at; a sample that is not there has no score.
+    rare = np.full((1, 15), np.nan)
+    rare[0, :7] = 1000.0 * np.arange(7)
+    absent = np.full((41, 1), np.nan)
+    scores = distance_scores(np.hstack([np.vstack([values, rare]), absent]))
+    np.testing.assert_allclose(scores[:-1], expected, rtol=1e-4)
+    assert np.isnan(scores[-1])
+
+
+def test_distances_among_few_or_equal_samples_are_unknown():
+    rng = np.random.default_rng(9)
+    values = rng.normal(size=(30, MINIMUM_SAMPLES))
+    assert np.isfinite(distance_scores(values)).all()
+    assert np.isnan(distance_scores(values[:, 1:])).all()
+    assert np.isnan(distance_scores(np.ones((30, 12)))).all()
+    assert np.isnan(distance_scores(np.full((30, 12), np.nan))).all()
+    # Every sample has a value, but no feature has one in most samples.
+    scattered = np.full((12, 12), np.nan)
+    np.fill_diagonal(scattered, 1.0)
+    assert np.isnan(distance_scores(scattered)).all()

@@ -929,8 +929,10 @@ def test_samples_of_cells_and_what_is_made_of_them(read):
         "P3-C": ("p3.h5", "", ""),
         "P4-C": ("p4.h5ad", "P4-C", "sample"),
     }
-    assert cohort.summary_tables == ("cell_composition",)
-    assert not cohort.is_measured
+    # One sample of each file answers for what the sheet does not list.
+    listed = {name: cohort.listed_beside(name) for name in kept}
+    assert listed == {"P1-C": ["donor1", "P2-C"], "P2-C": [], "P3-C": [""], "P4-C": ["P4-C"]}
+    assert cohort.summary_tables == ("qc_profile", "cell_composition")
     assert {"donor1", "P3-C", "all.h5ad"} <= cohort.identifiers
     assert [len(samples) for samples in cohort.cell_files.values()] == [2, 1, 1]
     text = describe_cohort(cohort)

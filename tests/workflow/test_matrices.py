@@ -137,6 +137,25 @@ def test_no_name_of_a_plate_leaves_the_site(proteins):
             assert not [name for name in names.values() if name.encode() in text]
 
 
+def test_samples_are_judged_and_their_quality_may_leave(proteins):
+    for site in SITES:
+        folder = f"results/demo/sites/{site}"
+        decisions = read(proteins, f"{folder}/quality_control/sample_decisions.parquet")
+        account = read(proteins, f"{folder}/matrices/protein/samples.tsv")
+        assert set(decisions["sample"]) == set(account["sample"])
+        assert set(decisions["kind"]) == {"tumour_protein"}
+        assert set(decisions["decision"]) == {"pass"}
+        profile = read(proteins, f"{folder}/candidate/tables/qc_profile.parquet")
+        assert set(profile["metric"]) == {
+            "failed_limits",
+            "protein_missing_percent",
+            "protein_median_value",
+            "protein_outlier_score",
+        }
+        assert profile["n"].null_count() == 0
+        assert profile["n_total"].unique().to_list() == [account.height]
+
+
 def test_a_cell_that_is_no_number_stops_the_site_and_is_named(proteins):
     path = f"{SIMULATED}/lih/protein_matrix.tsv"
     file = proteins.root / path

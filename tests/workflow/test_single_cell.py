@@ -16,6 +16,10 @@ pytestmark = pytest.mark.workflow
 
 DONORS = [f"D{i:02d}" for i in range(24)]
 PER_DONOR = 130
+#: One more donor has shallow cells, and one has too few.
+SHALLOW, FEW = "D98", "D99"
+EXTRA = (SHALLOW, FEW)
+LEAST_COUNTS = 700
 STUDY = {
     "study": "cells",
     "version": "1.0",
@@ -28,6 +32,14 @@ STUDY = {
     "strata": ["stage"],
     "contrasts": {"stage": {"variable": "stage", "case": "high", "control": "low"}},
     "disclosure": {},
+    "quality_control": {
+        name: {"assay": "single_cell", "unit": "1", **limits}
+        for name, limits in (
+            ("cells_passed", {"minimum": 10, "bins": [0, 1000]}),
+            ("median_counts_per_cell", {"minimum": LEAST_COUNTS, "bins": [0, LEAST_COUNTS, 1e5]}),
+            ("median_genes_per_cell", {"warn_minimum": 100, "bins": [0, 100, 1000]}),
+        )
+    },
     "single_cell": {
         "minimum_genes": 20,
         "minimum_sample_cells": 50,
@@ -52,7 +64,7 @@ CODEBOOK = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """23 donors in one h5ad and one in a 10x folder; one more has too few cells."""
+    """23 donors in one h5ad and one in a 10x folder; one more has shallow, one too few cells."""
     project = copy_project(tmp_path_factory.mktemp("cells") / "project")
     given = project.root / "given"
     given.mkdir()
@@ -62,12 +74,14 @@ def run(tmp_path_factory):
     GENES.write_csv(given / "genes.tsv", separator="\t")
     rng = np.random.default_rng(31)
     counts, owners, truth = [], [], {}
-    for index, donor in enumerate([*DONORS, "D99"]):
-        n = 20 if donor == "D99" else PER_DONOR
+    for index, donor in enumerate([*DONORS, *EXTRA]):
+        n = 20 if donor == FEW else PER_DONOR
         weight = np.array([1, 1, 2, 1, 3 if index < 12 else 1, 4.0])
         types = rng.choice(TYPES, n, p=weight / weight.sum())
         truth[donor] = (types == "t_cell").mean()
         drawn = draw_cells(types, rng)
+        if donor == SHALLOW:
+            drawn = rng.binomial(drawn, 0.4)
         if donor == DONORS[-1]:
             write_10x_folder(given / donor, drawn)
         else:
@@ -81,11 +95,11 @@ def run(tmp_path_factory):
         var=pd.DataFrame(index=GENES["gene_name"].to_list()),
     ).write_h5ad(given / "cells.h5ad")
     rows = ["patient\tsample\ttissue\tassay\tcells\tcells_sample\tcells_column"]
-    for donor in [*DONORS, "D99"]:
+    for donor in [*DONORS, *EXTRA]:
         file = f"given/{donor}\t\t" if donor == DONORS[-1] else f"given/cells.h5ad\t{donor}\tdonor"
         rows.append(f"{donor}\t{donor}-C\ttumour\tsingle_cell\t{file}")
     (given / "samples.tsv").write_text("\n".join(rows) + "\n")
-    lines = [f"{d}\t{'high' if i < 12 else 'low'}" for i, d in enumerate([*DONORS, "D99"])]
+    lines = [f"{d}\t{'high' if i < 12 else 'low'}" for i, d in enumerate([*DONORS, *EXTRA])]
     (given / "clinical.tsv").write_text("\n".join(["patient\tstage", *lines]) + "\n")
     project.run("--configfile", "given/run.yaml", "--cores", "2")
     return project.root / "results/cells/sites/alpha", truth
@@ -116,7 +130,15 @@ def test_what_may_leave_is_cleared(run):
     populations = pl.read_parquet(folder / "cleared/populations.parquet")
     assert "cells" in populations["population"].to_list()
     assert "cell_contrast:tumour:stage" in populations["population"].to_list()
-    assert "D99" not in populations.filter(population="cells")["patient"].to_list()
+    assert set(populations.filter(population="cells")["patient"]) == set(DONORS)
+    profile = read_table(folder / "cleared/qc_profile.parquet", "qc_profile")
+    # Two samples that failed are too few to leave as a count; how many were measured is not.
+    assert profile.select("metric", "assay", "n", "n_failed").rows() == [
+        ("cells_passed", "single_cell", len(DONORS) + len(EXTRA), None)
+    ]
+    counted = read_table(folder / "summaries/qc_profile.parquet", "qc_profile")
+    failed = counted.filter(metric="failed_limits")
+    assert set(failed.select("n_total", "n_failed").rows()) == {(len(DONORS) + len(EXTRA), 2)}
 
 
 def test_the_site_is_told_what_was_left_out_and_sees_its_cells(run):
@@ -125,6 +147,28 @@ def test_the_site_is_told_what_was_left_out_and_sees_its_cells(run):
     aside = notes.filter(pl.col("note").str.starts_with("set aside"))
     assert aside["sample"].to_list() == ["D99-C"]
     quality = pl.read_csv(folder / "single_cell/cell_quality.tsv", separator="\t")
-    assert quality.filter(reason="barcodes")["n"].sum() == 24 * PER_DONOR + 20
+    assert quality.filter(reason="barcodes")["n"].sum() == 25 * PER_DONOR + 20
     for name in ("umap_cell_types", "umap_donors", "cell_quality", "composition"):
         assert (folder / f"single_cell/figures/{name}.png").stat().st_size > 10_000
+
+
+def test_failed_samples_are_on_record_and_in_no_table_of_cells(run):
+    folder, _ = run
+    decisions = pl.read_parquet(folder / "quality_control/sample_decisions.parquet")
+    assert set(decisions["kind"]) == {"tumour_single_cell"}
+    assert decisions.height == len(DONORS) + len(EXTRA)
+    failed = dict(decisions.filter(decision="fail").select("sample", "reasons").iter_rows())
+    assert set(failed) == {f"{SHALLOW}-C", f"{FEW}-C"}
+    assert failed[f"{SHALLOW}-C"].startswith("fail: median counts per cell ")
+    assert failed[f"{SHALLOW}-C"].endswith(f"(at least {LEAST_COUNTS})")
+    assert "of 20 barcodes hold a cell that passes, 50 are needed" in failed[f"{FEW}-C"]
+    # The shallow sample has cells that pass, which are clustered with nobody's.
+    accounts = pl.read_csv(folder / "single_cell/cell_quality.tsv", separator="\t")
+    assert accounts.filter(sample=f"{SHALLOW}-C", reason="pass")["n"].item() > 50
+    for table in ("cells", "composition"):
+        frame = pl.read_parquet(folder / f"single_cell/{table}.parquet")
+        assert set(frame["patient"]) == set(DONORS)
+    sums = pl.read_parquet(folder / "single_cell/pseudobulk.parquet")
+    assert not set(EXTRA) & set(sums.columns)
+    # What was decided before clustering is what was decided in the end.
+    assert pl.read_parquet(folder / "single_cell/sample_decisions.parquet").equals(decisions)

@@ -14,6 +14,7 @@ rule build_matrix_table:
         table="results/{study}/sites/{site}/matrices/{assay}/values.parquet",
         covariates="results/{study}/sites/{site}/matrices/{assay}/covariates.parquet",
         samples="results/{study}/sites/{site}/matrices/{assay}/samples.tsv",
+        metrics="results/{study}/sites/{site}/matrices/{assay}/metrics.parquet",
     log:
         "results/{study}/sites/{site}/logs/build_matrix_table/{assay}.log",
     benchmark:
@@ -38,6 +39,12 @@ rule build_matrix_table:
         },
         settings=lambda wildcards: study.matrices[wildcards.assay].model_dump(),
         minimum_n=lambda wildcards: plan.thresholds[wildcards.site].minimum_n,
+        # Who fails leaves before features and plates are counted.
+        limits=lambda wildcards: {
+            name: limit.model_dump()
+            for name, limit in study.quality_control.items()
+            if name.startswith(f"{wildcards.assay}_")
+        },
     message:
         "Gather {wildcards.assay} values of {wildcards.site}"
     script:

@@ -274,7 +274,12 @@ rule collect_quality_metrics:
             ["results/{study}/sites/{site}/quality_control/expression_checks.parquet"]
             if cohorts[wildcards.site].has_expression
             else []
-        ),
+        )
+        + plan.matrix_tables(wildcards.site, "metrics")
+        + [
+            f"results/{STUDY}/sites/{wildcards.site}/single_cell/samples/{sample}.metrics.parquet"
+            for sample in cohorts[wildcards.site].cell_samples
+        ],
         somatic_variants=lambda wildcards: (
             ["results/{study}/sites/{site}/variants/somatic_variants.parquet"]
             if cohorts[wildcards.site].has_somatic

@@ -1,6 +1,7 @@
 """Site: filter the cells of each tumour, cluster them together, and name the clusters."""
 
 from ihdsi.given_cells import files_of_cells
+from ihdsi.quality_control import CELL_METRICS
 
 CELLS = "results/{study}/sites/{site}/single_cell"
 
@@ -19,6 +20,7 @@ rule filter_cells:
         cells=f"{CELLS}/samples/{{sample}}.h5ad",
         decisions=f"{CELLS}/samples/{{sample}}.cells.parquet",
         account=f"{CELLS}/samples/{{sample}}.json",
+        metrics=f"{CELLS}/samples/{{sample}}.metrics.parquet",
     log:
         "results/{study}/sites/{site}/logs/filter_cells/{sample}.log",
     benchmark:
@@ -41,6 +43,8 @@ rule filter_cells:
             cohorts[wildcards.site].cell_samples[wildcards.sample].cells_column
         ),
         sheet=lambda wildcards: str(cohorts[wildcards.site].sheet),
+        # The first sample of a file answers for those that the sheet does not list.
+        listed=lambda wildcards: cohorts[wildcards.site].listed_beside(wildcards.sample),
         settings=study.single_cell.model_dump(),
     message:
         "Filter the cells of {wildcards.sample} of {wildcards.site}"
@@ -48,8 +52,44 @@ rule filter_cells:
         "../../scripts/single_cell/filter_cells.py"
 
 
+rule judge_cells:
+    input:
+        lambda wildcards: expand(
+            f"{CELLS}/samples/{{sample}}.metrics.parquet",
+            sample=cohorts[wildcards.site].cell_samples,
+            allow_missing=True,
+        ),
+    output:
+        f"{CELLS}/sample_decisions.parquet",
+    log:
+        "results/{study}/sites/{site}/logs/judge_cells.log",
+    benchmark:
+        "results/{study}/sites/{site}/benchmarks/judge_cells.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        samples=lambda wildcards: {
+            "tumour_single_cell": cohorts[wildcards.site].sample_of("tumour_single_cell")
+        },
+        limits={
+            name: limit.model_dump()
+            for name, limit in study.quality_control.items()
+            if name in CELL_METRICS
+        },
+    message:
+        "Judge the samples of cells of {wildcards.site}"
+    script:
+        "../../scripts/quality_control/judge_cells.py"
+
+
 rule cluster_cells:
     input:
+        # Cells of a poor sample would move the clusters of all others.
+        decisions=f"{CELLS}/sample_decisions.parquet",
         cells=lambda wildcards: expand(
             f"{CELLS}/samples/{{sample}}.h5ad",
             sample=cohorts[wildcards.site].cell_samples,
@@ -73,6 +113,7 @@ rule cluster_cells:
         mem_mb=lambda wildcards, attempt: 12000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
+        samples=lambda wildcards: list(cohorts[wildcards.site].cell_samples),
         settings=study.single_cell.model_dump(),
     message:
         "Cluster and name the cells of {wildcards.site}"

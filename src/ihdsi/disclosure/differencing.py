@@ -49,7 +49,7 @@ from ihdsi.summaries.gene_alterations import COPY_NUMBER
 from ihdsi.summaries.germline_gene_carriers import consequence_group
 from ihdsi.summaries.matrix_moments import PATTERN, missingness_patterns
 from ihdsi.summaries.mutation_burden import SHARE_PREFIX
-from ihdsi.summaries.qc_profile import FAILED_LIMITS
+from ihdsi.summaries.qc_profile import FAILED_LIMITS, assay_of_kind
 from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.strata import ALL, stratify
 from ihdsi.summaries.survival_curve import CURVE
@@ -256,11 +256,10 @@ def populations_of(
         )
         parts.append(_quality(known.select("assay", "metric", "patient")))
     if decisions is not None:
-        assay = pl.when(pl.col("kind").str.ends_with("_rna")).then(pl.lit("rna"))
         parts.append(
             _quality(
                 decisions.select(
-                    assay.otherwise(pl.lit("dna")).alias("assay"),
+                    assay_of_kind().alias("assay"),
                     pl.lit(FAILED_LIMITS).alias("metric"),
                     "patient",
                 )

@@ -58,7 +58,8 @@ def salmon_gene_counts(
     Raises
     ------
     InputError
-        If a value is no number, or a file has too many transcripts of unknown gene.
+        If a file cannot be read, a value is no number, a transcript occurs twice (with another
+        version, too), or a file has too many transcripts of unknown gene.
 
     References
     ----------
@@ -87,21 +88,51 @@ def _read_transcripts(
     path: Path | str, known: set[str], maximum_unknown: float
 ) -> tuple[pl.Series, list[Problem]]:
     """Transcripts of a file in its order, and what speaks against using it."""
-    frame = pl.read_csv(path, separator="\t", infer_schema=False)
+    frame = _read_text(path, "Copy the file again, or run salmon again.")
     reads = frame["NumReads"].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
-    bad = np.flatnonzero(~(np.isfinite(reads) & (reads >= 0)))
-    if bad.size:
-        row = int(bad[0])
-        fault = Problem(
-            f"'{frame['NumReads'][row]}' is not a number of reads",
-            "Copy the file again, or run salmon again.",
+    faults = []
+    for column in ("EffectiveLength", "TPM", "NumReads"):
+        given = frame[column]
+        values = given.cast(pl.Float64, strict=False)
+        bad = (values.is_infinite() | (values < 0)).fill_null(value=True)
+        if column == "NumReads":
+            bad |= values.is_nan().fill_null(value=True)
+        else:
+            # Of a sample without reads salmon's abundances may be no numbers.
+            bad &= ~given.str.to_lowercase().is_in(["nan", "-nan"]).fill_null(value=False)
+        faults += [
+            Problem(
+                f"'{given[row]}' is not a number" + (" of reads" if column == "NumReads" else ""),
+                "Copy the file again, or run salmon again.",
+                path,
+                row + 2,
+                column,
+            )
+            for row in bad.arg_true()[:1]
+        ]
+    # As pytximport and GENCODE's FASTA have it: identifiers end at a bar, then at the version.
+    identifier = frame["Name"].str.split("|").list.first()
+    bare = identifier.str.split(".").list.first()
+    # The copy of a pseudoautosomal transcript on Y has the version of that on X.
+    once = (
+        bare
+        + pl.select(
+            pl.when(identifier.str.ends_with("_PAR_Y")).then(pl.lit("_PAR_Y")).otherwise(pl.lit(""))
+        ).to_series()
+    )
+    faults += [
+        Problem(
+            f"the transcript '{identifier[row]}' occurs twice (first as "
+            f"'{identifier[int((once == once[row]).arg_max() or 0)]}')",
+            "Run salmon on transcripts of one annotation, each once.",
             path,
             row + 2,
-            "NumReads",
+            "Name",
         )
-        return frame["Name"], [fault]
-    # As pytximport and GENCODE's FASTA have it: identifiers end at a bar, then at the version.
-    bare = frame["Name"].str.split("|").list.first().str.split(".").list.first()
+        for row in (~once.is_first_distinct()).arg_true()[:1]
+    ]
+    if faults:
+        return frame["Name"], faults
     unknown = np.array([name not in known for name in bare], dtype=bool)
     if not unknown.any():
         return frame["Name"], []
@@ -155,6 +186,26 @@ def _sum_to_genes(
     )
 
 
+def _read_text(path: Path | str, remedy: str, comment: str | None = None) -> pl.DataFrame:
+    """Read a table of tabs as text; `InputError` if that cannot be done."""
+    try:
+        return pl.read_csv(path, separator="\t", comment_prefix=comment, infer_schema=False)
+    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise InputError(Problem(f"the file cannot be read ({first})", remedy, path)) from None
+
+
+def _opening(path: Path | str) -> tuple[int, list[str]]:
+    """Count the lines of comment before a table's header, and split the header."""
+    opener = gzip.open if str(path).endswith(".gz") else open
+    number = 0
+    with opener(path, "rt", encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines):
+            if not line.startswith("#"):
+                return number, [name.strip('"') for name in line.rstrip("\r\n").split("\t")]
+    return number, []
+
+
 def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataFrame:
     """Read some columns of a gene-count matrix.
 
@@ -176,22 +227,26 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
     Raises
     ------
     InputError
-        If a column is missing, a gene occurs twice (with other versions, too), no identifier is of
-        Ensembl, or a value is not a count.
+        If the file cannot be read, a column is missing or occurs twice, a row has no gene or a gene
+        occurs twice (with other versions, too), no identifier is of Ensembl, or a value is not a
+        count.
     """
-    frame = pl.read_csv(path, separator="\t", comment_prefix="#", infer_schema=False)
-    absent = [name for name in ("gene_id", *patients) if name not in frame.columns]
-    if absent:
+    frame = _read_text(path, "Give UTF-8 text with tabs, every row as long as the header.", "#")
+    n_comments, header = _opening(path)
+    strange = [name for name in ("gene_id", *patients) if header.count(name) != 1]
+    if strange:
         raise InputError(
             [
                 Problem(
-                    "the matrix has no such column",
+                    "the column occurs twice"
+                    if name in header
+                    else "the matrix has no such column",
                     "Correct the sample name in the sample sheet, or the header of the matrix.",
                     path,
-                    1,
+                    n_comments + 1,
                     name,
                 )
-                for name in absent
+                for name in strange
             ]
         )
     unread = [name for name in frame.columns if name not in (*GENE_COLUMNS, *patients)]
@@ -208,7 +263,7 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
                 "no gene identifier is Ensembl's",
                 "Give Ensembl gene ids (ENSG…); symbols belong in gene_name.",
                 path,
-                2,
+                n_comments + 2,
                 "gene_id",
             )
         )
@@ -217,11 +272,17 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
         given_id="gene_id",
         gene_id=bare_id,
         gene_name=pl.col("gene_name") if "gene_name" in frame.columns else bare_id,
-    ).with_row_index("row", offset=2)
-    repeated = frame.with_columns(first=pl.col("given_id").first().over("gene_id")).filter(
-        ~pl.col("gene_id").is_first_distinct()
-    )
+    ).with_row_index("row", offset=n_comments + 2)
     problems = [
+        Problem("the row has no gene", "Give its Ensembl gene id.", path, row, "gene_id")
+        for row in frame.filter(pl.col("gene_id").is_null())["row"].head(3)
+    ]
+    repeated = (
+        frame.drop_nulls("gene_id")
+        .with_columns(first=pl.col("given_id").first().over("gene_id"))
+        .filter(~pl.col("gene_id").is_first_distinct())
+    )
+    problems += [
         Problem(
             f"gene '{gene}' occurs twice" + ("" if first == given else f" ({first} and {given})"),
             "Sum or remove the rows.",

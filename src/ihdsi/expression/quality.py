@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from ihdsi.expression.counts import GENE_COLUMNS
 from ihdsi.expression.normalisation import log2_cpm
 from ihdsi.expression.salmon_output import salmon_metrics
-from ihdsi.quality_control import METRICS_SCHEMA
+from ihdsi.quality_control import METRICS_SCHEMA, MINIMUM_SAMPLES, distance_scores
 from ihdsi.study import SexCheck
 
 __all__ = [
-    "MINIMUM_SAMPLES",
     "composition_metrics",
     "expressed_sex",
     "expression_checks",
@@ -37,18 +36,12 @@ FloatArray = NDArray[np.float64]
 #: A patient's metric: its name, value and note.
 Row = tuple[str, str, float | None, str | None]
 
-#: Fewest samples among which one can be an outlier, or have another strandedness.
-MINIMUM_SAMPLES = 10
-#: Genes of the largest variance, as in DESeq2's ``plotPCA``.
-_VARIABLE_GENES = 500
 _TOP_GENES = 50
 #: Fewest fragments behind a share of strands, or a ratio of ends.
 _MINIMUM_FRAGMENTS = 1000
 #: Forward reads, in percent, up to which a library is reverse and from which it is forward. RSeQC
 #: and nf-core/rnaseq (strandedness thresholds) draw the line at 80 % as well.
 _REVERSE, _FORWARD = 20.0, 80.0
-#: Ratio of the median absolute deviation to the standard deviation of a normal distribution.
-_NORMAL_MAD = 0.6745
 #: Nuclear ribosomal RNA by HGNC symbol (5S, 5.8S, 18S, 28S and the 45S precursor).
 _RIBOSOMAL_NAME = r"^RNA(5|5-8|18|28|45)S"
 
@@ -184,13 +177,9 @@ def expressed_sex(female: FloatArray, male: FloatArray, check: SexCheck) -> list
 
 
 def outlier_scores(counts: FloatArray) -> FloatArray:
-    """How far each sample lies from the middle of all, in robust standard deviations.
+    """How far each sample's expression lies from the middle of all, in robust standard deviations.
 
-    The distance is that of DESeq2's principal components, the log2 counts per million of the 500
-    genes of the largest variance, in all components and not in two: from the median of each gene.
-    Distances are centred at their median and scaled by their median absolute deviation (MAD), so
-    that an outlier does not hide itself. Keeping all components finds degraded samples better than
-    few components scaled by their own MAD do, and large groups of patients move it less.
+    These are `ihdsi.quality_control.distance_scores` of log2 counts per million.
 
     Parameters
     ----------
@@ -201,27 +190,12 @@ def outlier_scores(counts: FloatArray) -> FloatArray:
     -------
     ndarray
         One score a sample; NaN for samples without counts, and for all where fewer than
-        `MINIMUM_SAMPLES` have counts or most are alike.
-
-    References
-    ----------
-    Love, Huber & Anders 2014, Genome Biology 15:550 (the genes of ``plotPCA``); Leys et al. 2013, J
-    Exp Soc Psychol 49:764 (MAD in place of the standard deviation).
+        `ihdsi.quality_control.MINIMUM_SAMPLES` have counts or most are alike.
     """
-    scores = np.full(counts.shape[1], np.nan)
     present = counts.sum(axis=0) > 0
-    if present.sum() < MINIMUM_SAMPLES:
-        return scores
-    values = log2_cpm(counts[:, present])
-    variance = values.var(axis=1)
-    order = np.argsort(-variance, kind="stable")[:_VARIABLE_GENES]
-    values = values[order] - np.median(values[order], axis=1, keepdims=True)
-    distance = np.sqrt((values**2).sum(axis=0))
-    centred = distance - np.median(distance)
-    spread = np.median(np.abs(centred)) / _NORMAL_MAD
-    if spread > 0:
-        scores[present] = centred / spread
-    return scores
+    values = np.full(counts.shape, np.nan)
+    values[:, present] = log2_cpm(counts[:, present])
+    return distance_scores(values)
 
 
 def expression_checks(

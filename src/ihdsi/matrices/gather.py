@@ -11,8 +11,10 @@ import polars as pl
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.matrices.plates import code_levels, read_plates
+from ihdsi.matrices.quality import matrix_metrics
 from ihdsi.matrices.reading import LABELS, read_matrix
-from ihdsi.study import MatrixSettings
+from ihdsi.quality_control import decide_samples, failed_samples, judge_metrics
+from ihdsi.study import MatrixSettings, QualityMetric
 from ihdsi.summaries.design import SITE_TERM
 
 __all__ = ["MatrixTable", "gather_matrix", "read_assays"]
@@ -36,12 +38,16 @@ class MatrixTable:
         (``site:<assay>_<covariate>``).
     samples
         What became of each sample, for the site itself: patient, sample, n_values, n_missing,
-        decision, and each covariate with the site's name (``plate``) and its code (``plate_code``).
+        decision (``kept``, ``left out``), reasons (of its quality), and each covariate with the
+        site's name (``plate``) and its code (``plate_code``).
+    metrics
+        Quality of all samples, as of `ihdsi.matrices.quality.matrix_metrics`.
     """
 
     values: pl.DataFrame
     covariates: pl.DataFrame
     samples: pl.DataFrame
+    metrics: pl.DataFrame
 
 
 def gather_matrix(
@@ -51,12 +57,15 @@ def gather_matrix(
     samples: Mapping[str, str],
     plates: Path | str | None = None,
     minimum_n: int = 1,
+    limits: Mapping[str, QualityMetric] | None = None,
 ) -> MatrixTable:
     """Read all matrices of an assay, and say what each sample and feature brings.
 
     Missing values stay missing: nothing is imputed. Features that are in one file only are missing
-    in the patients of the others. Features with fewer than ``minimum_values`` values are left out,
-    and so are samples without any value; the log says how many, and which samples.
+    in the patients of the others. Samples without usable values, or that fail a limit of the study,
+    are left out first, because features and plates are to be counted in those who stay. Features
+    with fewer than ``minimum_values`` values are left out. The log names the samples, and how many
+    features.
 
     Parameters
     ----------
@@ -73,25 +82,27 @@ def gather_matrix(
     minimum_n
         Patients behind a statistic at the site: a level of a covariate needs as many, or
         ``minimum_level_samples`` if these are more.
+    limits
+        The study's limits of quality.
 
     Raises
     ------
     InputError
         As `read_matrix`, `read_plates` and `code_levels`; and if files disagree on a gene.
     """
-    values = _joined([(path, read_matrix(path, settings, names)) for path, names in matrices])
+    parts = [(path, read_matrix(path, settings, names)) for path, names in matrices]
+    values = _joined(parts)
     patients = [name for name in values.columns if name not in LABELS]
     known = {patient: values.height - values[patient].null_count() for patient in patients}
-    empty = [patient for patient in patients if not known[patient]]
-    for patient in empty:
-        logger.warning(
-            "%s: sample %s of %s has no value and is left out", assay, samples[patient], patient
-        )
-    kept = [patient for patient in patients if patient not in empty]
+    metrics = matrix_metrics(assay, [part for _, part in parts], values, samples)
+    judged = judge_metrics(metrics, limits or {})
+    failed = failed_samples(decide_samples(judged, {f"tumour_{assay}": samples}))
+    left_out = [patient for patient in patients if samples[patient] in failed]
+    kept = [patient for patient in patients if samples[patient] not in failed]
     enough = pl.sum_horizontal(
         pl.lit(0), *(pl.col(name).is_not_null().cast(pl.Int64) for name in kept)
     )
-    usable = values.drop(empty).filter(enough >= settings.minimum_values).sort("feature")
+    usable = values.drop(left_out).filter(enough >= settings.minimum_values).sort("feature")
     if usable.height < values.height:
         logger.warning(
             "%s: %d of %d features have fewer than %d values and are left out",
@@ -115,9 +126,10 @@ def gather_matrix(
             "sample": [samples[patient] for patient in patients],
             "n_values": [known[patient] for patient in patients],
             "n_missing": [values.height - known[patient] for patient in patients],
-            "decision": ["left out" if known[p] == 0 else "kept" for p in patients],
+            "decision": ["left out" if p in left_out else "kept" for p in patients],
+            "reasons": [failed.get(samples[p], "") for p in patients],
         },
-        schema_overrides={"patient": pl.String, "sample": pl.String, "decision": pl.String},
+        schema_overrides=dict.fromkeys(("patient", "sample", "decision", "reasons"), pl.String),
     )
     covariates = pl.DataFrame({"patient": pl.Series(kept, dtype=pl.String)})
     if settings.covariates and plates is not None:
@@ -145,7 +157,7 @@ def gather_matrix(
             "patient", *(codes[name].alias(f"{SITE_TERM}{assay}_{name}") for name in codes)
         )
         covariates = covariates.join(coded, on="patient", how="left", maintain_order="left")
-    return MatrixTable(usable, covariates, account)
+    return MatrixTable(usable, covariates, account, metrics)
 
 
 def _joined(parts: Sequence[tuple[Path | str, pl.DataFrame]]) -> pl.DataFrame:

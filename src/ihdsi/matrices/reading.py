@@ -95,6 +95,14 @@ def read_matrix(
         if column
     }
     _check_columns(path, [*label_of.values(), *patients])
+    stray = [name for name in matrix_columns(path) if name not in (*label_of.values(), *patients)]
+    if stray:
+        logger.warning(
+            "%s: %d columns are of no sample of the sheet and are not read: %s",
+            path,
+            len(stray),
+            ", ".join(stray),
+        )
     frame, first_row = _read(path, settings, list(label_of.values()), list(patients))
     values = frame.select(list(patients))
     problems = _feature_faults(path, frame[settings.feature], first_row)

@@ -16,6 +16,16 @@ from ihdsi.summaries.qc_profile import FAILED_LIMITS
 
 __all__ = ["Figure", "all_figures", "write_figures"]
 
+#: Assays of quality metrics in words.
+_ASSAYS = {
+    "dna": "DNA",
+    "rna": "RNA",
+    "protein": "proteins",
+    "methylation": "methylation",
+    "metabolite": "metabolites",
+    "single_cell": "single cells",
+}
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -125,8 +135,8 @@ def _quality_control(inputs: ReportInputs) -> Figure:
         for site, profile in inputs.qc_profile.items()
     }
     titles |= {
-        f"{assay}_{FAILED_LIMITS}": f"Limits that a sample of {assay.upper()} fails (last: 3 on)"
-        for assay in ("dna", "rna")
+        f"{assay}_{FAILED_LIMITS}": f"Limits that a sample of {words} fails (last: 3 on)"
+        for assay, words in _ASSAYS.items()
     }
     title = "Quality control by site"
     shown = {name for profile in profiles.values() for name in profile["metric"]}

@@ -14,6 +14,7 @@ import scanpy as sc
 from numpy.typing import NDArray
 from scipy.stats import median_abs_deviation
 
+from ihdsi.quality_control import CELLS_KEPT, METRICS_SCHEMA
 from ihdsi.single_cell.genes import MITOCHONDRIAL_GENES
 from ihdsi.study import SingleCellSettings
 
@@ -21,6 +22,7 @@ __all__ = [
     "DECISIONS_SCHEMA",
     "PASS",
     "SET_ASIDE",
+    "cell_metrics",
     "count_reasons",
     "filter_cells",
     "sample_notes",
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 PASS = "pass"
 SET_ASIDE = "set aside"
+#: Beginnings of the notes on what a sample was not judged by.
+NO_DOUBLETS = "no doublets are"
+NO_MITOCHONDRIAL_GENE = "no mitochondrial gene is measured"
 #: Why a barcode is left out, in the order in which the reasons are looked for.
 REASONS = (
     "few genes",
@@ -108,7 +113,7 @@ def filter_cells(
     mitochondrial = _known(metrics["pct_counts_mitochondrial"])
     is_cell = genes >= settings.minimum_genes
     if not cells.var["mitochondrial"].any():
-        notes.append("no mitochondrial gene is measured, so that its share is not judged")
+        notes.append(f"{NO_MITOCHONDRIAL_GENE}, so that its share is not judged")
 
     deviations = settings.outlier_deviations
     flags: dict[str, Flags] = {
@@ -192,7 +197,7 @@ def _doublets(
     n_healthy = int(healthy.sum())
     if n_healthy < settings.minimum_doublet_cells:
         notes.append(
-            f"no doublets are looked for among {n_healthy} cells, "
+            f"{NO_DOUBLETS} looked for among {n_healthy} cells, "
             f"{settings.minimum_doublet_cells} are needed"
         )
         return scores, flags
@@ -217,20 +222,70 @@ def _doublets(
             except ValueError as error:
                 logger.info("Scrublet with %d components: %s", n_components, error)
         else:
-            notes.append("no doublets are looked for, because too few genes vary")
+            notes.append(f"{NO_DOUBLETS} looked for, because too few genes vary")
             return scores, flags
     scores[healthy] = subset.obs["doublet_score"].to_numpy(dtype=float)
     if "threshold" not in subset.uns["scrublet"]:
-        notes.append("no doublets are taken out: simulated scores have no two modes to part them")
+        notes.append(f"{NO_DOUBLETS} taken out: simulated scores have no two modes to part them")
         return scores, flags
     flags[healthy] = scores[healthy] > float(subset.uns["scrublet"]["threshold"])
     if flags.sum() > MOST_DOUBLETS * n_healthy:
         notes.append(
-            f"no doublets are taken out: {100 * flags.sum() / n_healthy:.0f} % of the cells score "
+            f"{NO_DOUBLETS} taken out: {100 * flags.sum() / n_healthy:.0f} % of the cells score "
             "above the threshold, which therefore does not part doublets from cells"
         )
         flags[:] = False
     return scores, flags
+
+
+def cell_metrics(
+    patient: str, sample: str, decisions: pl.DataFrame, notes: Sequence[str]
+) -> pl.DataFrame:
+    """Measure the quality of a sample of cells.
+
+    Parameters
+    ----------
+    patient, sample
+        Whose cells they are.
+    decisions, notes
+        As of `filter_cells`.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `ihdsi.quality_control.METRICS_SCHEMA` (assay ``single_cell``), and of these
+        `ihdsi.quality_control.CELL_METRICS`: cells_passed;
+        cells_kept, which is 0 with a note where the sample is set aside; and, over the barcodes
+        with enough genes for a cell, median_counts_per_cell, median_genes_per_cell and
+        median_mitochondrial_percent. Cells that fail otherwise count in the medians, because they
+        tell of the sample. doublet_percent is of the cells among which doublets were looked for.
+        What was not measured (doublets of few cells, a share of genes that are not there) has no
+        row.
+    """
+    passed = int((decisions["decision"] == PASS).sum())
+    set_aside = next((note for note in notes if note.startswith(SET_ASIDE)), None)
+    cells = decisions.filter(~pl.col("reasons").str.contains(REASONS[0], literal=True))
+    scored = decisions.filter(pl.col("doublet_score").is_not_null())
+    rows: list[tuple[str, float | None, str | None]] = [
+        ("cells_passed", passed, None),
+        (CELLS_KEPT, 0 if set_aside else passed, set_aside),
+    ]
+    columns = {"counts_per_cell": "total_counts", "genes_per_cell": "n_genes"}
+    if not any(note.startswith(NO_MITOCHONDRIAL_GENE) for note in notes):
+        columns["mitochondrial_percent"] = "mitochondrial_percent"
+    if cells.height:
+        medians = cells.select(pl.col(column).median() for column in columns.values()).row(0)
+        rows += [
+            (f"median_{name}", value, None) for name, value in zip(columns, medians, strict=True)
+        ]
+    if scored.height and not any(note.startswith(NO_DOUBLETS) for note in notes):
+        doublets = int(scored["reasons"].str.contains(REASONS[-1], literal=True).sum())
+        rows.append(("doublet_percent", 100.0 * doublets / scored.height, None))
+    return pl.DataFrame(
+        [(patient, sample, "single_cell", *row) for row in rows],
+        schema=METRICS_SCHEMA,
+        orient="row",
+    )
 
 
 def count_reasons(decisions: pl.DataFrame) -> pl.DataFrame:

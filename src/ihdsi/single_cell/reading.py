@@ -279,7 +279,8 @@ def _as_counts(matrix: sparse.csr_matrix, place: str, barcodes: Sequence[str]) -
         first = int(np.flatnonzero(bad)[0])
         cell = barcodes[int(np.searchsorted(matrix.indptr, first, side="right")) - 1]
         raise FaultyFileError(
-            f"{place} holds {values[first]:g} (cell {cell}), which is no count",
+            f"{place} holds {values[first]:g} (cell {cell}, feature {matrix.indices[first] + 1}), "
+            "which is no count",
             "Give raw counts, whole numbers of 0 or more; not normalised, logarithmic or corrected "
             "ones.",
         )

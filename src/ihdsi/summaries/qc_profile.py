@@ -13,12 +13,21 @@ from ihdsi.summaries.table import UNIT_OF_ROW, Column, Constraint, Predecessor, 
 if TYPE_CHECKING:
     from ihdsi.study import QualityMetric
 
-__all__ = ["FAILED_LIMITS", "SPEC", "build_qc_profile"]
+__all__ = ["ASSAYS", "FAILED_LIMITS", "SPEC", "assay_of_kind", "build_qc_profile"]
 
 #: Metric that counts the limits which a sample fails; its rows count samples by decision.
 FAILED_LIMITS = "failed_limits"
 #: The last bin holds all samples that fail three limits or more.
 FAILED_LIMITS_BINS = (0.0, 1.0, 2.0, 3.0, 4.0)
+
+#: Assays of samples, as sample sheets name them.
+ASSAYS = ("dna", "rna", "protein", "methylation", "metabolite", "single_cell")
+
+
+def assay_of_kind() -> pl.Expr:
+    """Assay of the samples of a ``kind`` (``tumour_single_cell``, for example)."""
+    return pl.col("kind").str.replace("^(tumour|normal)_", "")
+
 
 _COLUMNS = (
     Column(
@@ -27,7 +36,7 @@ _COLUMNS = (
         "key",
         description="Metric of the study, or failed_limits: limits that a sample fails.",
     ),
-    Column("assay", pl.String, "key", allowed=("dna", "rna"), description="Sequencing assay."),
+    Column("assay", pl.String, "key", allowed=ASSAYS, description="What was measured."),
     Column("unit", pl.String, "label", nullable=True, description="UCUM unit."),
     Column(
         "bin_lower", pl.Float64, "key", unit=UNIT_OF_ROW, description="Inclusive edge of the study."
@@ -137,7 +146,7 @@ def build_qc_profile(
         bins are open-ended: a value below the first edge counts in the first bin and a value at or
         above the last edge in the last bin, so that the bins add up to n_total.
     decisions
-        sample, kind (tumour_dna | normal_dna | tumour_rna), decision (pass | warn | fail). They
+        sample, kind (as of `ihdsi.quality_control.KINDS`), decision (pass | warn | fail). They
         make the metric `failed_limits` of each assay, whose n_failed are the samples that left the
         summaries.
 
@@ -154,7 +163,7 @@ def build_qc_profile(
     known = pl.concat([known, _failed_limits(metrics, decisions)])
     bins = {
         (name, limit.assay): (limit.unit, limit.bins, limit.warns) for name, limit in limits.items()
-    } | {(FAILED_LIMITS, assay): ("1", FAILED_LIMITS_BINS, True) for assay in ("dna", "rna")}
+    } | {(FAILED_LIMITS, assay): ("1", FAILED_LIMITS_BINS, True) for assay in ASSAYS}
     edges = pl.DataFrame(
         [
             (name, assay, unit, lower, upper, index, len(ends) - 2, warns)
@@ -211,7 +220,7 @@ def _failed_limits(metrics: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFra
         .with_columns(
             pl.col("value").fill_null(0.0),
             metric=pl.lit(FAILED_LIMITS),
-            assay=pl.col("kind").str.split("_").list.last(),
+            assay=assay_of_kind(),
             status="decision",
         )
         .select("metric", "assay", "value", "status")

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from ihdsi.expression.quality import (
-    MINIMUM_SAMPLES,
     composition_metrics,
     expressed_sex,
     expression_checks,
@@ -20,7 +19,12 @@ from ihdsi.expression.quality import (
     read_quality_genes,
     strandedness,
 )
-from ihdsi.quality_control import METRICS_SCHEMA, decide_samples, judge_metrics
+from ihdsi.quality_control import (
+    METRICS_SCHEMA,
+    MINIMUM_SAMPLES,
+    decide_samples,
+    judge_metrics,
+)
 from ihdsi.study import QualityMetric, SexCheck
 
 ROOT = Path(__file__).parents[3]

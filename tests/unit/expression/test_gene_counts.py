@@ -432,3 +432,94 @@ def test_columns_of_no_sample_of_the_sheet_are_named(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="ihdsi"):
         read_count_matrix(path, {"S2": "a"})
     assert "2 columns are of no sample of the sheet and are not read: S1, S3" in caplog.text
+
+
+def places(problems):
+    return [(problem.row, problem.column) for problem in problems]
+
+
+def test_a_column_that_occurs_twice_is_refused_and_not_chosen_from(tmp_path):
+    path = matrix(tmp_path, "gene_id\tS1\tS2\tS1", "ENSG1\t1\t2\t3")
+    with pytest.raises(InputError, match="the column occurs twice") as caught:
+        read_count_matrix(path, {"S1": "a"})
+    assert places(caught.value.problems) == [(1, "S1")]
+    # Of no sample of the sheet, it does not matter.
+    assert read_count_matrix(path, {"S2": "a"})["a"].to_list() == [2.0]
+
+
+def test_rows_are_those_of_the_file_below_its_comments(tmp_path):
+    head = ("# estimated counts", "# of salmon", "gene_id\tS1")
+    path = matrix(tmp_path, *head, "ENSG1\t1.5", "ENSG2\t-1", "ENSG1.2\t2")
+    with pytest.raises(InputError) as caught:
+        read_count_matrix(path, {"S1": "a"})
+    assert places(caught.value.problems) == [(6, "gene_id"), (5, "S1")]
+    with pytest.raises(InputError) as caught:
+        read_count_matrix(path, {"S9": "a"})
+    assert places(caught.value.problems) == [(3, "S9")]
+
+
+def test_a_row_without_a_gene_is_refused(tmp_path):
+    path = matrix(tmp_path, "gene_id\tS1", "ENSG1\t1", "\t3", "\t4")
+    with pytest.raises(InputError, match="the row has no gene") as caught:
+        read_count_matrix(path, {"S1": "a"})
+    assert places(caught.value.problems) == [(3, "gene_id"), (4, "gene_id")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"gene_id\tS1\nENSG1\t1\t4\n",
+        "gene_id\tgene_name\tS1\nENSG1\t\u00e9\t3\n".encode("latin1"),
+    ],
+)
+def test_a_matrix_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "m.tsv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"m\.tsv: the file cannot be read .*every row as long"):
+        read_count_matrix(path, {"S1": "a"})
+
+
+def test_a_matrix_that_was_cut_off_is_named(tmp_path):
+    path = tmp_path / "m.tsv.gz"
+    whole = "gene_id\tS1\n" + "".join(f"ENSG{n}\t{n * n % 97}\n" for n in range(500))
+    path.write_bytes(gzip.compress(whole.encode())[:200])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_count_matrix(path, {"S1": "a"})
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
+    path = tmp_path / "m.tsv"
+    path.write_bytes(b"\xef\xbb\xbfgene_id\tS1\nENSG1\t1\n")
+    assert read_count_matrix(path, {"S1": "a"})["a"].to_list() == [1.0]
+
+
+@pytest.mark.parametrize("second", [NAMES[0], "ENST00000000001.2", "ENST00000000001"])
+def test_a_transcript_may_occur_once_whatever_its_version(tmp_path, second):
+    path = quant(tmp_path, "a", {NAMES[0]: 1, NAMES[1]: 5})
+    path.write_text(path.read_text() + f"{second}\t1000\t800\t1\t7\n")
+    with pytest.raises(InputError, match=r"'ENST00000000001\.1'\)\. Run salmon on") as caught:
+        salmon_gene_counts({"a": path}, TRANSCRIPT_TO_GENE)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.row, problem.column) == (path, 4, "Name")
+    assert problem.what.startswith(f"the transcript '{second}' occurs twice")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("EffectiveLength", "-5"), ("TPM", "x"), ("TPM", "inf"), ("TPM", "")]
+)
+def test_abundances_and_lengths_of_salmon_are_numbers(tmp_path, column, value):
+    path = quant(tmp_path, "a", dict.fromkeys(NAMES, 1))
+    old = {"EffectiveLength": "800.5", "TPM": "1.5"}[column]
+    path.write_text(path.read_text().replace(f"\t{old}\t", f"\t{value}\t", 1))
+    with pytest.raises(InputError, match="is not a number") as caught:
+        salmon_gene_counts({"a": path}, TRANSCRIPT_TO_GENE)
+    assert places(caught.value.problems) == [(2, column)]
+
+
+def test_a_quantification_that_was_cut_off_is_named(tmp_path):
+    path = quant(tmp_path, "a", {f"ENST{n:011d}": n * n % 89 for n in range(300)})
+    cut = path.with_name("quant.sf.gz")
+    cut.write_bytes(gzip.compress(path.read_bytes())[:300])
+    with pytest.raises(InputError, match=r"quant\.sf\.gz: the file cannot be read .*run salmon"):
+        salmon_gene_counts({"a": cut}, TRANSCRIPT_TO_GENE)

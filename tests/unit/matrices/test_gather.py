@@ -46,7 +46,8 @@ def test_files_stand_side_by_side_and_nothing_is_imputed(files, caplog):
             schema_overrides={"feature_name": pl.String},
         )
     )
-    assert "sample S3 of p3 has no value" in caplog.text
+    reason = "fail: protein usable values 0.0 (above 0), the sample has no value"
+    assert f"S3 of p3: {reason}" in caplog.text
     assert "1 of 4 features have fewer than 2 values" in caplog.text  # F4
     assert "3 features in 4 patients; 4 of 12 values are missing" in caplog.text
     assert table.covariates.columns == ["patient"]
@@ -58,6 +59,7 @@ def test_files_stand_side_by_side_and_nothing_is_imputed(files, caplog):
         ("p4", 3, 1, "kept"),
         ("p5", 1, 3, "kept"),
     ]
+    assert table.samples["reasons"].to_list() == ["", "", reason, "", ""]
 
 
 def test_plates_come_as_codes_and_the_account_tells_which_is_which(files, tmp_path):

@@ -175,3 +175,12 @@ def test_ragged_rows_are_refused(tmp_path):
     path.write_text("accession\tname\tgene\tS1\tS2\nP1\t\t\t1\t2\t3\t4\n")
     with pytest.raises(InputError, match="cannot be read"):
         read_matrix(path, settings(), PATIENTS)
+
+
+def test_columns_of_no_sample_of_the_sheet_are_named(tmp_path, caplog):
+    path = write(tmp_path / "m.tsv")
+    read_matrix(path, settings(), PATIENTS)
+    assert "1 columns are of no sample of the sheet and are not read: S3" in caplog.text
+    caplog.clear()
+    read_matrix(path, settings(), PATIENTS | {"S3": "p3"})
+    assert "no sample of the sheet" not in caplog.text

@@ -64,7 +64,7 @@ def test_what_a_cohort_knows(read):
     assert not cohort.matrices("methylation")
     assert cohort.sample_of("tumour_metabolite") == {"P2": "P2-M"}
     assert {"matrix_design", "matrix_moments"} <= set(cohort.summary_tables)
-    assert not cohort.is_measured  # there are no quality metrics of matrices
+    assert cohort.is_measured
     text = describe_cohort(cohort)
     assert "protein from matrices: 3; metabolite from matrices: 1; skipped: 1" in text
     assert "P2-P: tumour protein from matrix m.csv.gz, there named A → values taken" in text

@@ -4,8 +4,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ihdsi.quality_control import (
+    CELL_METRICS,
+    METRICS_SCHEMA,
+    decide_samples,
+    failed_samples,
+    judge_metrics,
+)
 from ihdsi.single_cell.quality import (
     DECISIONS_SCHEMA,
+    cell_metrics,
     count_reasons,
     filter_cells,
     sample_notes,
@@ -137,3 +145,64 @@ def test_notes_of_samples_name_what_is_no_gene():
         ("b", "b1", "y"),
     ]
     assert sample_notes([]).columns == ["patient", "sample", "note"]
+
+
+def as_dict(metrics):
+    assert metrics.schema == METRICS_SCHEMA
+    assert set(metrics["assay"]) == {"single_cell"}
+    assert set(metrics["metric"]) <= set(CELL_METRICS)
+    return {row["metric"]: (row["value"], row["note"]) for row in metrics.iter_rows(named=True)}
+
+
+def test_metrics_of_a_sample_are_those_of_its_cells(judged):
+    cells, kept, decisions, notes = judged
+    found = as_dict(cell_metrics("P1", "s", decisions, notes))
+    assert set(found) == set(CELL_METRICS)
+    counts = cells.X.toarray()[3:]  # the first three barcodes have too few genes for a cell
+    total = counts.sum(axis=1)
+    assert found["cells_passed"] == found["cells_kept"] == (kept.n_obs, None)
+    assert found["median_counts_per_cell"][0] == np.median(total)
+    assert found["median_genes_per_cell"][0] == np.median((counts > 0).sum(axis=1))
+    share = 100 * counts[:, MITOCHONDRIAL].sum(axis=1) / total
+    assert found["median_mitochondrial_percent"][0] == pytest.approx(np.median(share), rel=1e-6)
+    scored = decisions["doublet_score"].drop_nulls().len()
+    n_doublets = decisions["reasons"].str.contains("doublet").sum()
+    assert found["doublet_percent"][0] == pytest.approx(100 * n_doublets / scored)
+
+
+def test_a_sample_that_is_set_aside_fails_whatever_the_limits():
+    rng = np.random.default_rng(2)
+    cells = as_cells(draw_cells(rng.choice(TYPES, 40), rng))
+    _, decisions, notes = filter_cells(cells, "P1", "s", SETTINGS)
+    metrics = cell_metrics("P1", "s", decisions, notes)
+    found = as_dict(metrics)
+    assert found["cells_passed"][0] > 30
+    assert "doublet_percent" not in found  # of few cells
+    decided = decide_samples(judge_metrics(metrics, {}), {"tumour_single_cell": {"P1": "s"}})
+    reason = failed_samples(decided)["s"]
+    assert reason.startswith("fail: cells kept 0.0 (above 0), set aside: ")
+    assert "50 are needed" in reason
+
+
+def test_what_no_sample_measures_has_no_row():
+    rng = np.random.default_rng(4)
+    counts = draw_cells(rng.choice(TYPES, 120), rng)
+    nuclear = as_cells(counts[:, ~MITOCHONDRIAL], genes=GENES.filter(pl.Series(~MITOCHONDRIAL)))
+    _, decisions, notes = filter_cells(nuclear, "P1", "s", SETTINGS)
+    assert "median_mitochondrial_percent" not in as_dict(cell_metrics("P1", "s", decisions, notes))
+    # Scores without a threshold say nothing of the share of doublets.
+    scored = decisions.with_columns(doublet_score=pl.lit(0.1))
+    assert as_dict(cell_metrics("P1", "s", scored, []))["doublet_percent"][0] >= 0
+    parted = [*notes, "no doublets are taken out: simulated scores have no two modes to part them"]
+    assert "doublet_percent" not in as_dict(cell_metrics("P1", "s", scored, parted))
+
+
+@pytest.mark.parametrize("n_genes", [0, 5])
+def test_a_sample_of_empty_droplets_has_no_medians(n_genes):
+    rng = np.random.default_rng(6)
+    counts = draw_cells(["t_cell"] * 30, rng)
+    counts[:, n_genes:] = 0
+    _, decisions, notes = filter_cells(as_cells(counts), "P1", "s", SETTINGS)
+    found = as_dict(cell_metrics("P1", "s", decisions, notes))
+    assert set(found) == {"cells_passed", "cells_kept"}
+    assert found["cells_kept"][0] == 0

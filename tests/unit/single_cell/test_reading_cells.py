@@ -141,8 +141,21 @@ def test_what_is_no_count_is_refused_with_its_cell(tmp_path, counts, place, valu
     changed = counts.astype(np.float32)
     changed[7, 100] = value
     write_h5ad(tmp_path / "m.h5ad", counts, ["a"] * 60, place, matrix=sparse.csr_matrix(changed))
-    with pytest.raises(InputError, match=rf"m\.h5ad, {text} \(cell BC00007\).*Keep the raw counts"):
+    found = rf"m\.h5ad, {text} \(cell BC00007, feature 101\).*Keep the raw counts"
+    with pytest.raises(InputError, match=found):
         read_cells(tmp_path / "m.h5ad", "P1", "a", "sample")
+
+
+@pytest.mark.parametrize("value", [-1, 0.5])
+def test_what_is_no_count_is_refused_in_10x_matrices(tmp_path, counts, value):
+    changed = counts.astype(float)
+    changed[7, 100] = value
+    write_10x_folder(tmp_path / "m", changed, gzipped=False)
+    with pytest.raises(InputError, match=rf"holds {value:g} \(cell BC00007, feature 101\)"):
+        read_cells(tmp_path / "m", "P1")
+    write_10x_hdf5(tmp_path / "m.h5", changed)
+    with pytest.raises(InputError, match=rf"m\.h5 holds {value:g} \(cell BC00007, feature 101\)"):
+        read_cells(tmp_path / "m.h5", "P1")
 
 
 def test_faulty_files_are_refused(tmp_path, counts):
