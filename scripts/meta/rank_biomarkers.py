@@ -8,8 +8,8 @@ from ihdsi.logs import log_to
 from ihdsi.study import Tier
 
 log_to(snakemake.log[0])
-layers = ("expression", "survival", "alteration_contrasts", "drivers", "matrices")
-evidence = evidence_table(*(pl.read_parquet(snakemake.input[layer]) for layer in layers))
+pooled = {layer: pl.read_parquet(path) for layer, path in snakemake.input.items()}
+evidence = evidence_table(**pooled)
 biomarkers = rank_biomarkers(evidence, [Tier(**tier) for tier in snakemake.params.tiers])
 write_parquet(evidence, snakemake.output.evidence)
 write_parquet(biomarkers, snakemake.output.biomarkers)

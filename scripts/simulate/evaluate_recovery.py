@@ -27,6 +27,11 @@ recovery = evaluate_recovery(
     survival_effects=pl.read_parquet(snakemake.input.survival_effects),
     driver_genes=pl.read_parquet(snakemake.input.driver_genes),
     matrix_linear_model=pl.read_parquet(snakemake.input.matrix_linear_model),
+    expression_profiles=[pl.read_parquet(path) for path in snakemake.input.expression_profiles],
+    mutation_burden=pl.read_parquet(snakemake.input.mutation_burden),
+    cells=[pl.read_parquet(path) for path in snakemake.input.cells],
+    cell_composition_contrasts=pl.read_parquet(snakemake.input.cell_composition_contrasts),
+    cell_expression_effects=pl.read_parquet(snakemake.input.cell_expression_effects),
     contrast=snakemake.params.contrast,
     endpoint=snakemake.params.endpoint,
 )

@@ -35,11 +35,16 @@ def part_of_matrix(folder: Path | str, names: tuple[str, ...]) -> Path | None:
 
 
 def files_of_cells(path: str) -> list[str]:
-    """List the files behind an entry of the column ``cells``: those of a folder, or the file."""
+    """List the files behind an entry of the column ``cells``: those of a folder, or the file.
+
+    Files of a folder that are not there are named as Cell Ranger 3 and later name them, so that a
+    run waits for those that it makes itself.
+    """
     if path.endswith((".h5", ".h5ad")):
         return [path]
-    parts = (part_of_matrix(path, names) for names in MATRIX_PARTS)
-    return [str(part) for part in parts if part is not None]
+    return [
+        str(part_of_matrix(path, names) or Path(path) / f"{names[0]}.gz") for names in MATRIX_PARTS
+    ]
 
 
 def open_cells(path: Path | str) -> Any:  # noqa: ANN401 - h5py has no types

@@ -25,8 +25,6 @@ from project_copy import copy_project, need_tools
 
 pytestmark = pytest.mark.workflow
 SITES = ("lih", "ncck")
-#: Tables of what the demo has no measurements of.
-UNMEASURED = {"cell_composition", "cell_expression_effects"}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +88,25 @@ def test_it_finds_the_planted_truth(root):
     assert recovery["protein_released_n"] >= 40
     assert recovery["protein_power_at_fdr5"] >= 0.9
     assert recovery["protein_false_discovery"] <= 0.15
+    assert recovery["subtype_direction_auc"] >= 0.95
+    assert recovery["subtype_direction_agreement"] >= 0.95
+    assert recovery["subtype_called_n"] >= 40
+    assert abs(recovery["burden_relative_error"]) <= 0.03
+    # Some of the rarer types go with the doublets.
+    assert recovery["cell_type_accuracy"] >= 0.9
+    assert recovery["cell_empty_found"] == 1
+    assert recovery["cell_dying_found"] >= 0.98
+    assert recovery["cell_doublet_found"] >= 0.6
+    assert recovery["composition_planted_released_n"] == recovery["composition_truth_n"] == 3
+    # The shift of myeloid cells is about what 48 donors can show.
+    assert recovery["composition_found_n"] >= 2
+    assert recovery["composition_called_n"] == recovery["composition_found_n"]
+    assert recovery["composition_sign_agreement"] == 1
+    assert recovery["composition_mean_absolute_error"] <= 0.02
+    assert recovery["cell_expression_types_n"] >= 3
+    assert recovery["cell_expression_power_at_fdr5"] >= 0.9
+    assert recovery["cell_expression_false_discovery"] <= 0.12
+    assert recovery["cell_expression_sign_agreement"] == 1
     assert recovery["driver_genes_found"] >= recovery["driver_genes_planted"] - 1
     assert recovery["driver_false_discoveries"] == 0
     assert 1 <= recovery["survival_genes_found"] <= recovery["survival_genes_planted"]
@@ -213,6 +230,25 @@ def test_the_dna_summaries_leave_with_their_classes(root):
         assert set(frequencies["consequence"]) <= {"stop_gained", "frameshift"}
 
 
+def test_the_cells_of_both_sites_leave_by_donor_and_reach_the_biomarkers(root):
+    for site in SITES:
+        folder = root / f"results/demo/meta/intake/{site}"
+        composition = pl.read_parquet(folder / "cell_composition.parquet")
+        donors = dict(composition.group_by("stratum").agg(pl.col("n_donors").max()).iter_rows())
+        assert donors == {"all": 24, "MIBC": 12, "NMIBC": 12}
+        assert {"fibroblast", "myeloid", "urothelial_umbrella"} <= set(composition["cell_type"])
+        effects = pl.read_parquet(folder / "cell_expression_effects.parquet")
+        assert {"fibroblast", "tumour", "t_cell"} <= set(effects["cell_type"])
+        assert effects.select(pl.min_horizontal("n_case", "n_control").min()).item() >= 10
+        assert not list((root / f"results/demo/sites/{site}/candidate").rglob("*umap*"))
+    biomarkers = pl.read_csv(root / "results/demo/meta/biomarkers.tsv", separator="\t")
+    assert biomarkers["cell_expression_effect"].count() > 200
+    # SIM0004 carries its effect in fibroblasts alone.
+    (gene,) = biomarkers.filter(gene_name="SIM0004").iter_rows(named=True)
+    assert gene["tier"] is not None
+    assert gene["expression_fdr"] > 0.05 > gene["cell_expression_fdr"]
+
+
 def test_every_sample_is_judged_and_none_fails(root):
     for site in SITES:
         path = root / f"results/demo/sites/{site}/quality_control/sample_decisions.parquet"
@@ -243,7 +279,7 @@ def test_releases_are_signed_by_both_and_of_this_protocol(root, tmp_path):
         assert set(tables) == set(TABLES)
         # Single variants may use up what may leave before genes' carriers have their turn.
         empty = {name for name, frame in tables.items() if frame.is_empty()}
-        assert empty - {"germline_gene_carriers"} == UNMEASURED
+        assert empty <= {"germline_gene_carriers"}
         assert (
             release.signatures.producer.public_key
             == public_key_text(keys / f"{site}/producer.pub")
@@ -349,7 +385,7 @@ def test_every_site_has_multiqc_and_judged_quality(root):
         for tool in ("fastp", "samtools", "mosdepth", "salmon", "bcftools"):
             assert tool in data.lower()
         metrics = pl.read_parquet(folder / "quality_control/qc_metrics.parquet")
-        assert set(metrics["assay"]) >= {"dna", "rna", "protein"}
+        assert set(metrics["assay"]) == {"dna", "rna", "protein", "single_cell"}
         assert metrics.filter(pl.col("status") == "fail").is_empty()
         assert metrics.filter(metric="mean_target_coverage")["value"].min() > 60
 
@@ -367,6 +403,7 @@ def test_the_report_is_self_contained_and_says_that_it_is_simulated(root):
         "alterations",
         "mutation_burden",
         "quality_control",
+        "cell_composition_muscle_invasion",
     ):
         assert name in page
         assert (root / f"results/demo/report/figures/{name}.svg").stat().st_size > 2000

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 import statsmodels.api as sm
 
+from ihdsi.meta.harmonise import NOT_RELEASED
 from ihdsi.simulate.recovery import protein_recovery
 from project_copy import copy_project
 
@@ -29,7 +30,14 @@ def proteins(tmp_path_factory):
     """Both demo sites with their proteins alone, run to the coordinator's evidence."""
     project = copy_project(tmp_path_factory.mktemp("matrices") / "project")
     keep_rows(project, lambda assay: assay == "protein")
-    project.run(f"{META}/evidence.parquet", f"{META}/matrix_linear_model.parquet")
+    project.run(
+        *(
+            f"{META}/{name}.parquet"
+            for name in ("evidence", "matrix_linear_model", "harmonisation_account")
+        ),
+        "results/demo/report/index.html",
+        "results/demo/report/figures/cohort.svg",
+    )
     return project
 
 
@@ -92,6 +100,26 @@ def test_proteins_are_evidence_on_their_genes(proteins):
     both = evidence.join(genes, on="gene_id", suffix="_pooled")
     assert (both["effect"] == both["coefficient"]).all()
     assert both["p_value"].to_list() == pytest.approx(both["moderated_p_value"].to_list())
+
+
+def test_every_feature_of_both_sites_is_accounted_for(proteins):
+    pooled = read(proteins, f"{META}/matrix_linear_model.parquet")
+    account = read(proteins, f"{META}/harmonisation_account.parquet")
+    assert set(account["analysis"]) == {"protein"}
+    assert account.height == 2 * pooled.height
+    used = account.filter("used").group_by("feature").agg(pl.len().cast(pl.Int64).alias("n_sites"))
+    assert used.sort("feature").rows() == pooled.select("feature", "n_sites").sort("feature").rows()
+    assert set(account.filter(~pl.col("used"))["reason"]) <= {NOT_RELEASED}
+
+
+def test_the_report_shows_the_leading_proteins_and_no_cell_types(proteins):
+    page = (proteins.root / "results/demo/report/index.html").read_text(encoding="utf-8")
+    first = read(proteins, f"{META}/matrix_linear_model.parquet").sort("p_value").row(0, named=True)
+    section = page[page.index('<section id="matrices">') :].split("</section>")[0]
+    assert f'<th scope="row">{first["feature"]}</th>' in section
+    assert 'id="cells"' not in page
+    drawn = proteins.root / "results/demo/report/figures/cell_composition_muscle_invasion.svg"
+    assert "No site released shares of cell types" in drawn.read_text(encoding="utf-8")
 
 
 def test_no_name_of_a_plate_leaves_the_site(proteins):

@@ -130,7 +130,11 @@ def finished(tmp_path_factory):
     need_tools("art_illumina", "bwa", "samtools", "bcftools", "freebayes", "fastp", "mosdepth")
     project = copy_project(tmp_path_factory.mktemp("decisions") / "project")
     made = project.root / "made"
-    simulate_demo_study(SEED, PROJECT / "resources/bladder_gene_panel.tsv", made, [DESIGN])
+    resources = PROJECT / "resources"
+    panel, markers = (
+        resources / f"{name}.tsv" for name in ("bladder_gene_panel", "cell_type_markers")
+    )
+    simulate_demo_study(SEED, panel, markers, made, [DESIGN])
     write_common_sites(made)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulated_reads, "TUMOUR_DNA_DEPTH", float(TUMOUR_DEPTH))

@@ -210,6 +210,53 @@ rule pool_mutation_burden:
         "../../scripts/meta/pool_mutation_burden.py"
 
 
+rule pool_cell_composition:
+    input:
+        cell_composition=ACCEPTED["cell_composition"],
+    output:
+        composition="results/{study}/meta/cell_composition.parquet",
+        contrasts="results/{study}/meta/cell_composition_contrasts.parquet",
+    log:
+        "results/{study}/logs/pool_cell_composition.log",
+    benchmark:
+        "results/{study}/benchmarks/pool_cell_composition.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        contrasts=STRATUM_CONTRASTS,
+    message:
+        "Put the sites' shares of cell types together and compare their groups"
+    script:
+        "../../scripts/meta/pool_cell_composition.py"
+
+
+rule pool_cell_expression_effects:
+    input:
+        cell_expression_effects=ACCEPTED["cell_expression_effects"],
+    output:
+        "results/{study}/meta/cell_expression_effects.parquet",
+    log:
+        "results/{study}/logs/pool_cell_expression_effects.log",
+    benchmark:
+        "results/{study}/benchmarks/pool_cell_expression_effects.tsv"
+    conda:
+        "../../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        model=study.meta.model,
+    message:
+        "Pool expression effects within cell types over sites"
+    script:
+        "../../scripts/meta/pool_cell_expression_effects.py"
+
+
 rule find_driver_genes:
     input:
         gene_alterations=ACCEPTED["gene_alterations"],
@@ -237,6 +284,10 @@ rule harmonisation_account:
         expression_effects=ACCEPTED["expression_effects"],
         survival_effects=ACCEPTED["survival_effects"],
         gene_alterations=ACCEPTED["gene_alterations"],
+        cell_composition=ACCEPTED["cell_composition"],
+        cell_expression_effects=ACCEPTED["cell_expression_effects"],
+        matrix_design=ACCEPTED["matrix_design"],
+        matrix_moments=ACCEPTED["matrix_moments"],
     output:
         site_effects="results/{study}/meta/site_effects.parquet",
         account="results/{study}/meta/harmonisation_account.parquet",
@@ -248,10 +299,11 @@ rule harmonisation_account:
         "../../envs/python.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         contrasts=STRATUM_CONTRASTS,
+        assays=list(study.matrices),
     message:
         "Account for every site's estimates"
     script:
@@ -265,6 +317,7 @@ rule rank_biomarkers:
         alteration_contrasts=f"{META}/alteration_contrasts.parquet",
         drivers=f"{META}/driver_genes.parquet",
         matrices=f"{META}/matrix_linear_model.parquet",
+        cell_expression=f"{META}/cell_expression_effects.parquet",
     output:
         evidence="results/{study}/meta/evidence.parquet",
         biomarkers="results/{study}/meta/biomarkers.parquet",

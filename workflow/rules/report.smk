@@ -17,6 +17,10 @@ REPORT_INPUTS = [
     f"{META}/alteration_contrasts.parquet",
     f"{META}/driver_genes.parquet",
     f"{META}/mutation_burden.parquet",
+    f"{META}/matrix_linear_model.parquet",
+    f"{META}/cell_composition.parquet",
+    f"{META}/cell_composition_contrasts.parquet",
+    f"{META}/cell_expression_effects.parquet",
     f"{META}/site_effects.parquet",
     f"{META}/harmonisation_account.parquet",
 ]
@@ -59,6 +63,20 @@ rule draw_figures:
             [f"{FIGURES}/forest_expression_{name}.svg" for name in study.contrasts],
             caption="../report/forest.rst",
             category="Differential expression",
+        ),
+        cell_composition=report(
+            [f"{FIGURES}/cell_composition_{name}.svg" for name in STRATUM_CONTRASTS],
+            caption="../report/cell_composition.rst",
+            category="Cell types",
+        ),
+        matrix_volcanoes=report(
+            [
+                f"{FIGURES}/volcano_{assay}_{name}.svg"
+                for assay in study.matrices
+                for name in study.contrasts
+            ],
+            caption="../report/matrix_volcano.rst",
+            category="Matrices",
         ),
         survival_volcanoes=report(
             [f"{FIGURES}/volcano_survival_{name}.svg" for name in study.endpoints],

@@ -2,7 +2,7 @@ from ihdsi.simulate.demo_study import simulated_files
 from ihdsi.simulate.practice_keys import TRUST_STORE, practice_key_files
 
 SIMULATED = f"results/{STUDY}/simulated"
-SIMULATED_FILES = simulated_files(SIMULATED)
+SIMULATED_FILES = simulated_files(SIMULATED, study.simulation.seed)
 KEYS = f"{SIMULATED}/keys"
 PRACTICE_KEYS = [
     f"{KEYS}/{TRUST_STORE}",
@@ -34,6 +34,7 @@ rule create_practice_keys:
 rule simulate_cohort:
     input:
         panel="resources/bladder_gene_panel.tsv",
+        markers="resources/cell_type_markers.tsv",
     output:
         **SIMULATED_FILES,
     log:
@@ -103,6 +104,13 @@ rule evaluate_recovery:
         survival_effects=f"results/{STUDY}/meta/survival_effects.parquet",
         driver_genes=f"results/{STUDY}/meta/driver_genes.parquet",
         matrix_linear_model=f"results/{STUDY}/meta/matrix_linear_model.parquet",
+        expression_profiles=[
+            f"results/{STUDY}/sites/{site}/expression/expression_profile.parquet" for site in sites
+        ],
+        mutation_burden=f"results/{STUDY}/meta/mutation_burden.parquet",
+        cells=[f"results/{STUDY}/sites/{site}/single_cell/cells.parquet" for site in sites],
+        cell_composition_contrasts=f"results/{STUDY}/meta/cell_composition_contrasts.parquet",
+        cell_expression_effects=f"results/{STUDY}/meta/cell_expression_effects.parquet",
     output:
         "results/{study}/recovery.json",
     log:

@@ -26,6 +26,7 @@ FloatArray = NDArray[np.float64]
 #: Layer to what its effect is.
 LAYERS: dict[str, str] = {
     "expression": "log2 fold change",
+    "cell_expression": "log2 fold change within a cell type",
     "survival": "log hazard ratio",
     "alteration_contrast": "log odds ratio",
     "recurrence": "log2 of observed over expected frequency",
@@ -140,6 +141,7 @@ def evidence_table(
     alteration_contrasts: pl.DataFrame,
     drivers: pl.DataFrame,
     matrices: pl.DataFrame | None = None,
+    cell_expression: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """One row per gene, layer and contrast, from the pooled tables.
 
@@ -154,6 +156,10 @@ def evidence_table(
         count, so that a variance that came out small by chance in few patients makes no evidence.
         Features without a gene are not in it; of several features of a gene, the p-values are
         combined, and the effect is that of the smallest one.
+    cell_expression
+        `ihdsi.meta.pool.pool_cell_expression_effects`, one layer. Of several cell types, the
+        p-values of a gene are combined, and the effect is that of the smallest one; `contrast`
+        names its cell type ("muscle_invasion in fibroblast").
 
     Returns
     -------
@@ -180,36 +186,47 @@ def evidence_table(
         ),
     ]
     if matrices is not None and matrices.height:
-        moderated = matrices.with_columns(p_value="moderated_p_value")
+        moderated = matrices.with_columns(
+            layer="assay",
+            gene_name="feature_name",
+            effect="coefficient",
+            p_value="moderated_p_value",
+        )
         layers.append(_genes_of_features(moderated))
+    if cell_expression is not None and cell_expression.height:
+        within = cell_expression.with_columns(layer=pl.lit("cell_expression"), feature="cell_type")
+        layers.append(
+            _genes_of_features(within).with_columns(
+                contrast=pl.format("{} in {}", "contrast", "feature")
+            )
+        )
     # A feature's name stands for the gene only where no other layer names it.
-    named = pl.col("gene_name").drop_nulls().first().over("gene_id")
+    name_of_gene = pl.col("gene_name").drop_nulls().first().over("gene_id")
     return (
         pl.concat(
             frame.select(pl.col(name).cast(dtype) for name, dtype in EVIDENCE_SCHEMA.items())
             for frame in layers
         )
         .with_columns(
-            pl.when(pl.col("layer").is_in(MATRIX_ASSAYS)).then(named).otherwise("gene_name")
+            pl.when(pl.col("layer").is_in(MATRIX_ASSAYS)).then(name_of_gene).otherwise("gene_name")
         )
         .filter(pl.col("p_value").is_not_null())
         .sort("gene_id", "layer", "contrast")
     )
 
 
-def _genes_of_features(matrices: pl.DataFrame) -> pl.DataFrame:
-    """One row per gene, assay and contrast, from the features that the gene has."""
-    place = ["gene_id", "assay", "contrast"]
-    known = matrices.drop_nulls(["gene_id", "p_value"]).sort(*place, "p_value", "feature")
+def _genes_of_features(features: pl.DataFrame) -> pl.DataFrame:
+    """One row per gene, layer and contrast, from the features or cell types that the gene has.
+
+    The p-value is the combination of all, the other columns are those of the smallest one.
+    """
+    place = ["gene_id", "layer", "contrast"]
+    known = features.drop_nulls(["gene_id", "p_value"]).sort(*place, "p_value", "feature")
     numbered = known.with_columns(
         row=pl.struct(place).rle_id().cast(pl.Int64), number=pl.int_range(pl.len()).over(place)
     )
     genes = numbered.filter(pl.col("number") == 0).select(
-        *place,
-        *("n_sites", "i_squared", "same_direction"),
-        gene_name="feature_name",
-        layer="assay",
-        effect="coefficient",
+        *place, "gene_name", "feature", "effect", "n_sites", "i_squared", "same_direction"
     )
     most = numbered["number"].n_unique()
     p_values = np.full((genes.height, most), np.nan)
@@ -218,7 +235,7 @@ def _genes_of_features(matrices: pl.DataFrame) -> pl.DataFrame:
     return combined.with_columns(
         fdr=pl.col("p_value")
         .map_batches(lambda p: pl.Series(benjamini_hochberg(p.to_numpy())), return_dtype=pl.Float64)
-        .over("assay", "contrast")
+        .over("layer", "contrast")
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy import stats
 
 from ihdsi.errors import InputError, Problem
 from ihdsi.meta.estimators import benjamini_hochberg, pool_effects
+from ihdsi.meta.harmonise import SITE_EFFECT_SCHEMA, in_site_effect_schema
 from ihdsi.meta.moderation import moderate_variances
 from ihdsi.summaries.design import CASE, INTERCEPT, SITE_TERM
 
@@ -21,6 +22,7 @@ __all__ = [
     "MINIMUM_FEATURES_TO_MODERATE",
     "fit_pooled_linear_model",
     "fit_pooled_matrix_model",
+    "matrix_site_effects",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -34,6 +36,9 @@ ZERO_VARIANCE_TOLERANCE = 1e-12
 #: Fewer variances are too few to estimate a prior from: with ten residual degrees of freedom, tests
 #: at 0.001 would be about twice as often positive under the null as they should be.
 MINIMUM_FEATURES_TO_MODERATE = 10
+
+NOT_IN_THE_STUDY = "the study has no matrix of this assay"
+NOT_ALONE = "in the pooled fit, though the site alone does not determine the effect"
 
 _EXPRESSION_LABELS = ("contrast", "gene_id", "gene_name")
 
@@ -96,6 +101,7 @@ class _Remainders:
     """Cross-products of one X'X without the site's own terms; arrays follow the features' order."""
 
     n: float
+    n_case: float
     own: int  # parameters that are the site's own: intercept, plates
     xtx: FloatArray  # (terms, terms)
     xty: FloatArray  # (features, terms)
@@ -202,26 +208,7 @@ def fit_pooled_matrix_model(
         If a site's moments do not match its design (terms, or number of patients).
     """
     fits = [pl.DataFrame(schema=MATRIX_LINEAR_SCHEMA)]
-    keys = [
-        (assay, contrast)
-        for assay in sorted(units)
-        for contrast in _contrasts(frame.filter(assay=assay) for frame in moments.values())
-    ]
-    tables = ("matrix_design", "matrix_moments")
-    for assay, contrast in keys:
-        parts = [
-            _Part(
-                site,
-                f"{assay}, contrast '{contrast}', pattern {pattern}",
-                tables,
-                designs[site].filter(assay=assay, contrast=contrast, pattern=pattern),
-                rows.select("feature", pl.exclude("feature")),
-            )
-            for site, frame in _of_contrast(moments, contrast).items()
-            for (pattern,), rows in frame.filter(assay=assay).group_by(
-                "pattern", maintain_order=True
-            )
-        ]
+    for assay, contrast, parts in _matrix_parts(designs, moments, sorted(units)):
         features = _labels(parts, "feature", ["feature_name", "gene_id"])
         terms, remainders = _remainders(parts, features["feature"])
         columns = _solve(remainders, terms, features.height)
@@ -243,6 +230,104 @@ def fit_pooled_matrix_model(
             )
         )
     return pl.concat(fits)
+
+
+def matrix_site_effects(
+    designs: Mapping[str, pl.DataFrame],
+    moments: Mapping[str, pl.DataFrame],
+    assays: Iterable[str],
+) -> pl.DataFrame:
+    """Long table of the coefficients that the sites give one by one, with a verdict on each.
+
+    Parameters
+    ----------
+    designs, moments
+        `matrix_design` and `matrix_moments` by site.
+    assays
+        Assays that are pooled, those of the study's matrices.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns of `ihdsi.meta.harmonise.SITE_EFFECT_SCHEMA`; `analysis` is the assay. Every feature
+        that a site released for one of the assays enters `fit_pooled_matrix_model` and is used;
+        where the site's own fit has no coefficient or no degree of freedom, the effect is null and
+        `reason` says so.
+
+    Raises
+    ------
+    InputError
+        As `fit_pooled_matrix_model`.
+    """
+    pooled = sorted(assays)
+    parts = [pl.DataFrame(schema=SITE_EFFECT_SCHEMA)]
+    for assay, contrast, released in _matrix_parts(designs, moments, pooled):
+        features = _labels(released, "feature", ["feature_name", "gene_id"])
+        terms, remainders = _remainders(released, features["feature"])
+        for part, one in zip(released, remainders, strict=True):
+            fit = _solve([one], terms, features.height)
+            alone = np.isfinite(fit["coefficient"]) & np.isfinite(fit["standard_error"])
+            parts.append(
+                in_site_effect_schema(
+                    features.with_columns(
+                        analysis=pl.lit(assay),
+                        contrast=pl.lit(contrast),
+                        gene_name="feature_name",
+                        site=pl.lit(part.site),
+                        effect=pl.Series(np.where(alone, fit["coefficient"], np.nan)).fill_nan(
+                            None
+                        ),
+                        standard_error=pl.Series(
+                            np.where(alone, fit["standard_error"], np.nan)
+                        ).fill_nan(None),
+                        n=pl.lit(one.n),
+                        n_case=pl.lit(one.n_case),
+                        n_control=pl.lit(one.n - one.n_case),
+                        used=pl.lit(value=True),
+                        reason=pl.when(~pl.Series(alone)).then(pl.lit(NOT_ALONE)),
+                    ).filter(pl.Series(one.present))
+                )
+            )
+    for site, frame in moments.items():
+        parts.append(
+            in_site_effect_schema(
+                frame.filter(~pl.col("assay").is_in(pooled)).with_columns(
+                    analysis="assay",
+                    gene_name="feature_name",
+                    site=pl.lit(site),
+                    used=pl.lit(value=False),
+                    reason=pl.lit(NOT_IN_THE_STUDY),
+                )
+            )
+        )
+    return in_site_effect_schema(pl.concat(parts))
+
+
+def _matrix_parts(
+    designs: Mapping[str, pl.DataFrame],
+    moments: Mapping[str, pl.DataFrame],
+    assays: Sequence[str],
+) -> Iterator[tuple[str, str, list[_Part]]]:
+    """Yield assay, contrast and the sites' patterns of missing values."""
+    for assay in assays:
+        for contrast in _contrasts(frame.filter(assay=assay) for frame in moments.values()):
+            yield (
+                assay,
+                contrast,
+                [
+                    _Part(
+                        site,
+                        f"{assay}, contrast '{contrast}', pattern {pattern}",
+                        ("matrix_design", "matrix_moments"),
+                        designs[site].filter(assay=assay, contrast=contrast, pattern=pattern),
+                        rows.select("feature", pl.exclude("feature")),
+                    )
+                    for site, frame in _of_contrast(moments, contrast).items()
+                    for (pattern,), rows in frame.filter(assay=assay).group_by(
+                        "pattern", maintain_order=True
+                    )
+                ],
+            )
 
 
 def _contrasts(moments: Iterable[pl.DataFrame]) -> list[str]:
@@ -368,7 +453,8 @@ def _remainder(part: _Part, terms: list[str], features: pl.Series) -> _Remainder
     squares[rows] = place["yty"].to_numpy()
     present = np.zeros(features.len(), dtype=bool)
     present[rows] = True
-    return _Remainders(float(n), rank, all_xtx, all_xty, all_yty, sums, squares, present)
+    n_case = float(xtx[constant, its_terms.index(CASE)])
+    return _Remainders(float(n), n_case, rank, all_xtx, all_xty, all_yty, sums, squares, present)
 
 
 def _cross_products(part: _Part, terms: list[str]) -> FloatArray:

@@ -12,6 +12,7 @@ from scipy import stats
 from ihdsi.meta.estimators import benjamini_hochberg, pool_effects, wilson_interval
 from ihdsi.meta.harmonise import (
     alteration_site_effects,
+    cell_expression_site_effects,
     expression_site_effects,
     stack_tables,
     survival_site_effects,
@@ -20,8 +21,10 @@ from ihdsi.meta.harmonise import (
 __all__ = [
     "Model",
     "pool_alteration_contrasts",
+    "pool_cell_expression_effects",
     "pool_expression_effects",
     "pool_gene_alterations",
+    "pool_means",
     "pool_mutation_burden",
     "pool_site_effects",
     "pool_survival_effects",
@@ -147,6 +150,32 @@ def pool_expression_effects(
     return pool_site_effects(effects, model, ("n_case", "n_control")).drop("feature")
 
 
+def pool_cell_expression_effects(
+    tables: Mapping[str, pl.DataFrame], model: Model = "dersimonian_laird"
+) -> pl.DataFrame:
+    """Pool log2 fold changes within cell types over sites.
+
+    Parameters
+    ----------
+    tables
+        `cell_expression_effects` by site.
+    model
+        The study's model.
+
+    Returns
+    -------
+    pl.DataFrame
+        cell_type, contrast, gene_id, gene_name, n_sites, n_case, n_control (donors) and
+        `ESTIMATE_SCHEMA`; one row a cell type, contrast and gene that at least one site gave a
+        usable estimate for. The false discovery rate is controlled within cell type and contrast.
+    """
+    effects = cell_expression_site_effects(tables)
+    pooled = pool_site_effects(effects, model, ("n_case", "n_control"))
+    return pooled.select(pl.col("feature").alias("cell_type"), pl.exclude("feature")).sort(
+        "cell_type", "contrast", "p_value", "gene_id", nulls_last=True
+    )
+
+
 def pool_survival_effects(
     tables: Mapping[str, pl.DataFrame], model: Model = "dersimonian_laird"
 ) -> pl.DataFrame:
@@ -258,6 +287,59 @@ def pool_gene_alterations(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     )
 
 
+def pool_means(sites: pl.DataFrame, keys: Sequence[str], n: str = "n") -> pl.DataFrame:
+    """Mean and variance of each site, and of the patients of all sites together.
+
+    Parameters
+    ----------
+    sites
+        site, the keys, `n`, mean and variance (n − 1) of each site; rows without a mean, or of one
+        patient, are left out.
+    keys
+        Columns that name what is averaged.
+    n
+        Column with the number of patients or donors.
+
+    Returns
+    -------
+    pl.DataFrame
+        The keys, site (null: all sites that released the row), `n`, mean, variance,
+        confidence_low and confidence_high (Student's 95 % interval of the mean), n_sites. Mean and
+        variance of several sites are those of their patients together, exactly: sums and sums of
+        squares add up. Sorted by keys, each site before all together.
+    """
+    usable = sites.filter(
+        pl.col("mean").is_not_null() & pl.col("variance").is_not_null() & (pl.col(n) > 1)
+    )
+    centre = (pl.col(n) * pl.col("mean")).sum() / pl.col(n).sum()
+    squares = (
+        (pl.col(n) - 1) * pl.col("variance") + pl.col(n) * (pl.col("mean") - centre) ** 2
+    ).sum()
+    together = usable.group_by(keys).agg(
+        site=pl.lit(None, dtype=pl.String),
+        n_sites=pl.col("site").n_unique().cast(pl.Int64),
+        variance=squares / (pl.col(n).sum() - 1),
+        mean=centre,
+        **{n: pl.col(n).sum()},
+    )
+    columns = [*keys, "site", n, "mean", "variance", "n_sites"]
+    rows = pl.concat(
+        [
+            usable.with_columns(n_sites=pl.lit(1, dtype=pl.Int64)).select(columns),
+            together.select(columns),
+        ]
+    )
+    size = rows[n].to_numpy()
+    half = pl.Series(stats.t.ppf(0.975, size - 1) * np.sqrt(rows["variance"].to_numpy() / size))
+    return (
+        rows.with_columns(
+            confidence_low=pl.col("mean") - half, confidence_high=pl.col("mean") + half
+        )
+        .select(*columns[:-1], "confidence_low", "confidence_high", "n_sites")
+        .sort(*keys, "site", nulls_last=True)
+    )
+
+
 def pool_mutation_burden(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Mean of each burden and signature share, by site and over all sites.
 
@@ -269,45 +351,25 @@ def pool_mutation_burden(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        measure, unit, stratum_variable, stratum, site (null: all sites that released the row,
-        whose patients are put together), n, mean, variance, confidence_low and confidence_high
-        (Student's 95 % interval of the mean, not below 0; shares not above 1), n_sites. Mean and
-        variance of several sites are those of their patients together, exactly: sums and sums of
-        squares add up.
+        measure, unit, stratum_variable, stratum, and the columns of `pool_means`; the interval is
+        not below 0, that of shares not above 1.
 
     Raises
     ------
     ValueError
         If the sites state a measure in different units.
     """
-    keys = ["measure", "unit", "stratum_variable", "stratum"]
-    sites = stack_tables(tables).filter(pl.col("mean").is_not_null() & (pl.col("n") > 1))
-    units = sites.group_by("measure").agg(pl.col("unit").n_unique()).filter(pl.col("unit") > 1)
+    sites = stack_tables(tables)
+    # A row that says nothing of the mean has no unit to disagree in.
+    stated = sites.filter(pl.col("mean").is_not_null() & (pl.col("n") > 1))
+    units = stated.group_by("measure").agg(pl.col("unit").n_unique()).filter(pl.col("unit") > 1)
     if units.height:
         raise ValueError(f"mutation_burden: sites give {units['measure'][0]} in different units")
-    centre = (pl.col("n") * pl.col("mean")).sum() / pl.col("n").sum()
-    squares = (
-        (pl.col("n") - 1) * pl.col("variance") + pl.col("n") * (pl.col("mean") - centre) ** 2
-    ).sum()
-    together = sites.group_by(keys).agg(
-        site=pl.lit(None, dtype=pl.String),
-        n_sites=pl.col("site").n_unique().cast(pl.Int64),
-        variance=squares / (pl.col("n").sum() - 1),
-        mean=centre,
-        n=pl.col("n").sum(),
+    is_share = pl.col("unit") == "1"
+    return pool_means(sites, ["measure", "unit", "stratum_variable", "stratum"]).with_columns(
+        pl.col("confidence_low").clip(lower_bound=0),
+        pl.when(is_share)
+        .then(pl.col("confidence_high").clip(upper_bound=1))
+        .otherwise("confidence_high")
+        .alias("confidence_high"),
     )
-    columns = [*keys, "site", "n", "mean", "variance", "n_sites"]
-    rows = pl.concat(
-        [
-            sites.with_columns(n_sites=pl.lit(1, dtype=pl.Int64)).select(columns),
-            together.select(columns),
-        ]
-    )
-    n = rows["n"].to_numpy()
-    half = stats.t.ppf(0.975, n - 1) * np.sqrt(rows["variance"].to_numpy() / n)
-    return rows.with_columns(
-        confidence_low=(pl.col("mean") - pl.Series(half)).clip(lower_bound=0),
-        confidence_high=pl.when(pl.col("unit") == "1")
-        .then((pl.col("mean") + pl.Series(half)).clip(upper_bound=1))
-        .otherwise(pl.col("mean") + pl.Series(half)),
-    ).sort(*keys, "site", nulls_last=True)

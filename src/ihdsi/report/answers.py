@@ -24,14 +24,20 @@ def question(inputs: ReportInputs) -> str:
 
 
 def answer_lines(inputs: ReportInputs) -> list[str]:
-    """Five lines: who, expression, survival, alterations, biomarkers."""
-    return [
+    """Answer in lines: who, expression, survival, alterations, biomarkers.
+
+    Cell types and matrices have lines only where the study has such data.
+    """
+    lines = [
         _who(inputs),
         _expression(inputs),
+        _cell_types(inputs),
+        *_matrices(inputs),
         _survival(inputs),
         _alterations(inputs),
         _tiers(inputs),
     ]
+    return [line for line in lines if line]
 
 
 def _who(inputs: ReportInputs) -> str:
@@ -50,14 +56,18 @@ def _who(inputs: ReportInputs) -> str:
     )
 
 
+def _unbroken(number: str) -> str:
+    """Keep an exponent on one line."""
+    return number.replace("-", "\u2011")
+
+
 def _strongest(passing: pl.DataFrame, effect: str) -> str:
     first = passing.sort("p_value").row(0, named=True)
     centre, low, high = (
         f"{first[name]:.2f}".replace("-", "−")
         for name in ("effect", "confidence_low", "confidence_high")
     )
-    # A non-breaking hyphen keeps the exponent on one line.
-    fdr = format_p(first["fdr"]).replace("-", "\u2011")
+    fdr = _unbroken(format_p(first["fdr"]))
     name = first["gene_name"] or first["gene_id"]
     return f"strongest {name} ({effect} {centre}, 95 % CI {low} to {high}, FDR {fdr})"
 
@@ -78,6 +88,63 @@ def _expression(inputs: ReportInputs) -> str:
             part if passing.is_empty() else f"{part}; {_strongest(passing, 'log₂ fold change')}"
         )
     return "Expression: " + ". ".join(parts) + "."
+
+
+def _cell_types(inputs: ReportInputs) -> str:
+    compared, rate = inputs.composition_contrasts, inputs.study.meta.false_discovery_rate
+    parts = []
+    for name, spec in inputs.study.contrasts.items():
+        tested = compared.filter((pl.col("contrast") == name) & pl.col("p_value").is_not_null())
+        if tested.is_empty():
+            continue
+        passing = tested.filter(pl.col("fdr") <= rate).sort("p_value")
+        part = (
+            f"the shares of {passing.height:,} of {tested.height:,} cell types differ between "
+            f"{spec.case} and {spec.control} at a false discovery rate of {rate:g}"
+        )
+        if passing.height:
+            first = passing.row(0, named=True)
+            centre, low, high = (
+                f"{100 * first[column]:+.1f}".replace("-", "−")
+                for column in ("difference", "confidence_low", "confidence_high")
+            )
+            part += (
+                f"; strongest {first['cell_type'].replace('_', ' ')} ({centre} percentage points, "
+                f"95 % CI {low} to {high}, FDR {_unbroken(format_p(first['fdr']))})"
+            )
+        parts.append(part)
+    return f"Cell types: {'. '.join(parts)}." if parts else ""
+
+
+def _matrices(inputs: ReportInputs) -> list[str]:
+    rate = inputs.study.meta.false_discovery_rate
+    lines = []
+    for assay in inputs.study.matrices:
+        parts = []
+        for name, spec in inputs.study.contrasts.items():
+            tested = inputs.matrices.filter(
+                (pl.col("assay") == assay)
+                & (pl.col("contrast") == name)
+                & pl.col("p_value").is_not_null()
+            )
+            if tested.is_empty():
+                continue
+            passing = tested.filter(pl.col("fdr") <= rate).sort("p_value")
+            part = (
+                f"{passing.height:,} of {tested.height:,} features differ between {spec.case} and "
+                f"{spec.control} at a false discovery rate of {rate:g}"
+            )
+            if passing.height:
+                first = passing.row(0, named=True)
+                difference = f"{first['coefficient']:+.2f}".replace("-", "−")
+                part += (
+                    f"; strongest {first['feature_name'] or first['feature']} ({difference} "
+                    f"{first['unit']}, FDR {_unbroken(format_p(first['fdr']))})"
+                )
+            parts.append(part)
+        if parts:
+            lines.append(f"{assay.capitalize()}: {'. '.join(parts)}.")
+    return lines
 
 
 def _survival(inputs: ReportInputs) -> str:

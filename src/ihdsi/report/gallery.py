@@ -74,6 +74,16 @@ def all_figures(inputs: ReportInputs) -> dict[str, Figure]:
             for contrast in inputs.study.contrasts
             for figure in _expression(inputs, contrast)
         ),
+        *(
+            _cell_composition(inputs, name)
+            for name, contrast in inputs.study.contrasts.items()
+            if contrast.variable in inputs.study.strata
+        ),
+        *(
+            _matrix(inputs, assay, settings.modelled_unit, contrast)
+            for assay, settings in inputs.study.matrices.items()
+            for contrast in inputs.study.contrasts
+        ),
         *(figure for endpoint in inputs.study.endpoints for figure in _survival(inputs, endpoint)),
     ]
     return {figure.name: figure for figure in built}
@@ -267,6 +277,61 @@ def _expression(inputs: ReportInputs, contrast: str) -> tuple[Figure, Figure]:
             figures.forest(effects, top, axis, f"{forest_title}. {forest_caption}"),
             absence,
         ),
+    )
+
+
+def _cell_composition(inputs: ReportInputs, contrast: str) -> Figure:
+    spec = inputs.study.contrasts[contrast]
+    compared = inputs.composition_contrasts.filter(pl.col("contrast") == contrast)
+    effects = inputs.site_effects.filter(
+        (pl.col("analysis") == "cell_composition") & (pl.col("contrast") == contrast)
+    )
+    title = f"Shares of cell types: {spec.case} less {spec.control}"
+    caption = (
+        "Diamonds: difference in the mean share among a donor's cells, over the donors of up to "
+        f"{_sites(inputs)}, with 95 % intervals; small points: each site's own difference. Cases "
+        f"are {spec.case}, controls {spec.control}; one donor counts once, however many cells."
+    )
+    return Figure(
+        f"cell_composition_{contrast}",
+        title,
+        caption,
+        figures.composition_differences(
+            compared,
+            effects,
+            f"difference in mean share, percentage points ({spec.case} − {spec.control})",
+            f"{title}. {caption}",
+        ),
+        f"No site released shares of cell types for the contrast {_words(contrast, spec.label)}.",
+    )
+
+
+def _matrix(inputs: ReportInputs, assay: str, unit: str, contrast: str) -> Figure:
+    spec = inputs.study.contrasts[contrast]
+    pooled = inputs.matrices.filter((pl.col("assay") == assay) & (pl.col("contrast") == contrast))
+    features = pooled.with_columns(
+        effect="coefficient", gene_name="feature_name", gene_id="feature"
+    )
+    rate = inputs.study.meta.false_discovery_rate
+    title = f"{assay.capitalize()}: {spec.case} less {spec.control}"
+    caption = (
+        f"Each point is a feature, fitted in the patients of up to {_sites(inputs)} in "
+        "whom it was measured; the dashed line is the largest p-value at a false discovery rate "
+        f"of {rate:g}."
+    )
+    return Figure(
+        f"volcano_{assay}_{contrast}",
+        title,
+        caption,
+        figures.volcano(
+            features,
+            f"difference, {unit} ({spec.case} − {spec.control})",
+            rate,
+            f"{title}. {caption}",
+            of_genes=False,
+        ),
+        f"No site released features of {assay} matrices for the contrast "
+        f"{_words(contrast, spec.label)}, so there is nothing to fit.",
     )
 
 

@@ -33,6 +33,10 @@ class ReportInputs:
     alteration_contrasts: pl.DataFrame
     drivers: pl.DataFrame
     mutation_burden: pl.DataFrame
+    matrices: pl.DataFrame
+    cell_composition: pl.DataFrame
+    composition_contrasts: pl.DataFrame
+    cell_expression: pl.DataFrame
     biomarkers: pl.DataFrame
     site_effects: pl.DataFrame
     account: pl.DataFrame
@@ -81,6 +85,10 @@ def read_report_inputs(study: Study, sites: Sequence[str], folder: Path | str) -
         alteration_contrasts=pooled("alteration_contrasts"),
         drivers=pooled("driver_genes"),
         mutation_burden=pooled("mutation_burden"),
+        matrices=pooled("matrix_linear_model"),
+        cell_composition=pooled("cell_composition"),
+        composition_contrasts=pooled("cell_composition_contrasts"),
+        cell_expression=pooled("cell_expression_effects"),
         biomarkers=pooled("biomarkers"),
         site_effects=pooled("site_effects"),
         account=pooled("harmonisation_account"),

@@ -21,7 +21,7 @@ __all__ = ["render_report", "write_report"]
 #: What the bundle of Vega must leave behind for the page's own script.
 GLOBALS = "window.vegaEmbed = vegaEmbed;"
 
-#: With more sites than this, the table of characteristics shows whole cohorts only.
+#: With more sites than this, tables of cohorts and cell types show no strata or no single sites.
 SITES_WITH_STRATA = 4
 
 SOFTWARE = ("ihdsi", "polars", "numpy", "scipy", "altair", "vl-convert-python", "snakemake")
@@ -38,6 +38,10 @@ def _specification(figure: Figure) -> dict[str, Any]:
 
 def _number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _signed(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def render_report(inputs: ReportInputs) -> str:
@@ -58,10 +62,12 @@ def render_report(inputs: ReportInputs) -> str:
     environment = template_environment()
     environment.filters["p"] = tables.format_p
     environment.filters["number"] = _number
+    environment.filters["signed"] = _signed
     drawn = {
         name: _specification(figure) for name, figure in figures.items() if figure.chart is not None
     }
-    shown = 4 * inputs.study.biomarkers.report_genes
+    genes = inputs.study.biomarkers.report_genes
+    few_sites = len(inputs.releases) <= SITES_WITH_STRATA
     return environment.get_template("index.html.j2").render(
         study=inputs.study,
         study_hash=inputs.study_hash,
@@ -73,9 +79,13 @@ def render_report(inputs: ReportInputs) -> str:
             inputs.cohort_profile, with_strata=len(inputs.cohort_profile) <= SITES_WITH_STRATA
         ),
         quality_counts=tables.quality_counts(inputs.qc_profile),
-        biomarkers=tables.biomarker_rows(inputs.biomarkers, shown),
+        matrices=tables.matrix_rows(inputs.matrices, genes),
+        composition=tables.cell_composition_rows(inputs.cell_composition, few_sites),
+        composition_contrasts=tables.composition_contrast_rows(inputs.composition_contrasts),
+        cell_expression=tables.cell_expression_rows(inputs.cell_expression, genes),
+        biomarkers=tables.biomarker_rows(inputs.biomarkers, 4 * genes),
         n_ranked=inputs.biomarkers.height,
-        drivers=inputs.drivers.head(inputs.study.biomarkers.report_genes).to_dicts(),
+        drivers=inputs.drivers.head(genes).to_dicts(),
         linear=_linear_rows(inputs),
         account=tables.account_totals(inputs.account),
         disclosure=tables.disclosure_rows(inputs.disclosures),

@@ -8,14 +8,20 @@ from typing import Any
 import polars as pl
 
 from ihdsi.study import SUBTYPE
+from ihdsi.summaries.strata import ALL
 
 __all__ = [
     "WITHHELD",
     "account_totals",
     "biomarker_rows",
+    "cell_composition_rows",
+    "cell_expression_rows",
     "characteristics",
+    "composition_contrast_rows",
     "disclosure_rows",
     "format_p",
+    "format_points",
+    "matrix_rows",
     "membership_rows",
     "participants",
     "quality_counts",
@@ -46,6 +52,25 @@ def format_p(value: float | None) -> str:
     if value < 1e-300:
         return "< 1e-300"
     return f"{value:.2g}" if value >= 0.001 else f"{value:.1e}"
+
+
+def format_points(share: float | None, low: float | None, high: float | None) -> str:
+    """Write a difference of shares with its interval in percentage points.
+
+    Two decimals where the interval is narrower than two points, one elsewhere; no interval where
+    there is none.
+    """
+    if share is None:
+        return "–"
+    known = low is not None and high is not None
+    width = 100 * (high - low) if low is not None and high is not None else 100 * abs(share)
+    digits = 2 if width < 2 else 1
+    centre, *bounds = (
+        f"{100 * value:+.{digits}f}".replace("-", "−")
+        for value in (share, low, high)
+        if value is not None
+    )
+    return f"{centre} [{', '.join(bounds)}]" if known else centre
 
 
 def participants(
@@ -189,6 +214,80 @@ def biomarker_rows(biomarkers: pl.DataFrame, shown: int) -> list[dict[str, Any]]
     """Choose the genes of the biomarker table: all that reach a tier, at least `shown` in all."""
     tiered = biomarkers.filter(pl.col("tier").is_not_null()).height
     return biomarkers.head(max(shown, tiered)).to_dicts()
+
+
+def cell_composition_rows(composition: pl.DataFrame, with_sites: bool = True) -> dict[str, Any]:
+    """Mean share of each cell type among all donors, over all sites and at each.
+
+    Parameters
+    ----------
+    composition
+        `ihdsi.meta.cell_composition.pool_cell_composition`.
+    with_sites
+        Give each site a column beside all sites together.
+
+    Returns
+    -------
+    dict
+        `sites`: names of the columns; `rows`: cell type, n (donors), low and high (of the 95 %
+        interval), mean and means (one a site, null where not released), the largest mean first.
+    """
+    whole = composition.filter(pl.col("stratum_variable") == ALL)
+    together = whole.filter(pl.col("site").is_null()).sort(
+        "mean", "cell_type", descending=[True, False]
+    )
+    own = {
+        (row["site"], row["cell_type"]): row["mean"]
+        for row in whole.drop_nulls("site").iter_rows(named=True)
+    }
+    sites = sorted({site for site, _ in own}) if with_sites else []
+    rows = [
+        {
+            "cell_type": row["cell_type"].replace("_", " "),
+            "n": row["n_donors"],
+            "mean": row["mean"],
+            "low": row["confidence_low"],
+            "high": row["confidence_high"],
+            "means": [own.get((site, row["cell_type"])) for site in sites],
+        }
+        for row in together.iter_rows(named=True)
+    ]
+    return {"sites": sites, "rows": rows}
+
+
+def composition_contrast_rows(contrasts: pl.DataFrame) -> list[dict[str, Any]]:
+    """Differences in the share of cell types, strongest first within each contrast.
+
+    `points` is the difference with its interval, in words.
+    """
+    rows = (
+        contrasts.sort("contrast", "p_value", "cell_type", nulls_last=True)
+        .with_columns(pl.col("cell_type").str.replace_all("_", " "))
+        .to_dicts()
+    )
+    bounds = ("difference", "confidence_low", "confidence_high")
+    return [row | {"points": format_points(*(row[name] for name in bounds))} for row in rows]
+
+
+def cell_expression_rows(pooled: pl.DataFrame, shown: int) -> list[dict[str, Any]]:
+    """Leading genes within cell types: `shown` of each contrast, whatever their cell type."""
+    return (
+        pooled.sort("contrast", "p_value", "cell_type", "gene_id", nulls_last=True)
+        .group_by("contrast", maintain_order=True)
+        .head(shown)
+        .with_columns(pl.col("cell_type").str.replace_all("_", " "))
+        .to_dicts()
+    )
+
+
+def matrix_rows(pooled: pl.DataFrame, shown: int) -> list[dict[str, Any]]:
+    """Leading features of `ihdsi.meta.linear.fit_pooled_matrix_model`, by assay and contrast."""
+    return (
+        pooled.sort("assay", "contrast", "p_value", "feature", nulls_last=True)
+        .group_by("assay", "contrast", maintain_order=True)
+        .head(shown)
+        .to_dicts()
+    )
 
 
 def account_totals(account: pl.DataFrame) -> list[dict[str, Any]]:

@@ -45,6 +45,9 @@ class SiteDesign:
         FASTQ samples whose reads come in two lanes.
     library_size
         Sequencing effort of the count matrix relative to the other sites.
+    cells_as_h5ad
+        Whether the site gives single cells as one h5ad file of all donors; else each donor's as
+        Cell Ranger's matrix folder.
     """
 
     site: str
@@ -53,6 +56,7 @@ class SiteDesign:
     n_from_fastq: int
     two_lane_samples: frozenset[str]
     library_size: float
+    cells_as_h5ad: bool = False
 
     @property
     def patients(self) -> list[str]:
@@ -76,7 +80,7 @@ class SiteDesign:
 
 DEMO_SITES = (
     SiteDesign("lih", "LIH", 60, 3, frozenset({"LIH-0001-T"}), 1.0),
-    SiteDesign("ncck", "NCCK", 56, 3, frozenset({"NCCK-0001-R"}), 1.25),
+    SiteDesign("ncck", "NCCK", 56, 3, frozenset({"NCCK-0001-R"}), 1.25, cells_as_h5ad=True),
 )
 
 

@@ -11,13 +11,26 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ihdsi.files import write_parquet, write_text, write_tsv
+from ihdsi.simulate import cells as cell_model_settings
 from ihdsi.simulate import cohort as cohort_model
 from ihdsi.simulate import copy_number as copy_number_model
 from ihdsi.simulate import expression as expression_model
 from ihdsi.simulate import proteins as protein_model
 from ihdsi.simulate import reads as reads_model
 from ihdsi.simulate import variants as variant_model
-from ihdsi.simulate.cohort import DEMO_SITES, SiteDesign
+from ihdsi.simulate.cells import (
+    cell_donors,
+    cell_effect_truth,
+    cell_files,
+    cell_model,
+    cell_truth,
+    composition_truth,
+    read_cell_markers,
+    share_truth,
+    simulate_donor_cells,
+    write_site_cells,
+)
+from ihdsi.simulate.cohort import DEMO_SITES, SiteDesign, simulate_patients
 from ihdsi.simulate.copy_number import simulate_copy_number
 from ihdsi.simulate.expression import expression_truth
 from ihdsi.simulate.genome import (
@@ -52,18 +65,26 @@ TRUTH_FILES = (
     "transcripts.parquet",
     "patients.parquet",
     "proteins.tsv",
+    "cells.parquet",
+    "cell_composition.tsv",
+    "cell_shares.tsv",
+    "cell_effects.tsv",
     "parameters.json",
 )
 
 
-def simulated_files(root: str, sites: Sequence[SiteDesign] = DEMO_SITES) -> dict[str, list[str]]:
+def simulated_files(
+    root: str, seed: int, sites: Sequence[SiteDesign] = DEMO_SITES
+) -> dict[str, list[str]]:
     """Paths that `simulate_demo_study` writes below `root`, by kind.
+
+    The seed decides who gives cells, and so the names of their files.
 
     Returns
     -------
     dict
         reference, truth, somatic_vcf, germline_vcf (both with their ``.tbi``), gene_counts,
-        protein_matrix, plates.
+        protein_matrix, plates, cells.
     """
     reference = ("genome.fa", "genome.fa.fai", "annotation.gff3", "targets.bed", "hotspots.tsv")
     somatic = [
@@ -72,6 +93,7 @@ def simulated_files(root: str, sites: Sequence[SiteDesign] = DEMO_SITES) -> dict
         for patient in design.table_patients
     ]
     germline = [f"{root}/{design.site}/vcf/{design.site}.germline.vcf.gz" for design in sites]
+    patients = simulate_patients(seed, sites)
     return {
         "reference": [f"{root}/reference/{name}" for name in reference],
         "truth": [f"{root}/truth/{name}" for name in TRUTH_FILES],
@@ -80,6 +102,11 @@ def simulated_files(root: str, sites: Sequence[SiteDesign] = DEMO_SITES) -> dict
         "gene_counts": [f"{root}/{design.site}/gene_counts.tsv" for design in sites],
         "protein_matrix": [f"{root}/{design.site}/protein_matrix.tsv" for design in sites],
         "plates": [f"{root}/{design.site}/plates.tsv" for design in sites],
+        "cells": [
+            path
+            for design in sites
+            for path in cell_files(design, cell_donors(patients, design), f"{root}/{design.site}")
+        ],
     }
 
 
@@ -159,6 +186,7 @@ def _constants(seed: int, sites: Sequence[SiteDesign]) -> str:
             if name not in ("DRIVERS", "DEMO_SITES", "COPY_NUMBER_SCHEMA", "SEX_CHROMOSOME_COPIES")
         }
         for module in (
+            cell_model_settings,
             cohort_model,
             copy_number_model,
             expression_model,
@@ -224,13 +252,40 @@ def _write_site(
     )
 
 
+def _write_cells(
+    seed: int,
+    root: Path,
+    cohort: Cohort,
+    markers: pl.DataFrame,
+    sites: Sequence[SiteDesign],
+) -> None:
+    """Single cells of each site's donors, and their truth."""
+    model = cell_model(seed, cohort.parameters, markers, sites)
+    stages = dict(cohort.patients.select("patient", "stage_group").iter_rows())
+    of_barcodes, everybody = [], []
+    for design in sites:
+        cells = [
+            simulate_donor_cells(seed, donor, design.site, stages[donor], model)
+            for donor in cell_donors(cohort.patients, design)
+        ]
+        write_site_cells(design, cells, model.genes, root / design.site)
+        of_barcodes.append(cell_truth(design, cells))
+        everybody += cells
+    truth = root / "truth"
+    write_parquet(pl.concat(of_barcodes), truth / "cells.parquet")
+    write_tsv(composition_truth(), truth / "cell_composition.tsv")
+    write_tsv(share_truth(model, everybody), truth / "cell_shares.tsv")
+    write_tsv(cell_effect_truth(model), truth / "cell_effects.tsv")
+
+
 def simulate_demo_study(
     seed: int,
     panel_path: Path | str,
+    markers_path: Path | str,
     root: Path | str,
     sites: Sequence[SiteDesign] = DEMO_SITES,
 ) -> None:
-    """Write reference, truth, variant files and count matrices; `simulated_files` lists them.
+    """Write reference, truth and all files but the reads; `simulated_files` lists them.
 
     Parameters
     ----------
@@ -238,6 +293,8 @@ def simulate_demo_study(
         The study's seed; the same seed gives the same bytes.
     panel_path
         ``resources/bladder_gene_panel.tsv``.
+    markers_path
+        ``resources/cell_type_markers.tsv``.
     root
         ``results/<study>/simulated``.
     """
@@ -267,6 +324,7 @@ def simulate_demo_study(
         write_tsv(
             plates_of(design, cohort.patients).drop("patient"), root / design.site / "plates.tsv"
         )
+    _write_cells(seed, root, cohort, read_cell_markers(markers_path), sites)
     write_tsv(proteins, truth / "proteins.tsv")
     write_tsv(_gene_truth(genome, cohort.parameters), truth / "genes.tsv")
     write_parquet(somatic, truth / "somatic.parquet")

@@ -14,11 +14,19 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from ihdsi.simulate.cells import CELL, DOUBLET, DYING, EMPTY
 from ihdsi.simulate.genome import read_targets
+from ihdsi.study import SIGNATURE_PREFIX, SUBTYPE
+from ihdsi.summaries.mutation_burden import ALL_MUTATIONS
+from ihdsi.summaries.strata import ALL
 from ihdsi.variants.regions import within_targets
 
 __all__ = [
     "Truth",
+    "burden_recovery",
+    "cell_expression_recovery",
+    "cell_recovery",
+    "composition_recovery",
     "copy_number_recovery",
     "driver_recovery",
     "evaluate_recovery",
@@ -29,6 +37,7 @@ __all__ = [
     "load_truth",
     "protein_recovery",
     "somatic_recovery",
+    "subtype_recovery",
     "survival_recovery",
 ]
 
@@ -48,9 +57,15 @@ FRACTION_BANDS = (
 
 @dataclass(frozen=True)
 class Truth:
-    """What was planted. `patients` are those who entered as FASTQ."""
+    """What was planted.
+
+    `patients` are those who entered as FASTQ, and the truth is of them. That of `tumours` is of all
+    patients (patient, stage_group, and mutations, those that lie in targets), that of cells of all
+    donors.
+    """
 
     patients: list[str]
+    tumours: pl.DataFrame
     targets: pl.DataFrame
     genes: pl.DataFrame
     somatic: pl.DataFrame
@@ -58,24 +73,39 @@ class Truth:
     copy_number: pl.DataFrame
     expression: pl.DataFrame
     proteins: pl.DataFrame
+    cells: pl.DataFrame
+    cell_composition: pl.DataFrame
+    cell_effects: pl.DataFrame
 
 
 def load_truth(folder: Path | str, targets: Path | str) -> Truth:
     """Read the truth that `simulate_demo_study` wrote, for the patients who entered as FASTQ."""
     folder = Path(folder)
-    patients = pl.read_parquet(folder / "patients.parquet").filter(pl.col("entry") == "fastq")
-    names = patients["patient"].to_list()
+
+    def table(name: str) -> pl.DataFrame:
+        return pl.read_csv(folder / name, separator="\t", infer_schema_length=None)
+
+    everybody = pl.read_parquet(folder / "patients.parquet")
+    names = everybody.filter(pl.col("entry") == "fastq")["patient"].to_list()
     bed = read_targets(targets)
     own = pl.col("patient").is_in(names)
+    somatic = pl.read_parquet(folder / "somatic.parquet")
+    mutations = within_targets(somatic, bed).group_by("patient").agg(mutations=pl.len())
     return Truth(
         patients=names,
+        tumours=everybody.select("patient", "stage_group")
+        .join(mutations, on="patient", how="left", maintain_order="left")
+        .with_columns(pl.col("mutations").fill_null(0)),
         targets=bed,
-        genes=pl.read_csv(folder / "genes.tsv", separator="\t", infer_schema_length=None),
-        somatic=pl.read_parquet(folder / "somatic.parquet").filter(own),
+        genes=table("genes.tsv"),
+        somatic=somatic.filter(own),
         germline=within_targets(pl.read_parquet(folder / "germline.parquet").filter(own), bed),
         copy_number=pl.read_parquet(folder / "copy_number.parquet").filter(own),
         expression=pl.read_parquet(folder / "expression.parquet").filter(own),
-        proteins=pl.read_csv(folder / "proteins.tsv", separator="\t", infer_schema_length=None),
+        proteins=table("proteins.tsv"),
+        cells=pl.read_parquet(folder / "cells.parquet"),
+        cell_composition=table("cell_composition.tsv"),
+        cell_effects=table("cell_effects.tsv"),
     )
 
 
@@ -355,22 +385,149 @@ def protein_recovery(
     released = pooled.filter(assay="protein", contrast=contrast).join(
         proteins.select("feature", "log2_difference"), on="feature"
     )
-    is_planted = pl.col("log2_difference") != 0
+    return _difference_recovery(
+        "protein",
+        proteins["log2_difference"],
+        released.select(estimate="coefficient", truth="log2_difference", fdr="fdr"),
+    )
+
+
+def _difference_recovery(
+    name: str, planted: pl.Series, released: pl.DataFrame
+) -> dict[str, Number]:
+    """Compare pooled differences with the planted ones.
+
+    Parameters
+    ----------
+    name
+        Beginning of the keys.
+    planted
+        All planted differences; 0 where there is none.
+    released
+        estimate, truth and fdr of what was pooled.
+    """
+    is_planted = pl.col("truth") != 0
     called = released.filter(pl.col("fdr") <= LEVEL)
     found = called.filter(is_planted)
-    agreeing = found.filter(pl.col("coefficient").sign() == pl.col("log2_difference").sign()).height
+    agreeing = found.filter(pl.col("estimate").sign() == pl.col("truth").sign()).height
     planted_released = released.filter(is_planted).height
-    errors = released.select((pl.col("coefficient") - pl.col("log2_difference")).abs())
+    errors = released.select((pl.col("estimate") - pl.col("truth")).abs())
     return {
-        "protein_power_at_fdr5": _share(found.height, planted_released),
-        "protein_false_discovery": _share(called.height - found.height, called.height),
-        "protein_sign_agreement": _share(agreeing, found.height),
-        "protein_mean_absolute_error": _mean(errors.to_series().drop_nulls().to_list()),
-        "protein_truth_n": proteins.filter(is_planted).height,
-        "protein_released_n": released.height,
-        "protein_planted_released_n": planted_released,
-        "protein_called_n": called.height,
-        "protein_found_n": found.height,
+        f"{name}_power_at_fdr5": _share(found.height, planted_released),
+        f"{name}_false_discovery": _share(called.height - found.height, called.height),
+        f"{name}_sign_agreement": _share(agreeing, found.height),
+        f"{name}_mean_absolute_error": _mean(errors.to_series().drop_nulls().to_list()),
+        f"{name}_truth_n": int((planted != 0).sum()),
+        f"{name}_released_n": released.height,
+        f"{name}_planted_released_n": planted_released,
+        f"{name}_called_n": called.height,
+        f"{name}_found_n": found.height,
+    }
+
+
+def cell_recovery(truth: pl.DataFrame, cells: pl.DataFrame) -> dict[str, Number]:
+    """Compare the cells that passed, and their types, with what the barcodes are.
+
+    Parameters
+    ----------
+    truth
+        cell, kind (cell, doublet, dying, empty) and cell_type of every barcode.
+    cells
+        Pooled `single_cell/cells.parquet` of the sites: cell and cell_type of those that passed.
+
+    Returns
+    -------
+    dict
+        cell_type_accuracy (share of healthy single cells that passed and are named rightly: a cell
+        that was left out, or is unassigned, is not), cell_passed_share and cell_truth_n of these;
+        cell_{empty,dying,doublet}_found (share left out) and _truth_n.
+    """
+    judged = truth.join(
+        cells.select("cell", found="cell_type"), on="cell", how="left", maintain_order="left"
+    )
+    healthy = judged.filter(kind=CELL)
+    passed = healthy.drop_nulls("found")
+    right = passed.filter(pl.col("found") == pl.col("cell_type")).height
+    result: dict[str, Number] = {
+        "cell_type_accuracy": _share(right, healthy.height),
+        "cell_passed_share": _share(passed.height, healthy.height),
+        "cell_truth_n": healthy.height,
+    }
+    for kind in (EMPTY, DYING, DOUBLET):
+        barcodes = judged.filter(kind=kind)
+        left_out = barcodes["found"].null_count()
+        result[f"cell_{kind}_found"] = _share(left_out, barcodes.height)
+        result[f"cell_{kind}_truth_n"] = barcodes.height
+    return result
+
+
+def composition_recovery(
+    composition: pl.DataFrame, contrasts: pl.DataFrame, contrast: str
+) -> dict[str, Number]:
+    """Compare pooled differences of cell types' shares with the expected ones.
+
+    Parameters
+    ----------
+    composition
+        cell_type and difference (expected share in cases less that in controls; 0 where none is
+        planted).
+    contrasts
+        Pooled `cell_composition_contrasts`: contrast, cell_type, difference, fdr. Of a type that
+        nobody simulated, or of unassigned cells, no difference is expected.
+
+    Returns
+    -------
+    dict
+        composition_power_at_fdr5 (share of planted types called, of those that were pooled),
+        composition_false_discovery (share of called types that are null),
+        composition_sign_agreement, composition_mean_absolute_error (of the difference, as a share
+        of the cells), composition_truth_n (planted), composition_released_n,
+        composition_planted_released_n, composition_called_n, composition_found_n.
+    """
+    released = contrasts.filter(contrast=contrast).join(
+        composition.select("cell_type", truth="difference"), on="cell_type", how="left"
+    )
+    return _difference_recovery(
+        "composition",
+        composition["difference"],
+        released.select(estimate="difference", truth=pl.col("truth").fill_null(0.0), fdr="fdr"),
+    )
+
+
+def cell_expression_recovery(
+    truth: pl.DataFrame, effects: pl.DataFrame, contrast: str
+) -> dict[str, Number]:
+    """Compare pooled effects within cell types with the planted ones.
+
+    Parameters
+    ----------
+    truth
+        cell_type, gene_id and log2_fold_change of every simulated type and gene; 0 where nothing is
+        planted.
+    effects
+        Pooled `cell_expression_effects`: cell_type, contrast, gene_id, effect, fdr (within cell
+        type and contrast). In a type that nobody simulated no effect is expected.
+
+    Returns
+    -------
+    dict
+        As of `composition_recovery`, beginning with cell_expression_, a pair of type and gene being
+        the unit and the error that of the log2 fold change; and cell_expression_types_n, types of
+        which any effect was pooled. Effects of a type that few donors have do not leave a site
+        (disclosure control), which is why released and simulated pairs are told apart.
+    """
+    released = effects.filter(contrast=contrast).join(
+        truth.select("cell_type", "gene_id", truth="log2_fold_change"),
+        on=["cell_type", "gene_id"],
+        how="left",
+    )
+    return {
+        **_difference_recovery(
+            "cell_expression",
+            truth["log2_fold_change"],
+            released.select(estimate="effect", truth=pl.col("truth").fill_null(0.0), fdr="fdr"),
+        ),
+        "cell_expression_types_n": released["cell_type"].n_unique(),
     }
 
 
@@ -411,6 +568,85 @@ def driver_recovery(genes: pl.DataFrame, drivers: pl.DataFrame) -> dict[str, Num
     }
 
 
+def burden_recovery(
+    tumours: pl.DataFrame, targets: pl.DataFrame, burden: pl.DataFrame
+) -> dict[str, Number]:
+    """Compare the pooled mean of mutations per megabase with that of the planted ones.
+
+    Parameters
+    ----------
+    tumours
+        patient and mutations, those planted in targets.
+    targets
+        Regions in which mutations count.
+    burden
+        Pooled `mutation_burden`: measure, stratum, site (null for all together), mean.
+
+    Returns
+    -------
+    dict
+        burden_truth_mean and burden_pooled_mean (1/Mb, over all patients), burden_relative_error
+        (of the pooled mean; below 0 where mutations were missed).
+    """
+    megabases = targets.select((pl.col("end") - pl.col("start")).sum()).item() / 1e6
+    true = _mean((tumours["mutations"] / megabases).to_list()) if megabases else None
+    together = burden.filter(pl.col("site").is_null(), measure=ALL_MUTATIONS, stratum=ALL)["mean"]
+    pooled = together[0] if together.len() else None
+    return {
+        "burden_truth_mean": true,
+        "burden_pooled_mean": pooled,
+        "burden_relative_error": pooled / true - 1 if true and pooled is not None else None,
+    }
+
+
+def subtype_recovery(tumours: pl.DataFrame, profiles: Sequence[pl.DataFrame]) -> dict[str, Number]:
+    """See whether the marker-based subtypes follow what is planted in their markers.
+
+    No tumour has a subtype as its truth. What is planted is that markers of luminal differentiation
+    are lower, and basal ones higher, in muscle-invasive tumours.
+
+    Parameters
+    ----------
+    tumours
+        patient and stage_group.
+    profiles
+        `expression_profile` of each site: patient, molecular_subtype, signature_luminal,
+        signature_basal.
+
+    Returns
+    -------
+    dict
+        subtype_direction_auc (how often a muscle-invasive tumour has a higher basal score, less the
+        luminal one, than another tumour of its site; 0.5 if nothing was found) and
+        subtype_pairs_n, the pairs that were compared; subtype_direction_agreement (share of tumours
+        called luminal or basal that are called as their stage group is shifted) and
+        subtype_called_n. Tumours around the middle may truly go against their group.
+    """
+    higher, pairs, agreeing, called = 0.0, 0, 0, 0
+    for profile in profiles:
+        own = profile.join(tumours, on="patient").with_columns(
+            invasive=pl.col("stage_group") == "MIBC",
+            basality=pl.col(f"{SIGNATURE_PREFIX}basal") - pl.col(f"{SIGNATURE_PREFIX}luminal"),
+        )
+        scored = own.drop_nulls("basality")
+        cases, others = (
+            scored.filter(pl.col("invasive") == side)["basality"].to_numpy()
+            for side in (True, False)
+        )
+        apart = cases[:, None] - others[None, :]
+        higher += float((apart > 0).sum() + (apart == 0).sum() / 2)
+        pairs += apart.size
+        calls = own.filter(pl.col(SUBTYPE).is_in(["luminal", "basal"]))
+        agreeing += calls.filter((pl.col(SUBTYPE) == "basal") == pl.col("invasive")).height
+        called += calls.height
+    return {
+        "subtype_direction_auc": higher / pairs if pairs else None,
+        "subtype_pairs_n": pairs,
+        "subtype_direction_agreement": _share(agreeing, called),
+        "subtype_called_n": called,
+    }
+
+
 def evaluate_recovery(
     truth: Truth,
     *,
@@ -422,6 +658,11 @@ def evaluate_recovery(
     survival_effects: pl.DataFrame,
     driver_genes: pl.DataFrame,
     matrix_linear_model: pl.DataFrame,
+    expression_profiles: Sequence[pl.DataFrame],
+    mutation_burden: pl.DataFrame,
+    cells: Sequence[pl.DataFrame],
+    cell_composition_contrasts: pl.DataFrame,
+    cell_expression_effects: pl.DataFrame,
     contrast: str,
     endpoint: str,
 ) -> dict[str, Number]:
@@ -433,7 +674,11 @@ def evaluate_recovery(
         Result of `load_truth`.
     somatic_variants, germline_genotypes, copy_number_genes, gene_counts
         Patient-level tables, one of each site; germline_genotypes by `read_genotypes`.
-    expression_effects, survival_effects, driver_genes, matrix_linear_model
+    expression_profiles, cells
+        Such tables as well.
+    expression_effects, survival_effects, driver_genes, matrix_linear_model, mutation_burden
+        Pooled tables.
+    cell_composition_contrasts, cell_expression_effects
         Pooled tables.
     contrast, endpoint
         The contrast that carries the planted effects, and the survival endpoint.
@@ -471,6 +716,11 @@ def evaluate_recovery(
         **survival_recovery(truth.genes, survival_effects, endpoint),
         **driver_recovery(truth.genes, driver_genes),
         **protein_recovery(truth.proteins, matrix_linear_model, contrast),
+        **subtype_recovery(truth.tumours, expression_profiles),
+        **burden_recovery(truth.tumours, truth.targets, mutation_burden),
+        **cell_recovery(truth.cells, pl.concat(cells)),
+        **composition_recovery(truth.cell_composition, cell_composition_contrasts, contrast),
+        **cell_expression_recovery(truth.cell_effects, cell_expression_effects, contrast),
     }
 
 

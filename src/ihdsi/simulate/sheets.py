@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from ihdsi.files import write_tsv
+from ihdsi.simulate.cells import cell_donors, cell_sample_rows
 from ihdsi.simulate.cohort import DEMO_SITES, SiteDesign
 from ihdsi.simulate.genome import gene_list, read_gene_panel
 from ihdsi.simulate.patients import simulate_cohort
@@ -30,6 +31,9 @@ SAMPLE_COLUMNS = (
     "vcf_sample",
     "counts",
     "matrix",
+    "cells",
+    "cells_sample",
+    "cells_column",
 )
 
 
@@ -89,11 +93,15 @@ LOCAL_WORDS = {
 MISSING_PER_SITE = {"grade": 1, "smoking": 2, "haemoglobin": 2}
 
 
-def sample_sheet(design: SiteDesign, simulated: str = SIMULATED) -> pl.DataFrame:
-    """Sample sheet of one site: a row per sample and lane, and then the proteins.
+def sample_sheet(
+    design: SiteDesign, donors: Sequence[str], simulated: str = SIMULATED
+) -> pl.DataFrame:
+    """Sample sheet of one site: a row per sample and lane, then the proteins and the cells.
 
     Parameters
     ----------
+    donors
+        Patients whose single cells are given (`ihdsi.simulate.cells.cell_donors`).
     simulated
         Folder of the simulated files, relative to the working directory.
     """
@@ -132,6 +140,7 @@ def sample_sheet(design: SiteDesign, simulated: str = SIMULATED) -> pl.DataFrame
         }
         for patient in design.patients
     ]
+    rows += cell_sample_rows(design, donors, folder)
     return pl.DataFrame(rows, schema=dict.fromkeys(SAMPLE_COLUMNS, pl.String))
 
 
@@ -203,5 +212,6 @@ def write_demo_sheets(
     cohort = simulate_cohort(seed, genes, sites)
     for design in sites:
         folder = Path(config_dir) / "sites" / design.site
-        write_tsv(sample_sheet(design), folder / "samples.tsv")
+        donors = cell_donors(cohort.patients, design)
+        write_tsv(sample_sheet(design, donors), folder / "samples.tsv")
         write_tsv(clinical_table(seed, design.site, cohort.patients), folder / "clinical.tsv")

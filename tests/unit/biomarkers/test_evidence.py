@@ -218,3 +218,57 @@ def test_without_matrices_nothing_changes():
         evidence = evidence_table(_empty(EVIDENCE_SCHEMA), *others, matrices)
         assert evidence.is_empty()
         assert evidence.schema == pl.Schema(EVIDENCE_SCHEMA)
+
+
+CELLS = pl.DataFrame(
+    [
+        ("fibroblast", "muscle_invasion", "G1", 0.001, 1.2, 0.3, True),
+        ("t_cell", "muscle_invasion", "G1", 0.2, -0.4, 0.9, False),
+        ("fibroblast", "muscle_invasion", "G2", 0.5, 0.1, None, None),
+        ("t_cell", "muscle_invasion", "G2", None, None, None, None),
+        ("t_cell", "smoking", "G1", 0.03, 0.7, 0.0, True),
+    ],
+    schema={
+        "cell_type": pl.String,
+        "contrast": pl.String,
+        "gene_id": pl.String,
+        "p_value": pl.Float64,
+        "effect": pl.Float64,
+        "i_squared": pl.Float64,
+        "same_direction": pl.Boolean,
+    },
+    orient="row",
+).with_columns(gene_name=pl.format("N{}", "gene_id"), n_sites=pl.lit(2))
+
+
+def test_cell_types_are_one_layer_of_genes():
+    others = (_empty(SURVIVAL), pl.DataFrame(schema=ALTERATION), _empty(DRIVER))
+    evidence = evidence_table(_empty(EVIDENCE_SCHEMA), *others, None, CELLS)
+    rows = {(row["gene_id"], row["contrast"]): row for row in evidence.iter_rows(named=True)}
+    assert set(rows) == {
+        ("G1", "muscle_invasion in fibroblast"),
+        ("G2", "muscle_invasion in fibroblast"),
+        ("G1", "smoking in t_cell"),
+    }
+    first = rows["G1", "muscle_invasion in fibroblast"]
+    assert set(evidence["layer"]) == {"cell_expression"}
+    assert first["p_value"] == pytest.approx(combine_p_values([0.001, 0.2])[0])
+    assert (first["effect"], first["i_squared"], first["same_direction"]) == (1.2, 0.3, True)
+    # One family a contrast, whatever cell type leads a gene.
+    assert first["fdr"] == pytest.approx(2 * first["p_value"])
+    assert rows["G1", "smoking in t_cell"]["fdr"] == pytest.approx(0.03)
+    assert rows["G2", "muscle_invasion in fibroblast"]["p_value"] == 0.5
+    best = rank_biomarkers(evidence, TIERS).row(0, named=True)
+    assert (best["gene_id"], best["gene_name"], best["lead_layer"]) == (
+        *("G1", "NG1", "cell_expression"),
+    )
+    assert best["cell_expression_effect"] == 1.2
+    assert "led by cell expression (muscle invasion in fibroblast) of 2 lines" in best["reason"]
+
+
+def test_without_cells_nothing_changes():
+    others = (_empty(SURVIVAL), pl.DataFrame(schema=ALTERATION), _empty(DRIVER))
+    for cells in (None, CELLS.clear(), CELLS.filter(pl.col("p_value").is_null())):
+        evidence = evidence_table(_empty(EVIDENCE_SCHEMA), *others, MATRICES, cells)
+        assert set(evidence["layer"]) == {"protein", "methylation"}
+        assert evidence.schema == pl.Schema(EVIDENCE_SCHEMA)

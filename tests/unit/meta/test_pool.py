@@ -15,6 +15,7 @@ from ihdsi.meta.linear import fit_pooled_linear_model
 from ihdsi.meta.moderation import moderate_variances
 from ihdsi.meta.pool import (
     pool_alteration_contrasts,
+    pool_cell_expression_effects,
     pool_expression_effects,
     pool_gene_alterations,
     pool_mutation_burden,
@@ -112,6 +113,69 @@ def test_the_study_model_fills_the_effect():
     assert fixed["effect"][0] == fixed["fixed_effect"][0] != fixed["random_effect"][0]
     assert random["effect"][0] == random["random_effect"][0]
     assert fixed["p_value"][0] == fixed["fixed_p_value"][0]
+
+
+def _in_cell_type(cell_type, effects, errors, **options):
+    table = _expression(effects, errors, **options)
+    return table.select(pl.lit(cell_type).alias("cell_type"), pl.all())
+
+
+def test_effects_within_cell_types_are_pooled_each_by_itself():
+    tables = {
+        "lih": pl.concat(
+            [
+                _in_cell_type("t_cell", [0.5, 1.0], [0.1, 0.2], n_case=12, n_control=11),
+                _in_cell_type("fibroblast", [2.0, 0.1], [0.3, 0.2], n_case=14, n_control=13),
+            ]
+        ),
+        "ncck": _in_cell_type("t_cell", [0.9, None], [0.2, None], n_case=10, n_control=15),
+    }
+    pooled = pool_cell_expression_effects(tables)
+    assert pooled.columns[:7] == [
+        *("cell_type", "contrast", "gene_id", "gene_name", "n_sites", "n_case", "n_control")
+    ]
+    rows = {(row["cell_type"], row["gene_id"]): row for row in pooled.iter_rows(named=True)}
+    assert len(rows) == pooled.height == 4
+    # The same numbers without cell types, one type at a time.
+    bulk = pool_expression_effects(
+        {site: t.filter(cell_type="t_cell") for site, t in tables.items()}
+    )
+    assert_frame_equal(pooled.filter(cell_type="t_cell").drop("cell_type"), bulk)
+    assert rows["t_cell", GENES[0]]["n_sites"] == 2
+    assert rows["t_cell", GENES[0]]["n_case"] == 22
+    assert rows["fibroblast", GENES[0]]["effect"] == pytest.approx(2.0)
+    assert rows["fibroblast", GENES[0]]["i_squared"] is None
+    account = harmonise.harmonisation_account(
+        harmonise.cell_expression_site_effects(tables), ["lih", "ncck"]
+    )
+    refused = account.filter(~pl.col("used")).select("feature", "gene_id", "site", "reason")
+    assert refused.rows() == [
+        ("fibroblast", GENES[0], "ncck", harmonise.NOT_RELEASED),
+        ("fibroblast", GENES[1], "ncck", harmonise.NOT_RELEASED),
+        ("t_cell", GENES[1], "ncck", harmonise.NULL_ESTIMATE),
+    ]
+    none = pool_cell_expression_effects({site: t.clear() for site, t in tables.items()})
+    assert none.is_empty()
+    assert none.schema == pooled.schema
+
+
+def test_the_account_of_all_analyses_is_one_table():
+    cells = {"a": _in_cell_type("t_cell", [0.5], [0.1]), "b": _in_cell_type("t_cell", [], [])}
+    bulk = {"a": _expression([0.5], [0.1]), "b": _expression([0.4], [0.0])}
+    effects, account = harmonise.account_for_sites(
+        [harmonise.expression_site_effects(bulk), harmonise.cell_expression_site_effects(cells)],
+        ["a", "b"],
+    )
+    assert effects.select("analysis", "feature", "site").rows() == [
+        ("expression", "expression", "a"),
+        ("cell_expression", "t_cell", "a"),
+    ]
+    assert account.select("analysis", "site", "used").rows() == [
+        ("cell_expression", "a", True),
+        ("cell_expression", "b", False),
+        ("expression", "a", True),
+        ("expression", "b", False),
+    ]
 
 
 def test_account_says_why_an_estimate_was_not_used():

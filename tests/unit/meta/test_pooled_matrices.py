@@ -7,10 +7,14 @@ import statsmodels.api as sm
 from scipy import stats
 
 from ihdsi.errors import InputError
+from ihdsi.meta import harmonise
 from ihdsi.meta.linear import (
     MATRIX_LINEAR_SCHEMA,
     MINIMUM_FEATURES_TO_MODERATE,
+    NOT_ALONE,
+    NOT_IN_THE_STUDY,
     fit_pooled_matrix_model,
+    matrix_site_effects,
 )
 from ihdsi.study import ClinicalVariable, Contrast
 from ihdsi.summaries.matrix_moments import build_matrix_moments
@@ -278,3 +282,73 @@ def test_a_feature_that_does_not_vary_is_moderated_as_limma_does():
     assert row["posterior_variance"] > 0
     assert row["moderated_statistic"] == pytest.approx(0, abs=1e-9)
     assert row["moderated_p_value"] == pytest.approx(1)
+
+
+def test_the_account_says_what_became_of_each_feature(pooled):
+    designs, moments = released()
+    effects = matrix_site_effects(designs, moments, ["protein"])
+    assert effects.schema == pl.Schema(harmonise.SITE_EFFECT_SCHEMA)
+    assert effects["used"].all()
+    # One row a feature and site that released it, as the pooled fit counts them.
+    counted = effects.group_by("feature").agg(n_sites=pl.len().cast(pl.Int64)).sort("feature")
+    assert counted.rows() == pooled.select("feature", "n_sites").rows()
+    summed = effects.group_by("feature").agg(pl.col("n").sum()).sort("feature")
+    assert summed.rows() == pooled.select("feature", "n").rows()
+    account = harmonise.harmonisation_account(effects, list(SITES))
+    assert account.height == len(FEATURES) * len(SITES)
+    refused = account.filter(~pl.col("used"))
+    assert refused.select("feature", "site", "reason").rows() == [
+        ("F12", "west", harmonise.NOT_RELEASED),
+        ("F13", "south", harmonise.NOT_RELEASED),
+    ]
+    clinical, _, _, values, plate = SITES["west"]
+    own = effects.filter(site="west", feature="F00").row(0, named=True)
+    x = np.column_stack(
+        [
+            (clinical["stage"] == "high").to_numpy(),
+            np.ones(len(plate)),
+            (clinical["smoking"] == "former").to_numpy(),
+            clinical["age"].to_numpy(),
+        ]
+    ).astype(float)
+    reference = sm.OLS(values[0], x).fit()
+    assert own["effect"] == pytest.approx(reference.params[0])
+    assert own["standard_error"] == pytest.approx(reference.bse[0])
+    assert (own["n_case"], own["n"]) == (x[:, 0].sum(), len(x))
+    assert own["n_control"] == len(x) - x[:, 0].sum()
+
+
+def test_the_account_names_what_is_not_pooled_and_what_no_site_determines_alone():
+    designs, moments = released(("north",))
+    elsewhere = matrix_site_effects(designs, moments, ["methylation"])
+    assert not elsewhere["used"].any()
+    assert set(elsewhere["reason"]) == {NOT_IN_THE_STUDY}
+    assert elsewhere.height == moments["north"].height
+
+    # Every patient of the site is a case: the case term equals the intercept.
+    design, moment = designs["north"], moments["north"].filter(feature="F00")
+    terms = moment["terms"][0].to_list()
+    pattern = design.filter(pattern=moment["pattern"][0])
+    cells = {
+        (r, c): v for r, c, v in pattern.select("row_term", "column_term", "value").iter_rows()
+    }
+
+    def cell(row, column):
+        names = tuple("intercept" if name == "case" else name for name in (row, column))
+        return cells.get(names, cells.get(names[::-1]))
+
+    confounded = pattern.with_columns(
+        value=pl.Series(
+            [cell(r, c) for r, c in pattern.select("row_term", "column_term").iter_rows()]
+        )
+    )
+    xty = moment["xty"][0].to_list()
+    xty[terms.index("case")] = xty[terms.index("intercept")]
+    only = moment.with_columns(xty=pl.Series([xty]))
+    effects = matrix_site_effects({"north": confounded}, {"north": only}, ["protein"])
+    assert effects.select("effect", "used", "reason").rows() == [(None, True, NOT_ALONE)]
+    pooled, account = harmonise.account_for_sites([effects], ["north"])
+    assert pooled.is_empty()
+    assert account.select("used", "reason").rows() == [(True, NOT_ALONE)]
+    nothing = {"north": moments["north"].clear()}
+    assert matrix_site_effects({"north": design.clear()}, nothing, ["protein"]).is_empty()

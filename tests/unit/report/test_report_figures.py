@@ -1,15 +1,21 @@
 """Charts show the numbers that they were given."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
+import vl_convert
 
+from ihdsi.meta.cell_composition import compare_cell_composition
+from ihdsi.meta.harmonise import composition_site_effects
 from ihdsi.meta.pool import pool_gene_alterations, pool_mutation_burden
 from ihdsi.report import figures
 from ihdsi.report.tables import (
     characteristics,
     disclosure_rows,
     format_p,
+    format_points,
     membership_rows,
     unit_suffix,
 )
@@ -263,3 +269,77 @@ def test_membership_has_a_row_for_each_site_that_states_it():
     documents = {"lih": {"membership": stated}, "ncck": {"membership": None}, "third": {}}
     assert membership_rows(documents) == [{"site": "lih", **stated}]
     assert disclosure_rows(documents) == []
+
+
+def _compared(n_sites=2, nothing=False):
+    """Contrast table and site effects of three cell types, of means and variances of their own."""
+    tables = {
+        f"site{number}": pl.DataFrame(
+            [
+                {
+                    "cell_type": cell_type,
+                    "stratum_variable": "stage",
+                    "stratum": level,
+                    "n_donors": 10 + number,
+                    "mean": mean + 0.01 * number * (level == "MIBC"),
+                    "variance": 0.0 if nothing else 0.001,
+                }
+                for cell_type, means in {
+                    "t_cell": (0.2, 0.2),
+                    'it\'s_"tumour"': (0.3, 0.5),
+                    "fibroblast": (0.4, 0.3),
+                }.items()
+                for level, mean in zip(("MIBC", "NMIBC"), means, strict=True)
+            ]
+        )
+        for number in range(n_sites)
+    }
+    contrasts = {"invasion": ("stage", "MIBC", "NMIBC")}
+    return compare_cell_composition(tables, contrasts), composition_site_effects(tables, contrasts)
+
+
+@pytest.mark.parametrize("n_sites", [1, 2, 9])
+def test_differences_of_cell_types_stand_in_percentage_points(n_sites):
+    compared, effects = _compared(n_sites)
+    chart = figures.composition_differences(compared, effects, "t", "d")
+    values = _values(chart)
+    pooled = {row["cell_type"]: row for row in values if "confidence_low" in row}
+    for row in compared.iter_rows(named=True):
+        drawn = pooled[row["cell_type"].replace("_", " ")]
+        for name in ("difference", "confidence_low", "confidence_high"):
+            assert drawn[name] == pytest.approx(100 * row[name], rel=1e-4)
+        assert (drawn["n_case"], drawn["n_control"]) == (row["n_case"], row["n_control"])
+    # The largest difference stands on top.
+    assert sorted(pooled, key=lambda name: -pooled[name]["place"]) == [
+        "fibroblast",
+        "t cell",
+        'it\'s "tumour"',
+    ]
+    own = [row for row in values if "site" in row]
+    assert len(own) == 3 * n_sites
+    for row in own:
+        assert row["place"] < pooled[row["cell_type"]]["place"]
+        shift = {"fibroblast": 10, "t cell": 0}.get(row["cell_type"], -20)
+        assert row["difference"] == pytest.approx(shift + int(row["site"][-1]), abs=1e-3)
+    texts = [row for row in values if "donors" in row]
+    n = sum(10 + number for number in range(n_sites))
+    assert {row["donors"] for row in texts} == {f"{n} / {n}"}
+    coloured = '"field": "site", "scale"' in json.dumps(chart.to_dict())
+    assert coloured == (n_sites < 9)
+    assert chart.to_dict()["description"] == "d"
+    # Vega parses the labels, quotes and all.
+    assert "<svg" in vl_convert.vegalite_to_svg(chart.to_dict())
+
+
+def test_differences_without_a_test_are_drawn_without_an_interval():
+    compared, effects = _compared(1, nothing=True)
+    values = _values(figures.composition_differences(compared, effects, "t", "d"))
+    assert {row["estimate"] for row in values if "donors" in row} == {"+10.0", "+0.00", "−20.0"}
+    assert figures.composition_differences(compared.clear(), effects, "t", "d") is None
+
+
+def test_percentage_points_have_decimals_by_their_interval():
+    assert format_points(0.0123, 0.01, 0.015) == "+1.23 [+1.00, +1.50]"
+    assert format_points(-0.074, -0.134, -0.014) == "−7.4 [−13.4, −1.4]"
+    assert format_points(0.1, None, None) == "+10.0"
+    assert format_points(None, None, None) == "–"

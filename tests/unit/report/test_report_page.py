@@ -9,11 +9,20 @@ import polars as pl
 import pytest
 
 from ihdsi.biomarkers.evidence import evidence_table, rank_biomarkers
+from ihdsi.meta.cell_composition import compare_cell_composition, pool_cell_composition
 from ihdsi.meta.drivers import find_driver_genes
-from ihdsi.meta.harmonise import account_for_sites
-from ihdsi.meta.linear import LINEAR_SCHEMA
+from ihdsi.meta.harmonise import (
+    account_for_sites,
+    alteration_site_effects,
+    cell_expression_site_effects,
+    composition_site_effects,
+    expression_site_effects,
+    survival_site_effects,
+)
+from ihdsi.meta.linear import LINEAR_SCHEMA, MATRIX_LINEAR_SCHEMA
 from ihdsi.meta.pool import (
     pool_alteration_contrasts,
+    pool_cell_expression_effects,
     pool_expression_effects,
     pool_gene_alterations,
     pool_mutation_burden,
@@ -74,7 +83,50 @@ def _study(sites, simulated=True):
     )
 
 
-def _site(seed, rna=True, dna=True, clinical=True, genes=30):
+CELL_TYPES = {"tumour": 0.5, "fibroblast": 0.3, "t_cell": 0.15}
+
+
+def _cells(random):
+    """Shares and effects within cell types of one site; fibroblasts grow with invasion."""
+    counts = {"all": 40, "MIBC": 20, "NMIBC": 20}
+    composition = pl.DataFrame(
+        [
+            {
+                "cell_type": name,
+                "stratum_variable": "all" if stratum == "all" else "stage_group",
+                "stratum": stratum,
+                "n_donors": n,
+                "mean": mean
+                + random.normal(0, 0.01)
+                + 0.1 * (stratum == "MIBC") * (name == "fibroblast"),
+                "variance": 0.004,
+            }
+            for name, mean in CELL_TYPES.items()
+            for stratum, n in counts.items()
+        ]
+    )
+    genes = [f"ENSG{number:011d}" for number in range(6)]
+    effects = pl.concat(
+        pl.DataFrame(
+            {
+                "cell_type": name,
+                "contrast": "invasion",
+                "gene_id": genes,
+                "gene_name": [f"G{number}" for number in range(6)],
+                "n_case": 18,
+                "n_control": 17,
+                "base_mean": 5.0,
+                "log2_fold_change": random.normal(0, 0.3, 6)
+                + 3.0 * (name == "fibroblast") * (np.arange(6) == 0),
+                "standard_error": 0.3,
+            }
+        )
+        for name in CELL_TYPES
+    )
+    return composition, effects
+
+
+def _site(seed, rna=True, dna=True, clinical=True, cells=True, genes=30):
     random = np.random.default_rng(seed)
     ids = [f"ENSG{number:011d}" for number in range(genes)]
     names = [f"G{number}" for number in range(genes)]
@@ -148,7 +200,10 @@ def _site(seed, rna=True, dna=True, clinical=True, genes=30):
             "n_failed": [10, 10, 7, 7],
         }
     )
+    composition, within = _cells(random)
     return {
+        "composition": composition if cells else composition.clear(),
+        "cell_expression": within if cells else within.clear(),
         "expression": expression if rna else expression.clear(),
         "survival": survival if rna else survival.clear(),
         "alterations": alterations if dna else alterations.clear(),
@@ -170,8 +225,16 @@ def _inputs(sites=("lih", "ncck"), simulated=True, **released):
     contrasts = pool_alteration_contrasts(by_site("alterations"), CONTRASTS)
     drivers = find_driver_genes(by_site("alterations"), by_site("burden"))
     effects, account = account_for_sites(
-        by_site("expression"), by_site("survival"), by_site("alterations"), CONTRASTS
+        [
+            expression_site_effects(by_site("expression")),
+            survival_site_effects(by_site("survival")),
+            alteration_site_effects(by_site("alterations"), CONTRASTS),
+            composition_site_effects(by_site("composition"), CONTRASTS),
+            cell_expression_site_effects(by_site("cell_expression")),
+        ],
+        list(sites),
     )
+    within = pool_cell_expression_effects(by_site("cell_expression"))
     release = {"study_hash": "0" * 64, "manifest_sha256": "1" * 64, "manifest": {}, "tables": {}}
     return ReportInputs(
         study=study,
@@ -188,8 +251,13 @@ def _inputs(sites=("lih", "ncck"), simulated=True, **released):
         alteration_contrasts=contrasts,
         drivers=drivers,
         mutation_burden=pool_mutation_burden(by_site("burden")),
+        matrices=pl.DataFrame(schema=MATRIX_LINEAR_SCHEMA),
+        cell_composition=pool_cell_composition(by_site("composition")),
+        composition_contrasts=compare_cell_composition(by_site("composition"), CONTRASTS),
+        cell_expression=within,
         biomarkers=rank_biomarkers(
-            evidence_table(expression, survival, contrasts, drivers), study.biomarkers.tiers
+            evidence_table(expression, survival, contrasts, drivers, None, within),
+            study.biomarkers.tiers,
         ),
         site_effects=effects,
         account=account,
@@ -205,7 +273,7 @@ MANY = tuple(f"site_{number}" for number in range(35))
         ("full", {}),
         ("no_rna", {"rna": False}),
         ("no_dna", {"dna": False}),
-        ("nothing", {"rna": False, "dna": False, "clinical": False}),
+        ("nothing", {"rna": False, "dna": False, "clinical": False, "cells": False}),
         ("one_site", {"sites": ("lih",)}),
         ("many_sites", {"sites": MANY, "rna": False, "clinical": False}),
     ],
@@ -217,7 +285,10 @@ def test_every_figure_is_a_chart_or_a_sentence(name, options):
         re.search(r'id="specifications">(.*?)</script>', page, re.DOTALL).group(1)
     )
     for key, figure in all_figures(inputs).items():
-        if figure.chart is None:
+        if figure.chart is None and key.startswith("cell_composition"):
+            # Most studies have no single cells, and need not read that they have none.
+            assert figure.absence not in page
+        elif figure.chart is None:
             assert figure.absence in page, (name, key)
             assert f'id="chart-{key}"' not in page
         else:
@@ -242,7 +313,7 @@ def test_samples_by_decision_are_shown():
 
 
 def test_an_empty_study_says_so():
-    page = render_report(_inputs(rna=False, dna=False, clinical=False))
+    page = render_report(_inputs(rna=False, dna=False, clinical=False, cells=False))
     for words in (
         "No site released a cohort profile",
         "No site released somatic alterations",
@@ -343,3 +414,88 @@ def test_differences_of_matrices_stand_beside_the_other_layers():
     without = render_report(inputs)
     assert "protein difference" not in without
     assert "<strong>Matrices.</strong>" not in without
+
+
+def _section(page, name):
+    return page[page.index(f'<section id="{name}">') :].split("</section>")[0]
+
+
+def _cells_of(section):
+    """Rows of the tables of a section, as text."""
+    rows = re.findall(r"<tr>(.*?)</tr>", section)
+    return [[re.sub("<.*?>", "", c) for c in re.findall(r"<t[hd].*?</t[hd]>", r)] for r in rows]
+
+
+def test_cell_types_have_a_section_with_figure_and_tables():
+    inputs = _inputs()
+    page = render_report(inputs)
+    section = _section(page, "cells")
+    assert '<a href="#cells">' in page
+    assert 'id="chart-cell_composition_invasion"' in section
+    shares, within = section.split("Expression within cell types")
+    rows = {tuple(row[:2]): row for row in _cells_of(shares)}
+    lead = inputs.composition_contrasts.filter(cell_type="fibroblast").row(0, named=True)
+    shown = rows["invasion", "fibroblast"]
+    assert shown[2] == f"{100 * lead['mean_case']:.1f} %"
+    assert shown[4].startswith(f"+{100 * lead['difference']:.1f} [+")
+    assert shown[-2:] == ["40 / 40", "2"]
+    assert ("invasion", "t cell") in rows
+    share = inputs.cell_composition.filter(
+        pl.col("site").is_null() & (pl.col("stratum") == "all"), cell_type="tumour"
+    ).row(0, named=True)
+    tumour = rows["tumour", "80"]
+    assert tumour[2].startswith(f"{100 * share['mean']:.1f} % [")
+    assert len(tumour) == 5  # a column of each site
+    # G0 in fibroblasts is far ahead of all else.
+    assert _cells_of(within)[1][:3] == ["invasion", "fibroblast", "G0"]
+    assert "Cell types: the shares of 1 of 3 cell types differ between MIBC and NMIBC" in page
+    assert "log₂ fold change in a cell type" in page
+    assert "Shares add up to one" in page
+
+
+def test_a_study_without_cells_or_matrices_has_no_such_section(tmp_path):
+    inputs = _inputs(cells=False)
+    page = render_report(inputs)
+    for words in ("Cell types", 'id="cells"', "cell type", 'id="matrices"', "Squair"):
+        assert words not in page, words
+    write_figures(inputs, tmp_path)
+    drawn = (tmp_path / "cell_composition_invasion.svg").read_text()
+    assert "No site released shares of cell types" in drawn
+
+
+def test_features_of_matrices_have_a_section():
+    inputs = _inputs(sites=("lih",), cells=False)
+    protein = MatrixSettings(feature="id", unit="intensity", transform="log2")
+    matrices = pl.DataFrame(
+        [
+            {
+                "assay": "protein",
+                "contrast": "invasion",
+                "feature": f"P{number:05d}",
+                "feature_name": f"protein {number}",
+                "unit": "log2(intensity)",
+                "n_sites": 2,
+                "n": 78,
+                "coefficient": -1.5,
+                "standard_error": 0.2,
+                "p_value": 10.0**-number,
+                "fdr": 10.0 ** -(number - 1),
+                "i_squared": 0.25,
+                "same_direction": True,
+            }
+            for number in range(1, 10)
+        ],
+        schema=MATRIX_LINEAR_SCHEMA,
+    )
+    study = inputs.study.model_copy(update={"matrices": {"protein": protein}})
+    page = render_report(replace(inputs, study=study, matrices=matrices))
+    rows = _cells_of(_section(page, "matrices"))[1:]
+    assert [row[2] for row in rows] == ["P00009", "P00008", "P00007", "P00006"]
+    assert rows[0][4:6] == ["−1.50", "log2(intensity)"]
+    assert rows[0][9:] == ["0.25", "yes", "78", "2"]
+    assert 'id="chart-volcano_protein_invasion"' in page
+    assert "difference, log2(intensity) (MIBC − NMIBC)" in page
+    empty = render_report(replace(inputs, study=study))
+    assert "No site released features of protein matrices" in _section(empty, "matrices")
+    assert "Protein: 7 of 9 features differ between MIBC and NMIBC" in page
+    assert "strongest protein 9 (−1.50 log2(intensity), FDR 1.0e\u201108)" in page

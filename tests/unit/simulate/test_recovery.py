@@ -7,6 +7,10 @@ from scipy.stats import spearmanr
 
 from ihdsi.simulate.recovery import (
     Truth,
+    burden_recovery,
+    cell_expression_recovery,
+    cell_recovery,
+    composition_recovery,
     copy_number_recovery,
     driver_recovery,
     evaluate_recovery,
@@ -16,6 +20,7 @@ from ihdsi.simulate.recovery import (
     germline_recovery,
     protein_recovery,
     somatic_recovery,
+    subtype_recovery,
     survival_recovery,
 )
 
@@ -223,6 +228,176 @@ def pooled_proteins(rows):
     )
 
 
+CELLS = pl.DataFrame(
+    [
+        ("s:1", "cell", "tumour"),
+        ("s:2", "cell", "tumour"),
+        ("s:3", "cell", "fibroblast"),
+        ("s:4", "cell", "fibroblast"),
+        ("s:5", "doublet", "tumour+fibroblast"),
+        ("s:6", "doublet", "tumour+tumour"),
+        ("s:7", "dying", "tumour"),
+        ("s:8", "empty", None),
+    ],
+    schema={"cell": pl.String, "kind": pl.String, "cell_type": pl.String},
+    orient="row",
+)
+COMPOSITION = pl.DataFrame(
+    {"cell_type": ["fibroblast", "umbrella", "t_cell"], "difference": [0.1, -0.1, 0.0]}
+)
+CELL_EFFECTS = pl.DataFrame(
+    [
+        ("fibroblast", "a", 1.0),
+        ("fibroblast", "b", 0.0),
+        ("tumour", "a", 0.0),
+        ("tumour", "b", -2.0),
+    ],
+    schema={"cell_type": pl.String, "gene_id": pl.String, "log2_fold_change": pl.Float64},
+    orient="row",
+)
+
+
+def named_cells(rows):
+    return pl.DataFrame(rows, schema={"cell": pl.String, "cell_type": pl.String}, orient="row")
+
+
+def pooled_shares(rows):
+    schema = {"cell_type": pl.String, "difference": pl.Float64, "fdr": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(contrast=pl.lit("m"))
+
+
+def pooled_cell_effects(rows):
+    schema = {
+        "cell_type": pl.String,
+        "gene_id": pl.String,
+        "effect": pl.Float64,
+        "fdr": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(contrast=pl.lit("m"))
+
+
+TUMOURS = pl.DataFrame(
+    {
+        "patient": ["P1", "P2", "P3", "P4"],
+        "stage_group": ["MIBC", "NMIBC", "MIBC", "NMIBC"],
+        "mutations": [3, 1, 4, 0],
+    }
+)
+
+
+def profile(rows):
+    schema = {
+        "patient": pl.String,
+        "molecular_subtype": pl.String,
+        "signature_luminal": pl.Float64,
+        "signature_basal": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def pooled_burden(rows):
+    schema = {"measure": pl.String, "stratum": pl.String, "site": pl.String, "mean": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def test_burden_is_that_of_all_patients_together():
+    # 252 bases of targets and 2 mutations a patient.
+    true = 2 / 252e-6
+    pooled = pooled_burden(
+        [
+            ("all_mutations", "all", "lih", 1.0),
+            ("all_mutations", "MIBC", None, 2.0),
+            ("nonsynonymous_mutations", "all", None, 3.0),
+            ("all_mutations", "all", None, 0.9 * true),
+        ]
+    )
+    assert burden_recovery(TUMOURS, TARGETS, pooled) == {
+        "burden_truth_mean": pytest.approx(true),
+        "burden_pooled_mean": pytest.approx(0.9 * true),
+        "burden_relative_error": pytest.approx(-0.1),
+    }
+
+
+def test_subtypes_are_compared_within_a_site_and_with_the_planted_direction():
+    first = profile(
+        [
+            ("P1", "basal", 0.2, 0.6),
+            ("P2", "basal", 0.5, 0.6),
+            ("P3", "unassigned", 0.5, 0.5),
+            ("P4", None, None, None),
+        ]
+    )
+    # Alone at its site, a tumour is compared with nobody; other subtypes are not judged.
+    second = profile([("P4", "neuroendocrine", 0.0, 1.0)])
+    assert subtype_recovery(TUMOURS, [first, second]) == {
+        "subtype_direction_auc": 0.5,
+        "subtype_pairs_n": 2,
+        "subtype_direction_agreement": 0.5,
+        "subtype_called_n": 2,
+    }
+
+
+def test_a_cell_is_right_only_if_it_passed_with_its_type():
+    found = [
+        ("s:1", "tumour"),
+        ("s:2", "fibroblast"),
+        ("s:3", "unassigned"),
+        ("s:5", "tumour"),
+    ]
+    assert cell_recovery(CELLS, named_cells(found)) == {
+        "cell_type_accuracy": 0.25,
+        "cell_passed_share": 0.75,
+        "cell_truth_n": 4,
+        "cell_empty_found": 1.0,
+        "cell_empty_truth_n": 1,
+        "cell_dying_found": 1.0,
+        "cell_dying_truth_n": 1,
+        "cell_doublet_found": 0.5,
+        "cell_doublet_truth_n": 2,
+    }
+
+
+def test_composition_recovery_counts_by_hand():
+    # The umbrella cells were not released; T cells and what nobody simulated are false.
+    found = [
+        ("fibroblast", -0.2, 0.01),
+        ("t_cell", 0.04, 0.05),
+        ("mast_cell", 0.02, 0.0),
+        ("unassigned", 0.01, 0.9),
+    ]
+    result = composition_recovery(COMPOSITION, pooled_shares(found), "m")
+    assert result == {
+        "composition_power_at_fdr5": 1.0,
+        "composition_false_discovery": pytest.approx(2 / 3),
+        "composition_sign_agreement": 0.0,
+        "composition_mean_absolute_error": pytest.approx((0.3 + 0.04 + 0.02 + 0.01) / 4),
+        "composition_truth_n": 2,
+        "composition_released_n": 4,
+        "composition_planted_released_n": 1,
+        "composition_called_n": 3,
+        "composition_found_n": 1,
+    }
+    other = composition_recovery(COMPOSITION, pooled_shares(found), "other")
+    assert (other["composition_released_n"], other["composition_power_at_fdr5"]) == (0, None)
+
+
+def test_an_effect_counts_in_its_own_cell_type_only():
+    found = [
+        ("fibroblast", "a", 1.5, 0.01),
+        ("fibroblast", "b", 0.1, 0.5),
+        ("tumour", "a", 1.0, 0.02),
+        ("tumour", "b", None, None),
+        ("mast_cell", "a", 1.0, 0.03),
+    ]
+    result = cell_expression_recovery(CELL_EFFECTS, pooled_cell_effects(found), "m")
+    assert result["cell_expression_power_at_fdr5"] == 0.5
+    assert result["cell_expression_false_discovery"] == pytest.approx(2 / 3)
+    assert result["cell_expression_sign_agreement"] == 1.0
+    assert result["cell_expression_mean_absolute_error"] == pytest.approx(2.6 / 4)
+    assert (result["cell_expression_truth_n"], result["cell_expression_called_n"]) == (2, 3)
+    assert (result["cell_expression_released_n"], result["cell_expression_types_n"]) == (5, 3)
+
+
 def test_protein_recovery_counts_what_left_the_sites():
     found = [("a", 0.8, 0.01), ("c", 0.3, 0.02), ("d", 0.1, 0.5)]
     result = protein_recovery(PROTEINS, pooled_proteins(found), "m")
@@ -245,6 +420,7 @@ def test_protein_recovery_counts_what_left_the_sites():
 def test_nothing_called_is_null_and_not_perfect():
     truth = Truth(
         patients=["P1", "P2"],
+        tumours=TUMOURS,
         targets=TARGETS,
         genes=GENES,
         somatic=SOMATIC,
@@ -254,6 +430,9 @@ def test_nothing_called_is_null_and_not_perfect():
             {"patient": ["P1"], "gene_id": ["a"], "true_fragments": [3], "abundance": [3.0]}
         ),
         proteins=PROTEINS,
+        cells=CELLS,
+        cell_composition=COMPOSITION,
+        cell_effects=CELL_EFFECTS,
     )
     called = {
         "somatic_variants": [variants([], ("allele_fraction", pl.Float64))],
@@ -278,6 +457,11 @@ def test_nothing_called_is_null_and_not_perfect():
         ),
         "driver_genes": pl.DataFrame(schema={"gene_id": pl.String, "fdr": pl.Float64}),
         "matrix_linear_model": pooled_proteins([]),
+        "expression_profiles": [profile([])],
+        "mutation_burden": pooled_burden([]),
+        "cells": [named_cells([])],
+        "cell_composition_contrasts": pooled_shares([]),
+        "cell_expression_effects": pooled_cell_effects([]),
         "contrast": "m",
         "endpoint": "os",
     }
@@ -293,11 +477,18 @@ def test_nothing_called_is_null_and_not_perfect():
         "de_sign_agreement",
         "protein_power_at_fdr5",
         "protein_false_discovery",
+        "subtype_direction_auc",
+        "subtype_direction_agreement",
+        "burden_relative_error",
+        "composition_power_at_fdr5",
+        "composition_mean_absolute_error",
+        "cell_expression_false_discovery",
     )
     for name in undefined:
         assert result[name] is None
     assert result["somatic_snv_recall"] == 0.0
     assert result["de_power_at_fdr5"] == 0.0
+    assert (result["cell_type_accuracy"], result["cell_doublet_found"]) == (0.0, 1.0)
     assert json.loads(json.dumps(result)) == result
     text = format_recovery(result)
     assert "somatic_snv_precision" in text
@@ -313,6 +504,7 @@ def test_nothing_called_is_null_and_not_perfect():
 def test_the_truth_itself_scores_one():
     truth = Truth(
         patients=["P1", "P2"],
+        tumours=TUMOURS,
         targets=TARGETS,
         genes=GENES,
         somatic=SOMATIC,
@@ -327,6 +519,9 @@ def test_the_truth_itself_scores_one():
             }
         ),
         proteins=PROTEINS,
+        cells=CELLS,
+        cell_composition=COMPOSITION,
+        cell_effects=CELL_EFFECTS,
     )
     # Callers use narrower integers; positions and alleles still have to meet.
     called = SOMATIC.with_columns(pl.col("position").cast(pl.UInt32))
@@ -351,12 +546,31 @@ def test_the_truth_itself_scores_one():
         ),
         driver_genes=GENES.filter("is_driver").select("gene_id", fdr=pl.lit(0.0)),
         matrix_linear_model=pooled_proteins([("a", 1.0, 0.0), ("b", -0.5, 0.0), ("c", 0.0, 0.9)]),
+        expression_profiles=[profile([("P1", "basal", 0.1, 0.9), ("P2", "luminal", 0.9, 0.1)])],
+        mutation_burden=pooled_burden([("all_mutations", "all", None, 2 / 252e-6)]),
+        cells=[CELLS.filter(kind="cell").select("cell", "cell_type")],
+        cell_composition_contrasts=pooled_shares(
+            [("fibroblast", 0.1, 0.0), ("umbrella", -0.1, 0.0), ("t_cell", 0.0, 0.9)]
+        ),
+        cell_expression_effects=CELL_EFFECTS.select(
+            "cell_type",
+            "gene_id",
+            contrast=pl.lit("m"),
+            effect="log2_fold_change",
+            fdr=pl.when(pl.col("log2_fold_change") == 0).then(1.0).otherwise(0.0),
+        ),
         contrast="m",
         endpoint="os",
     )
     shares = ("precision", "recall", "f1", "concordance", "af10", "power_at_fdr5", "agreement")
-    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 23
+    assert [v for k, v in result.items() if k.endswith(shares)] == [1.0] * 28
     assert result["expression_spearman_minimum"] == pytest.approx(1.0)
     assert result["de_false_discovery"] == 0.0
+    assert (result["cell_type_accuracy"], result["cell_passed_share"]) == (1.0, 1.0)
+    assert [result[f"cell_{kind}_found"] for kind in ("empty", "dying", "doublet")] == [1.0] * 3
+    assert result["composition_mean_absolute_error"] == 0.0
+    assert result["subtype_direction_auc"] == 1.0
+    assert result["burden_relative_error"] == pytest.approx(0)
+    assert result["cell_expression_false_discovery"] == 0.0
     assert result["survival_genes_found"] == result["survival_genes_planted"] == 2
     assert (result["driver_genes_found"], result["driver_false_discoveries"]) == (2, 0)

@@ -135,7 +135,10 @@ def test_rna_fragments_are_as_many_as_asked_and_inside_transcripts():
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
-    simulate_demo_study(SEED, PROJECT / "resources/bladder_gene_panel.tsv", folder)
+    resources = PROJECT / "resources"
+    simulate_demo_study(
+        SEED, resources / "bladder_gene_panel.tsv", resources / "cell_type_markers.tsv", folder
+    )
     return folder
 
 

@@ -9,7 +9,9 @@ import polars as pl
 import pysam
 import pytest
 
-from ihdsi.simulate.cohort import DEMO_SITES, SiteDesign
+from ihdsi.given_cells import files_of_cells
+from ihdsi.simulate.cells import cell_donors
+from ihdsi.simulate.cohort import DEMO_SITES, SiteDesign, simulate_patients
 from ihdsi.simulate.copy_number import ALTERED_GENES, haplotype_doses
 from ihdsi.simulate.demo_study import simulate_demo_study, simulated_files
 from ihdsi.simulate.genome import gene_list, read_gene_panel, read_targets
@@ -20,13 +22,14 @@ from ihdsi.variants.regions import within_targets
 
 PROJECT = Path(__file__).parents[3]
 PANEL = PROJECT / "resources/bladder_gene_panel.tsv"
+MARKERS = PROJECT / "resources/cell_type_markers.tsv"
 SEED = 20260401
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
-    simulate_demo_study(SEED, PANEL, folder)
+    simulate_demo_study(SEED, PANEL, MARKERS, folder)
     return folder
 
 
@@ -44,15 +47,15 @@ def digests(folder):
 
 
 def test_files_are_those_announced_and_the_seed_decides_them(root, tmp_path):
-    announced = {path for paths in simulated_files(str(root)).values() for path in paths}
+    announced = {path for paths in simulated_files(str(root), SEED).values() for path in paths}
     present = {str(path) for path in root.rglob("*") if path.is_file()}
     assert present == announced
-    simulate_demo_study(SEED, PANEL, tmp_path / "again")
+    simulate_demo_study(SEED, PANEL, MARKERS, tmp_path / "again")
     assert digests(tmp_path / "again") == digests(root)
 
 
 def test_another_seed_gives_another_study(root, tmp_path, somatic):
-    simulate_demo_study(SEED + 1, PANEL, tmp_path)
+    simulate_demo_study(SEED + 1, PANEL, MARKERS, tmp_path)
     other = pl.read_parquet(tmp_path / "truth/somatic.parquet")
     assert not other.equals(somatic)
 
@@ -62,7 +65,7 @@ def test_a_further_patient_changes_no_other(root, tmp_path):
         SiteDesign("lih", "LIH", 61, 3, DEMO_SITES[0].two_lane_samples, 1.0),
         DEMO_SITES[1],
     )
-    simulate_demo_study(SEED, PANEL, tmp_path, larger)
+    simulate_demo_study(SEED, PANEL, MARKERS, tmp_path, larger)
     for name in ("patients", "somatic", "germline", "copy_number", "expression"):
         before = pl.read_parquet(root / f"truth/{name}.parquet")
         after = pl.read_parquet(tmp_path / f"truth/{name}.parquet")
@@ -71,6 +74,8 @@ def test_a_further_patient_changes_no_other(root, tmp_path):
     assert proteins.drop("LIH-0061-P").equals(
         pl.read_csv(root / "lih/protein_matrix.tsv", separator="\t")
     )
+    for name in ("truth/cells.parquet", "truth/cell_shares.tsv", "truth/cell_effects.tsv"):
+        assert (tmp_path / name).read_bytes() == (root / name).read_bytes()
     vcf = "lih/vcf/LIH-0060-T.somatic.vcf.gz"
     assert (tmp_path / vcf).read_bytes() == (root / vcf).read_bytes()
 
@@ -85,13 +90,16 @@ def test_committed_sheets_are_what_the_seed_gives(tmp_path):
 
 
 def test_sample_sheets_name_simulated_files_only(root):
-    files = simulated_files("results/demo/simulated")
+    files = simulated_files("results/demo/simulated", SEED)
     known = {path for paths in files.values() for path in paths}
+    patients = simulate_patients(SEED)
     for design in DEMO_SITES:
-        sheet = sample_sheet(design)
+        sheet = sample_sheet(design, cell_donors(patients, design))
         assert sheet["patient"].n_unique() == design.n_patients
         for column in ("vcf", "counts", "matrix"):
             assert set(sheet[column].drop_nulls()) <= known
+        entries = sheet["cells"].drop_nulls()
+        assert {path for entry in entries for path in files_of_cells(entry)} <= known
         by_fastq = sheet.filter(pl.col("fastq_1").is_not_null())["patient"].unique().sort()
         assert by_fastq.to_list() == design.fastq_patients
         lanes = dict(sheet.group_by("sample").len().iter_rows())

@@ -6,6 +6,7 @@ sentence.
 
 from ihdsi.report.figures.alterations import alteration_dots, driver_recurrence
 from ihdsi.report.figures.burden import burden_means
+from ihdsi.report.figures.cell_composition import composition_differences
 from ihdsi.report.figures.forest import forest
 from ihdsi.report.figures.histograms import binned_histograms
 from ihdsi.report.figures.style import COLOURED_SITES, Drawing, save_svg, sentence
@@ -17,6 +18,7 @@ __all__ = [
     "alteration_dots",
     "binned_histograms",
     "burden_means",
+    "composition_differences",
     "driver_recurrence",
     "forest",
     "save_svg",

@@ -66,6 +66,7 @@ def volcano(
     false_discovery_rate: float,
     description: str,
     labelled: int = 12,
+    of_genes: bool = True,
 ) -> Drawing | None:
     """Effect against −log10 p of all genes of one contrast.
 
@@ -81,6 +82,8 @@ def volcano(
         Alternative text.
     labelled
         Number of genes to label, smallest p-values first, among those that pass.
+    of_genes
+        Points are genes, whose symbols are set in italics; otherwise features of a matrix.
 
     Returns
     -------
@@ -157,8 +160,8 @@ def volcano(
                 legend=alt.Legend(columns=3, symbolOpacity=1),
             ),
             tooltip=[
-                alt.Tooltip("name:N", title="gene"),
-                alt.Tooltip("gene_id:N", title="Ensembl"),
+                alt.Tooltip("name:N", title="gene" if of_genes else "feature"),
+                alt.Tooltip("gene_id:N", title="Ensembl" if of_genes else "identifier"),
                 alt.Tooltip("effect:Q", title="effect", format=".3f"),
                 alt.Tooltip("p_value:Q", title="p", format=".2e"),
                 alt.Tooltip("fdr:Q", title="FDR", format=".2e"),
@@ -210,7 +213,13 @@ def volcano(
             )
         layers.append(
             alt.Chart(data_of(texts))
-            .mark_text(align="left", baseline="middle", fontSize=12, fontStyle="italic", color=INK)
+            .mark_text(
+                align="left",
+                baseline="middle",
+                fontSize=12,
+                fontStyle="italic" if of_genes else "normal",
+                color=INK,
+            )
             .encode(x="label_x:Q", y="label_y:Q", text="name:N")
         )
     return styled(alt.layer(*layers).properties(width=width, height=height), description)
