@@ -883,6 +883,16 @@ def test_donors_of_cells_are_those_of_the_sums(people, tmp_path):
         return set(found.filter(population=name, stratum="all")["patient"])
 
     assert members("cells") == set(donors[1:])
+    failed = pl.DataFrame(
+        {"patient": donors[2:3], "kind": "tumour_single_cell", "decision": "fail"}
+    )
+    fewer = populations_of(
+        STUDY, clinical=clinical, cells=cells, pseudobulk=tables, decisions=failed
+    ).filter(~pl.col("population").str.starts_with("clinical"))
+    left = found.filter(
+        pl.col("population").str.starts_with("cell"), pl.col("patient") != donors[2]
+    )
+    assert fewer.filter(pl.col("population").str.starts_with("cell")).equals(left)
     assert members("cell_contrast:B cell:grade") - members("cell_contrast:T cell:grade") == {
         donors[0]
     }
