@@ -8,7 +8,7 @@ from ihdsi.files import write_parquet, write_text, write_tsv
 from ihdsi.logs import log_to
 from ihdsi.quality_control import failed_samples
 from ihdsi.single_cell.cell_types import read_markers
-from ihdsi.single_cell.clusters import analyse_cells
+from ihdsi.single_cell.clusters import analyse_cells, cluster_metrics
 from ihdsi.study import SingleCellSettings
 
 log_to(snakemake.log[0])
@@ -20,6 +20,7 @@ found = analyse_cells(
     SingleCellSettings(**snakemake.params.settings),
 )
 write_parquet(found.cells, snakemake.output.cells)
+write_parquet(cluster_metrics(found.cells), snakemake.output.metrics)
 write_tsv(found.clusters, snakemake.output.clusters)
 write_parquet(found.composition, snakemake.output.composition)
 write_parquet(found.pseudobulk, snakemake.output.pseudobulk)

@@ -385,7 +385,7 @@ def test_every_site_has_multiqc_and_judged_quality(root):
         for tool in ("fastp", "samtools", "mosdepth", "salmon", "bcftools"):
             assert tool in data.lower()
         metrics = pl.read_parquet(folder / "quality_control/qc_metrics.parquet")
-        assert set(metrics["assay"]) >= {"dna", "rna", "protein"}
+        assert set(metrics["assay"]) == {"dna", "rna", "protein", "single_cell"}
         assert metrics.filter(pl.col("status") == "fail").is_empty()
         assert metrics.filter(metric="mean_target_coverage")["value"].min() > 60
 

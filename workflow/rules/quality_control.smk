@@ -279,7 +279,12 @@ rule collect_quality_metrics:
         + [
             f"results/{STUDY}/sites/{wildcards.site}/single_cell/samples/{sample}.metrics.parquet"
             for sample in cohorts[wildcards.site].cell_samples
-        ],
+        ]
+        + (
+            ["results/{study}/sites/{site}/single_cell/cluster_metrics.parquet"]
+            if cohorts[wildcards.site].has_cells
+            else []
+        ),
         somatic_variants=lambda wildcards: (
             ["results/{study}/sites/{site}/variants/somatic_variants.parquet"]
             if cohorts[wildcards.site].has_somatic

@@ -101,6 +101,7 @@ rule cluster_cells:
         clusters=f"{CELLS}/clusters.tsv",
         composition=f"{CELLS}/composition.parquet",
         pseudobulk=f"{CELLS}/pseudobulk.parquet",
+        metrics=f"{CELLS}/cluster_metrics.parquet",
         notes=f"{CELLS}/notes.json",
     log:
         "results/{study}/sites/{site}/logs/cluster_cells.log",

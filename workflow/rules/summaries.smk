@@ -319,6 +319,7 @@ rule build_survival_curve:
 rule build_cell_composition:
     input:
         counts=f"{SITE}/single_cell/composition.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
         clinical=lambda wildcards: (
             [f"{SITE}/clinical/clinical.parquet"] if cohorts[wildcards.site].clinical else []
         ),
@@ -346,6 +347,7 @@ rule estimate_cell_expression_effects:
     input:
         pseudobulk=f"{SITE}/single_cell/pseudobulk.parquet",
         clinical=f"{SITE}/clinical/clinical.parquet",
+        decisions=f"{SITE}/quality_control/sample_decisions.parquet",
     output:
         f"{SITE}/summaries/cell_expression_effects.parquet",
     log:

@@ -151,8 +151,10 @@ def judge_features(
                 ("expression_effects", _means(reads, design, settings)),
             ):
                 parts.append(_rows((table, "", name), genes, design, verdicts))
-    for cell_type, counts in frames.get("pseudobulk", {}).items():
-        for name, design, genes, reads, _ in _expressed(counts, clinical, study):
+    poor = _failed(frames, ["tumour_single_cell"])
+    for cell_type, sums in frames.get("pseudobulk", {}).items():
+        donors = without_patients(sums, poor)
+        for name, design, genes, reads, _ in _expressed(donors, clinical, study):
             place = ("cell_expression_effects", cell_type, name)
             parts.append(_rows(place, genes, design, _means(reads, design, settings)))
     for assay, matrix in frames.get("matrices", {}).items():

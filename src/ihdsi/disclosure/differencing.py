@@ -40,7 +40,7 @@ from ihdsi.disclosure.tables import unsafe_counts
 from ihdsi.disclosure.tables.reasons import DIFFERENCING
 from ihdsi.matrices.gather import read_assays
 from ihdsi.matrices.plates import with_site_covariates
-from ihdsi.quality_control import excluded_patients
+from ihdsi.quality_control import excluded_patients, without_patients
 from ihdsi.study import ClinicalVariable, DisclosureSettings, Study
 from ihdsi.summaries.cell_composition import donors_of
 from ihdsi.summaries.cell_expression_effects import pseudobulk_by_type
@@ -243,9 +243,14 @@ def populations_of(
             expressed = kept(_patients(counts), "tumour_rna").to_list()
             parts += _models(study, clinical, expressed)
         parts += _matrices(study, clinical, matrices or {}, site_covariates or {})
-        parts += _cell_types(study, clinical, pseudobulk or {})
+        poor = () if decisions is None else excluded_patients(decisions, ["tumour_single_cell"])
+        parts += _cell_types(
+            study,
+            clinical,
+            {name: without_patients(sums, poor) for name, sums in (pseudobulk or {}).items()},
+        )
     if cells is not None:
-        measured["cells"] = donors_of(cells, minimum_cells)["patient"]
+        measured["cells"] = kept(donors_of(cells, minimum_cells)["patient"], "tumour_single_cell")
     parts += [
         _population(name, stratify(patients, clinical, strata))
         for name, patients in measured.items()

@@ -15,6 +15,7 @@ import scanpy as sc
 from pynndescent import PyNNDescentTransformer
 from scipy import sparse
 
+from ihdsi.quality_control import METRICS_SCHEMA
 from ihdsi.single_cell.cell_types import (
     CLUSTERS_SCHEMA,
     UNASSIGNED,
@@ -27,6 +28,7 @@ __all__ = [
     "CELLS_SCHEMA",
     "SiteCells",
     "analyse_cells",
+    "cluster_metrics",
     "count_types",
     "neighbour_search",
     "sum_by_donor",
@@ -237,6 +239,30 @@ def count_types(cells: pl.DataFrame) -> pl.DataFrame:
         cells.group_by("patient")
         .agg((pl.col("cell_type") == name).sum().cast(pl.Int64).alias(name) for name in types)
         .sort("patient")
+    )
+
+
+def cluster_metrics(cells: pl.DataFrame) -> pl.DataFrame:
+    """Share of each sample's clustered cells whose cluster is of no known type, in percent.
+
+    `cells` has the columns of `CELLS_SCHEMA`.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of `ihdsi.quality_control.METRICS_SCHEMA`, metric unassigned_percent, a row for each
+        sample with cells.
+    """
+    return (
+        cells.group_by("patient", "sample")
+        .agg(value=100.0 * (pl.col("cell_type") == UNASSIGNED).mean())
+        .with_columns(
+            assay=pl.lit("single_cell"),
+            metric=pl.lit("unassigned_percent"),
+            note=pl.lit(None, dtype=pl.String),
+        )
+        .select(pl.col(name).cast(kind) for name, kind in METRICS_SCHEMA.items())
+        .sort("sample")
     )
 
 

@@ -156,6 +156,21 @@ def test_patients_whose_sample_failed_are_not_judged():
     assert without["feature_rule"].null_count() == without.height
 
 
+def test_donors_whose_cells_failed_are_not_judged():
+    matrix = np.random.default_rng(3).negative_binomial(5, 0.05, (40, N))
+    decisions = pl.DataFrame(
+        {"patient": ["p0"], "sample": ["s"], "kind": ["tumour_single_cell"], "decision": ["fail"]}
+    )
+    frames = {"clinical": CLINICAL, "pseudobulk": {"t_cell": counts_of(matrix)}}
+
+    def donors(**more):
+        judged = judge_features(STUDY, SETTINGS, frames | more)
+        return set(judged.filter(table="cell_expression_effects")["n"])
+
+    assert donors() == {60}
+    assert donors(decisions=decisions) == {59}
+
+
 def test_nothing_is_judged_without_groups_patients_or_genes():
     matrix = np.random.default_rng(3).negative_binomial(5, 0.05, (40, N))
     frames = {"clinical": CLINICAL, "counts": counts_of(matrix)}

@@ -839,6 +839,22 @@ def test_patients_whose_sample_failed_are_in_no_population_of_that_sample(people
     assert found.is_duplicated().sum() == 0
 
 
+def test_samples_are_counted_in_the_quality_of_their_assay():
+    kinds = {
+        "normal_dna": "dna",
+        "tumour_rna": "rna",
+        "tumour_protein": "protein",
+        "tumour_single_cell": "single_cell",
+    }
+    decisions = pl.DataFrame(
+        {"patient": [f"p-{kind}" for kind in kinds], "kind": list(kinds), "decision": "pass"}
+    )
+    found = populations_of(STUDY, decisions=decisions)
+    assert set(found.select("population", "stratum", "patient").rows()) == {
+        (f"quality:{assay}", "failed_limits", f"p-{kind}") for kind, assay in kinds.items()
+    }
+
+
 def test_donors_of_cells_are_those_of_the_sums(people, tmp_path):
     donors = people.names[:30]
     cells = pl.DataFrame({"patient": donors, "T cell": [0, *(5 for _ in donors[1:])]})
@@ -867,6 +883,16 @@ def test_donors_of_cells_are_those_of_the_sums(people, tmp_path):
         return set(found.filter(population=name, stratum="all")["patient"])
 
     assert members("cells") == set(donors[1:])
+    failed = pl.DataFrame(
+        {"patient": donors[2:3], "kind": "tumour_single_cell", "decision": "fail"}
+    )
+    fewer = populations_of(
+        STUDY, clinical=clinical, cells=cells, pseudobulk=tables, decisions=failed
+    ).filter(~pl.col("population").str.starts_with("clinical"))
+    left = found.filter(
+        pl.col("population").str.starts_with("cell"), pl.col("patient") != donors[2]
+    )
+    assert fewer.filter(pl.col("population").str.starts_with("cell")).equals(left)
     assert members("cell_contrast:B cell:grade") - members("cell_contrast:T cell:grade") == {
         donors[0]
     }

@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 from scipy import sparse
 
 from ihdsi.errors import InputError
+from ihdsi.quality_control import METRICS_SCHEMA
 from ihdsi.single_cell import clusters
 from ihdsi.single_cell.cell_types import (
     CLUSTERS_SCHEMA,
@@ -16,7 +17,13 @@ from ihdsi.single_cell.cell_types import (
     read_markers,
     score_cells,
 )
-from ihdsi.single_cell.clusters import CELLS_SCHEMA, analyse_cells, count_types, sum_by_donor
+from ihdsi.single_cell.clusters import (
+    CELLS_SCHEMA,
+    analyse_cells,
+    cluster_metrics,
+    count_types,
+    sum_by_donor,
+)
 from ihdsi.study import ClinicalVariable, Contrast, SingleCellSettings
 from ihdsi.summaries import validate_table
 from ihdsi.summaries.cell_composition import build_cell_composition
@@ -265,3 +272,23 @@ def test_shifted_types_make_a_shifted_composition(site):
     assert mean["low"] == pytest.approx(0.1, abs=0.05)
     assert mean["high"] == pytest.approx(0.25, abs=0.06)
     assert_frame_equal(table, build_cell_composition(found.composition, clinical, ["stage"]))
+
+
+def test_the_share_of_cells_without_a_type_is_a_metric_of_each_sample():
+    cells = pl.DataFrame(
+        {
+            "cell": list("abcde"),
+            "patient": ["P1"] * 4 + ["P2"],
+            "sample": ["s1"] * 4 + ["s2"],
+            "cluster": "0",
+            "cell_type": ["t_cell", UNASSIGNED, "t_cell", "b_cell", UNASSIGNED],
+            "umap_1": 0.0,
+            "umap_2": 0.0,
+        },
+        schema=CELLS_SCHEMA,
+    )
+    assert cluster_metrics(cells).rows() == [
+        ("P1", "s1", "single_cell", "unassigned_percent", 25.0, None),
+        ("P2", "s2", "single_cell", "unassigned_percent", 100.0, None),
+    ]
+    assert cluster_metrics(cells.clear()).schema == METRICS_SCHEMA

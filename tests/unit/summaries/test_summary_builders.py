@@ -101,6 +101,47 @@ def test_qc_profile_has_open_outer_bins():
     assert profile.filter(metric="failed_limits", assay="rna")["n"].to_list() == [1, 0, 0, 0]
 
 
+def test_samples_of_every_assay_have_rows_of_their_own():
+    """Failed limits are counted by the assay of the sample's kind, whatever was measured of it."""
+    limits = {
+        "cells_passed": QualityMetric(assay="single_cell", unit="1", minimum=9, bins=(0, 9, 99)),
+        "protein_missing_percent": QualityMetric(assay="protein", unit="%", bins=(0, 50, 100)),
+        "methylation_missing_percent": QualityMetric(
+            assay="methylation", unit="%", bins=(0, 50, 100)
+        ),
+    }
+    metrics = pl.DataFrame(
+        {
+            "patient": list("abc"),
+            "sample": ["a-C", "b-C", "c-P"],
+            "assay": ["single_cell", "single_cell", "protein"],
+            "metric": ["cells_passed", "cells_passed", "protein_missing_percent"],
+            "value": [5.0, 50.0, 60.0],
+            "unit": ["1", "1", "%"],
+            "status": ["fail", "pass", "unlimited"],
+        }
+    )
+    decisions = pl.DataFrame(
+        {
+            "sample": ["a-C", "b-C", "c-P"],
+            "kind": ["tumour_single_cell", "tumour_single_cell", "tumour_protein"],
+            "decision": ["fail", "pass", "pass"],
+        }
+    )
+    profile = build_qc_profile(metrics, limits, decisions)
+    validate_table(profile, "qc_profile")
+    assert profile.select("assay", "metric").unique().sort(pl.all()).rows() == [
+        ("protein", "failed_limits"),
+        ("protein", "protein_missing_percent"),
+        ("single_cell", "cells_passed"),
+        ("single_cell", "failed_limits"),
+    ]
+    cells = profile.filter(assay="single_cell", metric="failed_limits")
+    assert cells["n"].to_list() == [1, 1, 0, 0]
+    assert cells.select("n_total", "n_passed", "n_failed").row(0) == (2, 1, 1)
+    assert profile.filter(metric="protein_missing_percent")["n"].to_list() == [0, 1]
+
+
 def test_a_sample_that_fails_many_limits_is_in_the_last_bin():
     metrics = pl.DataFrame(
         {
