@@ -180,7 +180,10 @@ def draw_quality(decisions: pl.DataFrame, title: str, path: Path | str) -> None:
         axes.set(xlabel=label, ylabel="Barcodes")
         if logarithmic:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            low, high = axes.get_xlim()
+            # Labels between the decades overlap where there are more than two.
+            between = (1, 2, 5) if high < 100 * low else (1,)
+            axes.xaxis.set_major_locator(LogLocator(subs=between))
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.spines[["top", "right"]].set_visible(False)
