@@ -657,6 +657,13 @@ class ExpressionSettings(_Document):
         description="Largest share of a sample's transcripts, and of its reads, that are of no "
         "gene of the study.",
     )
+    maximum_missing_genes_percent: float = Field(
+        10.0,
+        ge=0,
+        le=100,
+        description="Largest share of the genes of all count files of a site, in per cent, that "
+        "one file may lack; what one lacks is left out for all patients.",
+    )
     signatures: tuple[Identifier, ...] = Field(
         (
             *("luminal", "basal", "neuroendocrine_like", "stroma", "immune", "emt", "cell_cycle"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +16,7 @@ from ihdsi.errors import InputError, Problem
 from ihdsi.study import ExpressionSettings
 
 __all__ = [
+    "CountTable",
     "combine_gene_counts",
     "gather_gene_counts",
     "read_count_matrix",
@@ -22,6 +25,30 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 GENE_COLUMNS = ["gene_id", "gene_name"]
+_SHOWN = 5
+_DEFAULTS = ExpressionSettings()
+
+
+@dataclass(frozen=True)
+class CountTable:
+    """Gene counts of files that list the same genes.
+
+    Parameters
+    ----------
+    files
+        The files that the counts are of.
+    counts
+        gene_id (each once), gene_name and one Float64 column a patient.
+    """
+
+    files: tuple[Path | str, ...]
+    counts: pl.DataFrame
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its first file, and how many others list the same."""
+        others = len(self.files) - 1
+        return f"{self.files[0]}" + (f" and {others} files that list the same" if others else "")
 
 
 def salmon_gene_counts(
@@ -30,11 +57,12 @@ def salmon_gene_counts(
     *,
     length_scaled: bool = False,
     maximum_unknown: float = 1.0,
+    maximum_missing_percent: float = _DEFAULTS.maximum_missing_genes_percent,
 ) -> pl.DataFrame:
     """Sum salmon's transcript counts to genes with pytximport.
 
-    Files are imported together if they list the same transcripts in the same order, since
-    pytximport takes rows by position; others (made with another index) by themselves.
+    Files are imported together if they list the same transcripts, in whatever order; others (made
+    with another index) by themselves.
 
     Parameters
     ----------
@@ -48,6 +76,8 @@ def salmon_gene_counts(
         then depend a little on the samples that are imported with it.
     maximum_unknown
         Largest share, of a file's transcripts and of its reads, that `transcript_to_gene` may lack.
+    maximum_missing_percent
+        As for `combine_gene_counts`.
 
     Returns
     -------
@@ -59,18 +89,33 @@ def salmon_gene_counts(
     ------
     InputError
         If a file cannot be read, a value is no number, a transcript occurs twice (with another
-        version, too), or a file has too many transcripts of unknown gene.
+        version, too), a file has too many transcripts of unknown gene or lacks too many genes of
+        the others, or lengths are to be corrected for and files list different transcripts.
 
     References
     ----------
     Soneson, Love & Robinson 2015, F1000Research 4:1521 (tximport).
     """
-    known = set(transcript_to_gene["transcript_id"])
+    tables = _salmon_tables(quantifications, transcript_to_gene, length_scaled, maximum_unknown)
+    combined = combine_gene_counts(tables, maximum_missing_percent)
+    return combined.select(*GENE_COLUMNS, *quantifications)
+
+
+def _salmon_tables(
+    quantifications: Mapping[str, Path | str],
+    transcript_to_gene: pl.DataFrame,
+    length_scaled: bool,
+    maximum_unknown: float,
+) -> list[CountTable]:
+    """Gene counts of the files of each set of transcripts."""
+    known = transcript_to_gene["transcript_id"].unique()
     groups: list[tuple[pl.Series, dict[str, str]]] = []
     problems: list[Problem] = []
     for patient, path in quantifications.items():
         names, faults = _read_transcripts(path, known, maximum_unknown)
         problems += faults
+        # Another order of rows is no other set: pytximport gets the rows sorted.
+        names = _identifier(names).sort()
         group = next((files for listed, files in groups if listed.equals(names)), None)
         if group is None:
             groups.append((names, {patient: str(path)}))
@@ -78,14 +123,48 @@ def salmon_gene_counts(
             group[patient] = str(path)
     if problems:
         raise InputError(problems)
-    if len(groups) > 1:
-        logger.warning("salmon's files list %d different sets of transcripts", len(groups))
-    frames = [_sum_to_genes(files, transcript_to_gene, length_scaled) for _, files in groups]
-    return combine_gene_counts(frames).select(*GENE_COLUMNS, *quantifications)
+    if len(groups) > 1 and length_scaled:
+        raise InputError(_different_transcripts(groups))
+    return [
+        CountTable(tuple(files.values()), _sum_to_genes(files, transcript_to_gene, length_scaled))
+        for _, files in groups
+    ]
+
+
+def _identifier(names: pl.Series) -> pl.Series:
+    """Identifiers of transcripts, which end at a bar in GENCODE's FASTA, as pytximport has it."""
+    return names.str.split("|").list.first()
+
+
+def _different_transcripts(groups: Sequence[tuple[pl.Series, Mapping[str, str]]]) -> list[Problem]:
+    """Lengths are averaged over the files that are imported together, so all have to be."""
+    most, usual = max(groups, key=lambda group: len(group[1]))
+    problems = []
+    for names, files in groups:
+        if files is usual:
+            continue
+        first, *others = files.values()
+        lacking, further = (
+            most.filter(~most.is_in(names.implode())),
+            names.filter(~names.is_in(most.implode())),
+        )
+        problems.append(
+            Problem(
+                f"the file{f' (with {len(others)} others)' if others else ''} lacks {len(lacking)} of "
+                f"the transcripts of {next(iter(usual.values()))} and lists {len(further)} that it "
+                f"does not, for example {pl.concat([lacking, further])[0]}, so that lengths cannot "
+                "be averaged",
+                "Quantify all samples with one index and copy cut files again, or set "
+                "expression.counts: estimated.",
+                first,
+                column="Name",
+            )
+        )
+    return problems
 
 
 def _read_transcripts(
-    path: Path | str, known: set[str], maximum_unknown: float
+    path: Path | str, known: pl.Series, maximum_unknown: float
 ) -> tuple[pl.Series, list[Problem]]:
     """Transcripts of a file in its order, and what speaks against using it."""
     frame = _read_text(path, "Copy the file again, or run salmon again.")
@@ -110,8 +189,7 @@ def _read_transcripts(
             )
             for row in bad.arg_true()[:1]
         ]
-    # As pytximport and GENCODE's FASTA have it: identifiers end at a bar, then at the version.
-    identifier = frame["Name"].str.split("|").list.first()
+    identifier = _identifier(frame["Name"])
     bare = identifier.str.split(".").list.first()
     # The copy of a pseudoautosomal transcript on Y has the version of that on X.
     once = (
@@ -133,7 +211,7 @@ def _read_transcripts(
     ]
     if faults:
         return frame["Name"], faults
-    unknown = np.array([name not in known for name in bare], dtype=bool)
+    unknown = (~bare.is_in(known.implode()).fill_null(value=False)).to_numpy()
     if not unknown.any():
         return frame["Name"], []
     share = float(unknown.mean())
@@ -158,10 +236,21 @@ def _sum_to_genes(
 ) -> pl.DataFrame:
     # Imported on use: most jobs of this module read matrices and need none of its dependencies.
     from pytximport import tximport
+    from pytximport.importers import read_salmon
+
+    def read_sorted(path: Path | str, **options: Any) -> Any:  # noqa: ANN401 - pytximport's types
+        """Bring the rows of every file into one order, since pytximport joins them by position."""
+        read = read_salmon(path, **options)
+        order = _identifier(pl.Series(read["transcript_id"])).arg_sort().to_numpy()
+        read["transcript_id"] = np.asarray(read["transcript_id"], dtype=object)[order].tolist()
+        for column in ("counts", "length", "abundance"):
+            read[column] = np.asarray(read[column])[order]
+        return read
 
     result = tximport(
         list(quantifications.values()),
         data_type="salmon",
+        custom_importer=read_sorted,
         transcript_gene_map=transcript_to_gene.select("transcript_id", "gene_id").to_pandas(),
         counts_from_abundance="length_scaled_tpm" if length_scaled else None,
         ignore_transcript_version=True,
@@ -343,21 +432,81 @@ def _fractional(column: pl.DataFrame, path: Path | str, declared: bool) -> list[
     return [Problem(what, remedy, path, int(fractions[row][0]), name)]
 
 
-def combine_gene_counts(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def combine_gene_counts(
+    tables: Sequence[CountTable],
+    maximum_missing_percent: float = _DEFAULTS.maximum_missing_genes_percent,
+) -> pl.DataFrame:
     """Join count tables of different origin on the genes that all of them hold.
 
-    A gene that one origin never counted is not zero there, so it cannot be compared; how many
-    are lost this way is logged.
+    A gene that one origin never counted is not zero there, so it cannot be compared, and is lost
+    for all patients. The log says which table lacks how many genes.
+
+    Parameters
+    ----------
+    tables
+        Tables of different patients.
+    maximum_missing_percent
+        Largest share of the genes of all tables, in per cent, that one table may lack.
+
+    Returns
+    -------
+    polars.DataFrame
+        gene_id, gene_name and one Float64 column a patient, by gene_id. A gene's name is the first
+        that a table gives it; tables without names, which repeat the identifier, come last.
+
+    Raises
+    ------
+    InputError
+        If a table lacks more genes than that, or no gene is in all tables.
     """
-    if not frames:
+    if not tables:
         return pl.DataFrame(schema=dict.fromkeys(GENE_COLUMNS, pl.String))
-    combined = frames[0]
-    for frame in frames[1:]:
-        combined = combined.join(frame.drop("gene_name"), on="gene_id", how="inner")
-    lost = pl.concat([frame["gene_id"] for frame in frames]).n_unique() - combined.height
-    if lost:
-        logger.warning("%d genes are not in every count table and are left out", lost)
-    return combined.sort("gene_id")
+    named = pl.concat([table.counts.select(GENE_COLUMNS) for table in tables])
+    is_name = pl.col("gene_name").is_not_null() & (pl.col("gene_name") != pl.col("gene_id"))
+    genes = (
+        named.group_by("gene_id", maintain_order=True)
+        .agg(
+            gene_name=pl.coalesce(
+                pl.col("gene_name").filter(is_name).first(),
+                pl.col("gene_name").drop_nulls().first(),
+            ),
+            n_tables=pl.len(),
+        )
+        .sort("gene_id")
+    )
+    shared = genes.filter(pl.col("n_tables") == len(tables)).select(GENE_COLUMNS)
+    problems = []
+    for table in tables:
+        lacking = genes.join(table.counts, on="gene_id", how="anti", maintain_order="left")
+        if lacking.is_empty():
+            continue
+        percent = 100 * lacking.height / genes.height
+        what = (
+            f"{lacking.height} of the {genes.height} genes of all count tables ({percent:.3g} %) "
+            f"are missing: {', '.join(lacking['gene_id'].head(_SHOWN))}"
+            f"{', …' if lacking.height > _SHOWN else ''}"
+        )
+        if percent > maximum_missing_percent or shared.is_empty():
+            others = len(table.files) - 1
+            more = f" (as in {others} files more that list the same)" if others else ""
+            problems.append(
+                Problem(
+                    what + more + ("; no gene is in all tables" if shared.is_empty() else ""),
+                    "A gene that one file lacks is lost for all patients. Copy the file again if "
+                    "it was cut off; else give all files of one annotation, or raise "
+                    "expression.maximum_missing_genes_percent.",
+                    table.files[0],
+                )
+            )
+        else:
+            logger.warning("%s: %s; they are left out for all patients", table.name, what)
+    if problems:
+        raise InputError(problems)
+    for table in tables:
+        shared = shared.join(
+            table.counts.drop("gene_name"), on="gene_id", how="left", maintain_order="left"
+        )
+    return shared
 
 
 def gather_gene_counts(
@@ -377,23 +526,31 @@ def gather_gene_counts(
     matrices
         Count matrices with the columns to read from each (column to patient).
     settings
-        The study's `counts` and `maximum_unknown_transcripts`; without them, its defaults.
+        The study's `counts`, `maximum_unknown_transcripts` and `maximum_missing_genes_percent`;
+        without them, its defaults.
 
     Returns
     -------
     polars.DataFrame
         gene_id, gene_name and one Float64 column a patient, for the genes that all origins hold.
+
+    Raises
+    ------
+    InputError
+        As `salmon_gene_counts`, `read_count_matrix` and `combine_gene_counts`.
     """
-    settings = settings or ExpressionSettings()
-    frames = []
-    if quantifications and transcript_to_gene is not None:
-        frames.append(
-            salmon_gene_counts(
-                quantifications,
-                pl.read_parquet(transcript_to_gene),
-                length_scaled=settings.counts == "length_scaled",
-                maximum_unknown=settings.maximum_unknown_transcripts,
-            )
+    settings = settings or _DEFAULTS
+    tables: list[CountTable] = []
+    if quantifications:
+        if transcript_to_gene is None:
+            raise ValueError("transcripts of salmon need transcript_to_gene")
+        tables += _salmon_tables(
+            quantifications,
+            pl.read_parquet(transcript_to_gene),
+            settings.counts == "length_scaled",
+            settings.maximum_unknown_transcripts,
         )
-    frames += [read_count_matrix(path, patients) for path, patients in matrices]
-    return combine_gene_counts(frames)
+    tables += [CountTable((path,), read_count_matrix(path, names)) for path, names in matrices]
+    combined = combine_gene_counts(tables, settings.maximum_missing_genes_percent)
+    patients = [*quantifications, *(name for _, names in matrices for name in names.values())]
+    return combined.select(*GENE_COLUMNS, *patients)

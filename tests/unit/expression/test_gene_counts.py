@@ -12,6 +12,7 @@ import pytest
 
 from ihdsi.errors import InputError
 from ihdsi.expression.counts import (
+    CountTable,
     combine_gene_counts,
     gather_gene_counts,
     read_count_matrix,
@@ -220,21 +221,48 @@ def table(patient, **counts):
     )
 
 
+def tables(*frames):
+    return [CountTable((f"{frame.columns[2]}.tsv",), frame) for frame in frames]
+
+
 def test_genes_that_all_tables_hold(caplog):
     frames = [table("a", G3=3, G1=1, G2=2), table("b", G1=4, G3=6, G4=9), table("c", G3=7, G5=1)]
     with caplog.at_level(logging.WARNING, logger="ihdsi"):
-        combined = combine_gene_counts(frames)
+        combined = combine_gene_counts(tables(*frames), 60)
     assert combined.columns == ["gene_id", "gene_name", "a", "b", "c"]
     assert combined.rows() == [("G3", "a's G3", 3.0, 6.0, 7.0)]
-    # G1, G2, G4 and G5.
+    tail = "they are left out for all patients"
     assert [record.getMessage() for record in caplog.records] == [
-        "4 genes are not in every count table and are left out"
+        f"a.tsv: 2 of the 5 genes of all count tables (40 %) are missing: G4, G5; {tail}",
+        f"b.tsv: 2 of the 5 genes of all count tables (40 %) are missing: G2, G5; {tail}",
+        f"c.tsv: 3 of the 5 genes of all count tables (60 %) are missing: G1, G2, G4; {tail}",
     ]
+
+
+def test_a_table_that_lacks_too_many_genes_is_named():
+    whole = {f"G{n:02d}": n for n in range(20)}
+    cut = dict(list(whole.items())[:17])
+    given = tables(table("a", **whole), table("b", **cut), table("c", **whole))
+    with pytest.raises(InputError, match="3 of the 20 genes") as caught:
+        combine_gene_counts(given)
+    (problem,) = caught.value.problems
+    assert problem.file == "b.tsv"
+    assert "(15 %) are missing: G17, G18, G19" in problem.what
+    assert "expression.maximum_missing_genes_percent" in problem.remedy
+    assert combine_gene_counts(given, 15).height == 17
+    with pytest.raises(InputError):
+        combine_gene_counts(given, 14.9)
+
+
+def test_tables_without_a_gene_in_common_are_refused_whatever_the_limit():
+    with pytest.raises(InputError, match="no gene is in all tables") as caught:
+        combine_gene_counts(tables(table("a", G1=1, G2=1), table("b", G3=1)), 100)
+    assert [problem.file for problem in caught.value.problems] == ["a.tsv", "b.tsv"]
 
 
 def test_equal_genes_need_no_warning(caplog):
     with caplog.at_level(logging.WARNING, logger="ihdsi"):
-        combined = combine_gene_counts([table("a", G2=2, G1=1), table("b", G1=3, G2=4)])
+        combined = combine_gene_counts(tables(table("a", G2=2, G1=1), table("b", G1=3, G2=4)), 0)
     assert combined.select("gene_id", "a", "b").rows() == [("G1", 1.0, 3.0), ("G2", 2.0, 4.0)]
     assert not caplog.records
 
@@ -243,16 +271,36 @@ def test_no_tables_give_no_genes():
     assert combine_gene_counts([]).schema == {"gene_id": pl.String, "gene_name": pl.String}
 
 
+def test_a_gene_is_named_by_the_first_table_that_names_it():
+    bare = pl.col("gene_id")
+    first = table("a", G1=1, G2=2, G3=3, G4=4).with_columns(gene_name=bare)
+    second = table("b", G1=1, G2=2, G3=3, G4=4).with_columns(
+        gene_name=pl.Series([None, "B", None, None], dtype=pl.String)
+    )
+    third = table("c", G1=1, G2=2, G3=3, G4=4).with_columns(
+        gene_name=pl.Series(["A", "other", None, "G4"])
+    )
+    combined = combine_gene_counts(tables(first, second, third))
+    assert combined["gene_name"].to_list() == ["A", "B", "G3", "G4"]
+
+
 def test_counts_of_all_origins(tmp_path):
     mapping = tmp_path / "t2g.parquet"
     TRANSCRIPT_TO_GENE.write_parquet(mapping)
     reads = {f"ENST0000000000{n}.1": n for n in (1, 2, 3, 4)}
     path = matrix(tmp_path, "gene_id\tS1\tS2", "ENSG00000000002.4\t9\t8", "ENSG00000000009\t5\t5")
+    files = {"a": quant(tmp_path, "a", reads)}
     counts = gather_gene_counts(
-        {"a": quant(tmp_path, "a", reads)}, mapping, [(path, {"S2": "c", "S1": "b"})]
+        files,
+        mapping,
+        [(path, {"S2": "c", "S1": "b"})],
+        ExpressionSettings(maximum_missing_genes_percent=50),
     )
     assert counts.columns == ["gene_id", "gene_name", "a", "c", "b"]
     assert counts.rows() == [("ENSG00000000002", "B", 3.0, 8.0, 9.0)]
+    with pytest.raises(InputError) as caught:
+        gather_gene_counts(files, mapping, [(path, {"S2": "c"})])
+    assert [problem.file for problem in caught.value.problems] == [str(files["a"]), path]
     only_given = gather_gene_counts({}, None, [(path, {"S1": "b"})])
     assert only_given["b"].to_list() == [9.0, 5.0]
 
@@ -271,14 +319,62 @@ def test_files_of_another_index_are_not_read_by_position(tmp_path, caplog):
         "d": quant(tmp_path, "d", reads),
     }
     with caplog.at_level(logging.WARNING, logger="ihdsi"):
-        counts = salmon_gene_counts(files, TRANSCRIPT_TO_GENE)
+        counts = salmon_gene_counts(files, TRANSCRIPT_TO_GENE, maximum_missing_percent=50)
     assert counts.columns == ["gene_id", "gene_name", *files]
     # The third gene has no transcript in c's index, so it is compared at nobody's.
     assert counts.drop("gene_name").rows() == [
         ("ENSG00000000001", 4.0, 4.0, 4.0, 4.0),
         ("ENSG00000000002", 3.0, 3.0, 3.0, 3.0),
     ]
-    assert "3 different sets of transcripts" in caplog.text
+    assert f"{files['c']}: 1 of the 3 genes" in caplog.text
+    # As of a file that was cut off between two lines.
+    with pytest.raises(InputError, match=r"1 of the 3 genes .*: ENSG00000000003") as caught:
+        salmon_gene_counts(files, TRANSCRIPT_TO_GENE)
+    assert [problem.file for problem in caught.value.problems] == [str(files["c"])]
+
+
+def lengths_and_reads(folder, name, rows):
+    path = folder / name / "quant.sf"
+    path.parent.mkdir()
+    lines = (
+        f"{transcript}\t{length}\t{length}\t{tpm}\t{reads}\n"
+        for transcript, length, tpm, reads in rows
+    )
+    path.write_text(QUANT_HEADER + "".join(lines))
+    return path
+
+
+def test_scaled_counts_do_not_depend_on_the_order_of_rows(tmp_path):
+    short = list(zip(NAMES[:3], (500, 2000, 1000), (3e5, 0, 7e5), (150.0, 0, 700.0), strict=True))
+    long = list(zip(NAMES[:3], (510, 2010, 990), (0, 3e5, 7e5), (0, 600.0, 700.0), strict=True))
+    first = lengths_and_reads(tmp_path, "1", short)
+    second = lengths_and_reads(tmp_path, "2", long)
+    turned = lengths_and_reads(tmp_path, "3", long[::-1])
+    found = [
+        salmon_gene_counts(files, TRANSCRIPT_TO_GENE, length_scaled=True)
+        for files in (
+            {"a": first, "b": second},
+            {"a": first, "b": turned},
+        )
+    ]
+    assert found[0].equals(found[1])
+    # Lengths are averaged over both: gene B has as many molecules in both.
+    share = found[0].select(pl.col("a", "b").get(1) / pl.col("a", "b").get(0)).row(0)
+    assert share[0] == pytest.approx(share[1])
+
+
+def test_scaled_counts_need_the_same_transcripts_in_all_files(tmp_path):
+    reads = dict.fromkeys(NAMES, 5)
+    files = {
+        "a": quant(tmp_path, "a", {name: 5 for name in NAMES[:3]}),
+        "b": quant(tmp_path, "b", reads),
+        "c": quant(tmp_path, "c", reads),
+    }
+    with pytest.raises(InputError, match="lacks 1 of the transcripts") as caught:
+        salmon_gene_counts(files, TRANSCRIPT_TO_GENE, length_scaled=True)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.column) == (str(files["a"]), "Name")
+    assert "for example ENST00000000004.1" in problem.what
 
 
 def test_unknown_transcripts_are_named_and_limited(tmp_path, caplog):
