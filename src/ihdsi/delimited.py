@@ -10,7 +10,7 @@ from pathlib import Path
 from ihdsi.errors import InputError, Problem
 from ihdsi.yaml_documents import expand_variables, read_text
 
-__all__ = ["DelimitedTable", "Row", "line_of_path", "read_delimited"]
+__all__ = ["DelimitedTable", "Row", "fields_of_line", "line_of_path", "read_delimited"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,20 @@ def read_delimited(path: Path | str, separator: str = "\t") -> DelimitedTable:
             )
         )
     return DelimitedTable(path, header, tuple(rows))
+
+
+def fields_of_line(line: str, separator: str) -> list[str]:
+    r"""Split one line of delimited text; a quoted value may hold the separator.
+
+    Raises
+    ------
+    ValueError
+        If a quoted value does not end in the line, or goes on behind its quotation mark.
+    """
+    try:
+        return next(csv.reader([line.rstrip("\r\n")], delimiter=separator, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"a quoted value is not closed properly: {error}") from None
 
 
 def _records(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:

@@ -10,6 +10,7 @@ from functools import partial
 import pysam
 
 from ihdsi.cohort import MATRIX_ASSAYS, Cohort, Lane, Sample
+from ihdsi.delimited import fields_of_line
 from ihdsi.errors import FaultyFileError, Problem
 from ihdsi.expression.salmon_output import output_fault
 from ihdsi.genome_builds import Contigs, genome_contigs, target_contigs
@@ -267,6 +268,6 @@ def _absent_names(
 
 def _columns(path: str) -> list[str]:
     opener = gzip.open if path.endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8") as lines:
+    with opener(path, "rt", encoding="utf-8-sig") as lines:
         header = next((line for line in lines if not line.startswith("#")), "")
-    return header.rstrip("\n").split("\t")
+    return fields_of_line(header, "\t")

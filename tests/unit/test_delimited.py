@@ -2,7 +2,7 @@
 
 import pytest
 
-from ihdsi.delimited import line_of_path, read_delimited
+from ihdsi.delimited import fields_of_line, line_of_path, read_delimited
 from ihdsi.errors import InputError
 
 
@@ -148,3 +148,21 @@ def test_the_line_that_names_a_file(tmp_path, monkeypatch):
     assert line_of_path(tmp_path / "absent.tsv", "bam", "a.bam") is None
     monkeypatch.delenv("FOLDER")
     assert line_of_path(sheet, "bam", "c.bam") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ('a\t"b\tc"\t\r\n', ["a", "b\tc", ""]),
+        ('"a ""quoted"" b"\t5"\n', ['a "quoted" b', '5"']),
+        ("\n", []),
+    ],
+)
+def test_fields_of_one_line(line, fields):
+    assert fields_of_line(line, "\t") == fields
+
+
+@pytest.mark.parametrize("line", ['a\t"b\n', 'a\t"b"c\td\n'])
+def test_a_quotation_mark_has_to_close_in_its_line(line):
+    with pytest.raises(ValueError, match="not closed properly"):
+        fields_of_line(line, "\t")

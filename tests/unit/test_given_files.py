@@ -51,7 +51,7 @@ def cohort(folder, read):
     write_vcf("calls.vcf.gz", ["TUMOR", "NORMAL"], n=0)
     (folder / "counts.tsv").write_text("# made elsewhere\ngene_id\tS1\tS2\nENSG1\t1\t2\n")
     with gzip.open("counts.tsv.gz", "wt") as target:
-        target.write("gene_id\tS1\n")
+        target.write('\ufeff"S1"\tgene_id\n')
     return read
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ihdsi.delimited import fields_of_line
 from ihdsi.errors import InputError, Problem
 from ihdsi.study import ExpressionSettings
+from ihdsi.summaries.table import ENSEMBL_GENE
 
 __all__ = [
     "CountTable",
@@ -25,6 +28,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 GENE_COLUMNS = ["gene_id", "gene_name"]
+#: Names of nf-core/rnaseq (3.x) for gene counts that are estimates; those of TPM end otherwise.
+_ESTIMATED_BY_NAME = re.compile(
+    r"(salmon|kallisto|rsem)\.merged\.gene_counts(_length_scaled|_scaled)?\.tsv(\.gz)?"
+)
 _SHOWN = 5
 _DEFAULTS = ExpressionSettings()
 
@@ -132,7 +139,7 @@ def _salmon_tables(
 
 
 def _identifier(names: pl.Series) -> pl.Series:
-    """Identifiers of transcripts, which end at a bar in GENCODE's FASTA, as pytximport has it."""
+    """Cut names of transcripts at a bar, which GENCODE's FASTA puts behind the identifier."""
     return names.str.split("|").list.first()
 
 
@@ -144,16 +151,16 @@ def _different_transcripts(groups: Sequence[tuple[pl.Series, Mapping[str, str]]]
         if files is usual:
             continue
         first, *others = files.values()
+        more = f" (with {len(others)} others)" if others else ""
         lacking, further = (
             most.filter(~most.is_in(names.implode())),
             names.filter(~names.is_in(most.implode())),
         )
         problems.append(
             Problem(
-                f"the file{f' (with {len(others)} others)' if others else ''} lacks {len(lacking)} of "
-                f"the transcripts of {next(iter(usual.values()))} and lists {len(further)} that it "
-                f"does not, for example {pl.concat([lacking, further])[0]}, so that lengths cannot "
-                "be averaged",
+                f"the file{more} lacks {len(lacking)} of the transcripts of "
+                f"{next(iter(usual.values()))} and lists {len(further)} that it does not, for "
+                f"example {pl.concat([lacking, further])[0]}, so that lengths cannot be averaged",
                 "Quantify all samples with one index and copy cut files again, or set "
                 "expression.counts: estimated.",
                 first,
@@ -291,7 +298,7 @@ def _opening(path: Path | str) -> tuple[int, list[str]]:
     with opener(path, "rt", encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines):
             if not line.startswith("#"):
-                return number, [name.strip('"') for name in line.rstrip("\r\n").split("\t")]
+                return number, fields_of_line(line, "\t")
     return number, []
 
 
@@ -303,15 +310,17 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
     path
         TSV with gene_id, optionally gene_name, then one column of raw counts a sample. Counts are
         whole numbers, unless the file says that they are estimated: by the name that nf-core/rnaseq
-        gives (``salmon.merged.gene_counts.tsv``, ``…_length_scaled.tsv``), or by a first line that
-        begins with ``#`` and says "estimated counts".
+        gives (``salmon.merged.gene_counts.tsv``, ``…_scaled.tsv``, ``…_length_scaled.tsv``, or the
+        same of kallisto or rsem), or by a first line that begins with ``#`` and says "estimated
+        counts". The copy of a pseudoautosomal gene on Y (``_PAR_Y``) is added to its gene.
     patients
         Column of the matrix to patient.
 
     Returns
     -------
     polars.DataFrame
-        gene_id (without version), gene_name and one Float64 column a patient.
+        gene_id (without version), gene_name and one Float64 column a patient. Rows without an
+        Ensembl id (spike-ins, symbols) are kept, and the log names some.
 
     Raises
     ------
@@ -321,7 +330,11 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
         count.
     """
     frame = _read_text(path, "Give UTF-8 text with tabs, every row as long as the header.", "#")
-    n_comments, header = _opening(path)
+    try:
+        n_comments, header = _opening(path)
+    except ValueError as error:
+        remedy = "Close quotation marks in the header, or write none."
+        raise InputError(Problem(str(error), remedy, path)) from None
     strange = [name for name in ("gene_id", *patients) if header.count(name) != 1]
     if strange:
         raise InputError(
@@ -356,20 +369,32 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
                 "gene_id",
             )
         )
-    bare_id = pl.col("gene_id").str.replace(r"\.\d+$", "")
+    bare_id = pl.col("gene_id").str.replace(r"(\.\d+)?(_PAR_Y)?$", "")
     frame = frame.with_columns(
         given_id="gene_id",
         gene_id=bare_id,
         gene_name=pl.col("gene_name") if "gene_name" in frame.columns else bare_id,
+        # GENCODE names the copy of a pseudoautosomal gene on Y apart; both are one gene.
+        on_y=pl.col("gene_id").str.ends_with("_PAR_Y"),
     ).with_row_index("row", offset=n_comments + 2)
     problems = [
         Problem("the row has no gene", "Give its Ensembl gene id.", path, row, "gene_id")
         for row in frame.filter(pl.col("gene_id").is_null())["row"].head(3)
     ]
+    strange_ids = frame.filter(~pl.col("gene_id").str.contains(ENSEMBL_GENE))["given_id"]
+    if len(strange_ids):
+        logger.warning(
+            "%s: %d of %d rows have no Ensembl gene id, and no table holds them: %s%s",
+            path,
+            len(strange_ids),
+            frame.height,
+            ", ".join(strange_ids.head(_SHOWN)),
+            ", …" if len(strange_ids) > _SHOWN else "",
+        )
     repeated = (
         frame.drop_nulls("gene_id")
-        .with_columns(first=pl.col("given_id").first().over("gene_id"))
-        .filter(~pl.col("gene_id").is_first_distinct())
+        .with_columns(first=pl.col("given_id").first().over("gene_id", "on_y"))
+        .filter(~pl.struct("gene_id", "on_y").is_first_distinct())
     )
     problems += [
         Problem(
@@ -398,15 +423,22 @@ def read_count_matrix(path: Path | str, patients: Mapping[str, str]) -> pl.DataF
             problems += _fractional(numbers.select("row", name), path, declared)
     if problems:
         raise InputError(problems)
+    if numbers["on_y"].any():
+        # The gene's own row names it.
+        numbers = (
+            numbers.sort("on_y", maintain_order=True)
+            .group_by("gene_id", maintain_order=True)
+            .agg(pl.col("gene_name").first(), pl.col(list(patients)).sum())
+        )
     return numbers.select(*GENE_COLUMNS, *(pl.col(n).alias(p) for n, p in patients.items()))
 
 
 def _says_estimated(path: Path | str) -> bool:
     """Whether a matrix says of itself that its counts are estimates, which need not be whole."""
-    if ".merged.gene_counts" in Path(path).name:
+    if _ESTIMATED_BY_NAME.fullmatch(Path(path).name):
         return True
     opener = gzip.open if str(path).endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8") as lines:
+    with opener(path, "rt", encoding="utf-8-sig") as lines:
         first = next(lines, "").lower()
     return first.startswith("#") and "estimated counts" in first
 

@@ -4,9 +4,12 @@ The subtype says whose published markers rank highest in the tumour. It is marke
 the consensus classifier of muscle-invasive bladder cancer (Kamoun et al. 2020, Eur Urol 77:420),
 which correlates a transcriptome with the centroids of a training cohort.
 
-Everything here needs one sample only: no value of a tumour depends on the other tumours of its
-site, so that means and frequencies of several sites can be compared, as far as the sites measured
-the same genes.
+Everything here is computed from the counts of one tumour, without means or spreads over the other
+tumours of its site, so that means and frequencies of several sites can be compared, as far as the
+sites measured the same genes. The counts themselves may depend on the other tumours in two ways
+(ihdsi.expression.counts): genes that one of the site's count files lacks are left out for all, and
+change the ranks and the random genes; and counts that are corrected for the length of transcripts
+(``counts: length_scaled``) use lengths averaged over the site's samples.
 """
 
 from __future__ import annotations

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import logging
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
+from ihdsi.delimited import fields_of_line
 from ihdsi.errors import InputError, Problem
 from ihdsi.matrices.scales import faulty_values, transformed
 from ihdsi.study import MatrixSettings
@@ -55,9 +57,9 @@ def matrix_columns(path: Path | str) -> list[str]:
         except pl.exceptions.PolarsError as error:
             raise ValueError(str(error).split("\n")[0]) from None
     opener = gzip.open if str(path).endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8") as lines:
+    with opener(path, "rt", encoding="utf-8-sig") as lines:
         header = next(iter(lines), "")
-    return [name.strip('"') for name in header.rstrip("\r\n").split(_separator(path))]
+    return fields_of_line(header, _separator(path))
 
 
 def read_matrix(
@@ -83,9 +85,9 @@ def read_matrix(
     Raises
     ------
     InputError
-        If a column is missing or repeated, a feature has no identifier or one that cannot leave,
-        or occurs twice, a cell is no number, or a number has no place on the scale; with file, row
-        and column.
+        If a column is missing or repeated, a row has another number of fields than the header, a
+        feature has no identifier or one that cannot leave, or occurs twice, a cell is no number,
+        or a number has no place on the scale; with file, row and column.
     """
     label_of = {
         name: column
@@ -180,6 +182,7 @@ def _read(
         "separator": _separator(path),
         "null_values": list(settings.missing),
     }
+    _refuse_ragged_rows(path)
     types = dict.fromkeys(labels, pl.String) | dict.fromkeys(samples, pl.Float64)
     try:
         frame = pl.read_csv(path, schema_overrides=types, **options)  # type: ignore[arg-type]
@@ -190,6 +193,54 @@ def _read(
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unreadable(path, error) from None
     return _as_numbers(path, frame, settings, samples, 2), 2
+
+
+def _refuse_ragged_rows(path: Path | str) -> None:
+    """Compare fields with the header: polars fills short rows up, and cuts long ones.
+
+    Empty lines are left to the check of features, which have no identifier there.
+    """
+    width, separator = len(matrix_columns(path)), _separator(path)
+    opener = gzip.open if str(path).endswith(".gz") else open
+    first: tuple[int, str] | None = None
+    n_faulty = 0
+    try:
+        with opener(path, "rb") as lines:
+            next(lines, b"")
+            for row, line in enumerate(lines, 2):
+                fault = _line_fault(line, separator, width)
+                if fault is not None:
+                    n_faulty += 1
+                    first = first or (row, fault)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from None
+    if first is not None:
+        row, what = first
+        more = f" ({n_faulty - 1} further rows are faulty)" if n_faulty > 1 else ""
+        raise InputError(
+            Problem(
+                what + more,
+                "Write as many fields in each row as in the header, empty ones where there is no "
+                "value; copy the file again if it was cut off.",
+                path,
+                row,
+            )
+        )
+
+
+def _line_fault(line: bytes, separator: str, width: int) -> str | None:
+    if not line.strip(b"\r\n"):
+        return None
+    if b'"' not in line:
+        n_fields = line.count(separator.encode()) + 1
+    else:
+        try:
+            n_fields = len(fields_of_line(line.decode(errors="replace"), separator))
+        except ValueError as error:
+            return str(error)
+    if n_fields == width:
+        return None
+    return f"the row has {n_fields} fields where the header has {width}"
 
 
 def _as_numbers(

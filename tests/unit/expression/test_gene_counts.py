@@ -366,7 +366,7 @@ def test_scaled_counts_do_not_depend_on_the_order_of_rows(tmp_path):
 def test_scaled_counts_need_the_same_transcripts_in_all_files(tmp_path):
     reads = dict.fromkeys(NAMES, 5)
     files = {
-        "a": quant(tmp_path, "a", {name: 5 for name in NAMES[:3]}),
+        "a": quant(tmp_path, "a", dict.fromkeys(NAMES[:3], 5)),
         "b": quant(tmp_path, "b", reads),
         "c": quant(tmp_path, "c", reads),
     }
@@ -523,6 +523,61 @@ def test_symbols_in_place_of_identifiers_are_refused(tmp_path):
         read_count_matrix(path, {"S1": "a"})
 
 
+def test_symbols_among_identifiers_are_named(tmp_path, caplog):
+    rows = [f"ENSG{n:011d}.2\t1" for n in range(20)]
+    path = matrix(tmp_path, "gene_id\tS1", *rows[:10], "TP53\t1", "RB1\t3", *rows[10:])
+    with caplog.at_level(logging.WARNING, logger="ihdsi"):
+        assert read_count_matrix(path, {"S1": "a"}).height == 22
+    assert f"{path}: 2 of 22 rows have no Ensembl gene id" in caplog.text
+    assert "TP53, RB1" in caplog.text
+    caplog.clear()
+    read_count_matrix(matrix(tmp_path, "gene_id\tS1", *rows), {"S1": "a"})
+    assert not caplog.records
+
+
+def test_the_copy_of_a_gene_on_y_adds_to_its_gene(tmp_path):
+    path = matrix(
+        tmp_path,
+        "gene_id\tgene_name\tS1\tS2",
+        "ENSG00000002586.20_PAR_Y\ton Y\t2\t0",
+        "ENSG00000000003.15\tTSPAN6\t7\t7",
+        "ENSG00000002586.20\tCD99\t10\t5",
+    )
+    counts = read_count_matrix(path, {"S1": "a", "S2": "b"})
+    assert sorted(counts.rows()) == [
+        ("ENSG00000000003", "TSPAN6", 7.0, 7.0),
+        ("ENSG00000002586", "CD99", 12.0, 5.0),
+    ]
+    twice = matrix(tmp_path, "gene_id\tS1", "ENSG1.2\t1", "ENSG1.2_PAR_Y\t1", "ENSG1.3_PAR_Y\t1")
+    with pytest.raises(InputError, match="occurs twice") as caught:
+        read_count_matrix(twice, {"S1": "a"})
+    assert places(caught.value.problems) == [(4, "gene_id")]
+
+
+@pytest.mark.parametrize(
+    ("name", "estimated"),
+    [
+        ("salmon.merged.gene_counts_scaled.tsv", True),
+        ("salmon.merged.gene_counts.tsv.gz", True),
+        ("rsem.merged.gene_counts.tsv", True),
+        ("kallisto.merged.gene_counts_length_scaled.tsv", True),
+        ("salmon.merged.gene_counts_log2.tsv", False),
+        ("mine.merged.gene_counts.tsv", False),
+        ("vst.salmon.merged.gene_counts.tsv", False),
+        ("salmon.merged.gene_counts.normalised.tsv", False),
+    ],
+)
+def test_only_names_that_nf_core_gives_say_that_counts_are_estimated(tmp_path, name, estimated):
+    path = tmp_path / name
+    data = b"gene_id\tS1\nENSG1\t3.5\nENSG2\t7\n"
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    if estimated:
+        assert read_count_matrix(path, {"S1": "a"})["a"].to_list() == [3.5, 7.0]
+    else:
+        with pytest.raises(InputError, match="not a whole number"):
+            read_count_matrix(path, {"S1": "a"})
+
+
 def test_columns_of_no_sample_of_the_sheet_are_named(tmp_path, caplog):
     path = matrix(tmp_path, "gene_id\tgene_name\tS1\tS2\tS3", "ENSG1\tG\t1\t2\t3")
     with caplog.at_level(logging.WARNING, logger="ihdsi"):
@@ -588,6 +643,11 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
     path = tmp_path / "m.tsv"
     path.write_bytes(b"\xef\xbb\xbfgene_id\tS1\nENSG1\t1\n")
     assert read_count_matrix(path, {"S1": "a"})["a"].to_list() == [1.0]
+
+
+def test_names_in_the_header_may_be_quoted(tmp_path):
+    path = matrix(tmp_path, '"gene_id"\t"S\t1"\tS2', '"ENSG1"\t1\t2')
+    assert read_count_matrix(path, {"S\t1": "a"})["a"].to_list() == [1.0]
 
 
 @pytest.mark.parametrize("second", [NAMES[0], "ENST00000000001.2", "ENST00000000001"])

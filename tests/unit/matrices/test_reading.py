@@ -170,11 +170,51 @@ def test_files_that_cannot_be_read(tmp_path, name):
         read_matrix(tmp_path / f"absent.{name}", settings(), PATIENTS)
 
 
-def test_ragged_rows_are_refused(tmp_path):
+@pytest.mark.parametrize("name", ["m.tsv", "m.tsv.gz", "m.csv"])
+@pytest.mark.parametrize(
+    ("row", "n_fields"), [("P1,,,1", 4), ("P1,,,1,2,3,4", 7), ("P1", 1), ('"P1,x",,,1', 4)]
+)
+def test_ragged_rows_are_refused(tmp_path, name, row, n_fields):
+    text = f'accession,name,gene,S1,S2\nP0,"a, b",,1,2\n{row}\nP2,,,1,2\n'
+    if ".tsv" in name:
+        text = text.replace(", ", "; ").replace(",", "\t")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    # Fewer or more fields than the header, in columns that are read and in others.
+    for patients in (PATIENTS, {"S1": "p1"}):
+        with pytest.raises(InputError) as caught:
+            read_matrix(path, settings(), patients)
+        (problem,) = caught.value.problems
+        assert (problem.file, problem.row) == (path, 3)
+        assert problem.what == f"the row has {n_fields} fields where the header has 5"
+
+
+def test_one_error_says_how_many_rows_are_short(tmp_path):
     path = tmp_path / "m.tsv"
-    path.write_text("accession\tname\tgene\tS1\tS2\nP1\t\t\t1\t2\t3\t4\n")
-    with pytest.raises(InputError, match="cannot be read"):
+    path.write_text("accession\tname\tgene\tS1\tS2\n" + "P\t\t\t1\n" * 9)
+    with pytest.raises(InputError, match="8 further rows are faulty") as caught:
         read_matrix(path, settings(), PATIENTS)
+    assert len(caught.value.problems) == 1
+
+
+def test_quotes_that_do_not_close_are_placed(tmp_path):
+    path = tmp_path / "m.tsv"
+    path.write_text('accession\tname\tgene\tS1\tS2\nP1\t"a\nb"\t\t1\t2\n')
+    with pytest.raises(InputError, match="not closed properly") as caught:
+        read_matrix(path, settings(), PATIENTS)
+    assert caught.value.problems[0].row == 2
+
+
+@pytest.mark.parametrize(("name", "separator"), [("m.tsv", "\t"), ("m.csv", ",")])
+def test_headers_with_a_byte_order_mark_and_quoted_separators(tmp_path, name, separator):
+    path = tmp_path / name
+    sample = f"S{separator}1"
+    header = separator.join(["accession", "name", "gene", f'"{sample}"', '"S2"'])
+    row = separator.join(["P1", "one", "", "8", "16"])
+    path.write_bytes(f"\ufeff{header}\r\n{row}\r\n".encode())
+    assert matrix_columns(path) == ["accession", "name", "gene", sample, "S2"]
+    found = read_matrix(path, settings(), {sample: "p1", "S2": "p2"})
+    assert found.row(0) == ("P1", "one", None, 8.0, 16.0)
 
 
 def test_columns_of_no_sample_of_the_sheet_are_named(tmp_path, caplog):
