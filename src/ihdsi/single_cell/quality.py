@@ -205,7 +205,8 @@ def _doublets(
     # Scrublet takes the variable genes of at least three cells; its components cannot exceed them.
     components = min(30, n_healthy - 1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        # Once cells without any of the variable genes are scaled, which is of no harm to others.
+        warnings.filterwarnings("ignore", message="Some cells have zero counts")
         for n_components in (components, 10, 3):
             try:
                 sc.pp.scrublet(

@@ -35,6 +35,13 @@ logger = logging.getLogger(__name__)
 EXPRESSION = "Gene Expression"
 #: Cells of a dense or column-wise matrix that are looked at at once.
 _BLOCK = 4096
+#: Values above 0, and cells, with which the shape of a matrix says that it holds no raw counts.
+_ENOUGH_VALUES = 100
+_ENOUGH_CELLS = 20
+#: Standard deviation of the cells' totals over their mean. Depths of capture spread raw totals by
+#: 0.25 to 1; of cells scaled to 10,000 and rounded, what rounding takes off is 0.002 to 0.06.
+_EQUAL_TOTALS = 0.05
+_SIMILAR_TOTALS = 0.15
 
 
 def read_cells(
@@ -73,8 +80,9 @@ def read_cells(
     Raises
     ------
     InputError
-        If counts are not whole numbers of 0 or more, barcodes occur twice, the sample has no cell,
-        or a gene occurs twice.
+        If counts are not whole numbers of 0 or more, only tell whether a gene was seen, or add up
+        to nearly the same in all cells (normalised and rounded), barcodes occur twice, the sample
+        has no cell, or a gene occurs twice.
     """
     name = str(path)
     try:
@@ -289,4 +297,29 @@ def _as_counts(matrix: sparse.csr_matrix, place: str, barcodes: Sequence[str]) -
     )
     counts.sum_duplicates()
     counts.eliminate_zeros()
+    _refuse_presence_and_scaled_counts(counts, place)
     return counts
+
+
+def _refuse_presence_and_scaled_counts(counts: sparse.csr_matrix, place: str) -> None:
+    """Whole numbers may be no raw counts still: of presence, or normalised and rounded."""
+    remedy = "Give raw counts, as they were counted; not whether a gene was seen, and not scaled."
+    if counts.nnz >= _ENOUGH_VALUES and counts.data.max() == 1:
+        raise FaultyFileError(
+            f"{place} holds no value above 1 among {counts.nnz} above 0, so it tells whether a "
+            "gene was seen and not how often",
+            remedy,
+        )
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    totals = totals[totals > 0]
+    if totals.size < _ENOUGH_CELLS:
+        return
+    spread = float(totals.std() / totals.mean())
+    what = (
+        f"the values of {place} add up to nearly the same in all {totals.size} cells "
+        f"({totals.min()} to {totals.max()}), as of normalised and rounded counts"
+    )
+    if spread <= _EQUAL_TOTALS:
+        raise FaultyFileError(what, remedy)
+    if spread <= _SIMILAR_TOTALS:
+        logger.warning("%s; they are read as raw counts", what)

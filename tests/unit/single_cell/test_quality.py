@@ -1,8 +1,11 @@
 """Filtering of cells, against planted outliers and doublets."""
 
+import warnings
+
 import numpy as np
 import polars as pl
 import pytest
+import scanpy as sc
 
 from ihdsi.quality_control import (
     CELL_METRICS,
@@ -206,3 +209,23 @@ def test_a_sample_of_empty_droplets_has_no_medians(n_genes):
     found = as_dict(cell_metrics("P1", "s", decisions, notes))
     assert set(found) == {"cells_passed", "cells_kept"}
     assert found["cells_kept"][0] == 0
+
+
+def test_warnings_of_scrublet_are_heard_but_for_cells_without_variable_genes(monkeypatch):
+    equal = np.ones((90, len(GENES)), dtype=np.int32)
+    equal[:, ::2] = 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, _, notes = filter_cells(as_cells(equal), "P1", "s", SETTINGS)
+    assert any("too few genes vary" in note for note in notes)
+    scrublet = sc.pp.scrublet
+
+    def warning(*given, **options):
+        warnings.warn("scores are not finite", RuntimeWarning, stacklevel=2)
+        return scrublet(*given, **options)
+
+    monkeypatch.setattr(sc.pp, "scrublet", warning)
+    rng = np.random.default_rng(2)
+    cells = as_cells(draw_cells(rng.choice(TYPES, 100), rng))
+    with pytest.warns(RuntimeWarning, match="scores are not finite"):
+        filter_cells(cells, "P1", "s", SETTINGS)

@@ -202,3 +202,54 @@ def test_tables_of_an_old_anndata_are_refused(tmp_path, counts):
         file["obs"] = np.array([(b"x", b"a")], dtype=[("index", "S3"), ("sample", "S3")])
     with pytest.raises(InputError, match=r"no table 'obs' that can be read.*anndata 0\.7"):
         read_cells(tmp_path / "m.h5ad", "P1", "a", "sample")
+
+
+@pytest.mark.parametrize("form", ["m", "m.h5", "m.h5ad"])
+def test_what_tells_presence_only_is_refused(tmp_path, counts, form):
+    present = (counts > 0).astype(np.int32)
+    write_10x_folder(tmp_path / "m", present)
+    write_10x_hdf5(tmp_path / "m.h5", present)
+    write_h5ad(tmp_path / "m.h5ad", present, ["a"] * 60)
+    with pytest.raises(InputError, match="no value above 1"):
+        read_cells(tmp_path / form, "P1", "a", "sample")
+
+
+def test_a_handful_of_ones_may_be_counts(tmp_path, counts):
+    few = np.zeros_like(counts)
+    few[:3, :30] = 1
+    write_10x_folder(tmp_path / "m", few)
+    assert read_cells(tmp_path / "m", "P1").X.sum() == 90
+
+
+def scaled(counts, total, rounded=np.rint):
+    return rounded(counts / counts.sum(axis=1, keepdims=True) * total).astype(np.int32)
+
+
+@pytest.mark.parametrize("total", [1e4, 1e6])
+@pytest.mark.parametrize("rounded", [np.rint, np.ceil])
+def test_counts_that_were_scaled_and_rounded_are_refused(tmp_path, counts, total, rounded):
+    write_h5ad(tmp_path / "m.h5ad", scaled(counts, total, rounded), ["a"] * 60)
+    with pytest.raises(InputError, match="nearly the same in all 60 cells"):
+        read_cells(tmp_path / "m.h5ad", "P1", "a", "sample")
+    write_h5ad(tmp_path / "few.h5ad", scaled(counts, total), ["a"] * 19 + ["b"] * 41)
+    assert read_cells(tmp_path / "few.h5ad", "P1", "a", "sample").n_obs == 19
+
+
+def test_cells_of_similar_totals_are_noted(tmp_path, counts, caplog):
+    write_h5ad(tmp_path / "raw.h5ad", counts, ["a"] * 60)
+    read_cells(tmp_path / "raw.h5ad", "P1", "a", "sample")
+    assert not caplog.records
+    depths = np.random.default_rng(1).normal(1e4, 1e3, (60, 1))
+    write_h5ad(tmp_path / "m.h5ad", scaled(counts, depths), ["a"] * 60)
+    read_cells(tmp_path / "m.h5ad", "P1", "a", "sample")
+    assert "nearly the same in all 60 cells" in caplog.text
+    assert "are read as raw counts" in caplog.text
+
+
+def test_raw_counts_beside_scaled_ones_are_found(tmp_path, counts):
+    """`raw.X` holds scaled counts, so that `X` is looked at, as with fractions."""
+    write_h5ad(tmp_path / "m.h5ad", counts, ["a"] * 60)
+    cells = ad.read_h5ad(tmp_path / "m.h5ad")
+    cells.raw = ad.AnnData(sparse.csr_matrix(scaled(counts, 1e4)), obs=cells.obs, var=cells.var)
+    cells.write_h5ad(tmp_path / "m.h5ad")
+    same(read_cells(tmp_path / "m.h5ad", "P1", "a", "sample"), expected(counts))
