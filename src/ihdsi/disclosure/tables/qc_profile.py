@@ -74,15 +74,15 @@ def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
             )
         rows.append(judged)
     told = _tell_too_few(pl.concat(rows), context)
-    metric = ["metric", "assay"]
-    withheld = pl.concat([rows[0].select(metric), *told]).with_columns(_told=pl.lit(value=True))
+    keys = ["metric", "assay"]
+    withheld = pl.concat([rows[0].select(keys), *told]).with_columns(_told=pl.lit(value=True))
     judged = (
         pl.concat(rows)
-        .join(withheld, on=metric, how="left", maintain_order="left")
+        .join(withheld, on=keys, how="left", maintain_order="left")
         .with_columns(mark(pl.col("_told").fill_null(value=False), TOTALS))
         .drop("_told")
     )
-    left = pl.concat(nulled).join(withheld, on=metric, how="anti")
+    left = pl.concat(nulled).join(withheld, on=keys, how="anti")
     return Judged(judged, left.with_columns(rule=pl.lit(PASSED)))
 
 
