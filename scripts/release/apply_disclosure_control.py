@@ -35,6 +35,7 @@ cleared, log = apply_disclosure_control(
     genotypes=CohortGenotypes.of_files(given, study, cohort),
     features=judge_features(study, settings, frames, key=history.key),
     strata=study.strata,
+    contrasts=study.contrasts,
     **history.as_arguments(),
 )
 write_cleared(cleared, identifiers, made.tables)

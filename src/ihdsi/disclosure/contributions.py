@@ -289,7 +289,9 @@ def _moments(
             if variable.type == "number" and name in clinical.columns
         ]
     if clinical is not None and "expression_profile" in frames:
-        profile = without_patients(frames["expression_profile"], _failed(frames, ["tumour_rna"]))
+        profile = without_patients(
+            frames["expression_profile"], _failed(frames, ["tumour_rna"])
+        ).join(clinical, on="patient", how="semi")
         measured += [
             ("cohort_profile", name, profile.select("patient", value=name).drop_nulls())
             for name, variable in study.expression.profile_variables.items()

@@ -32,7 +32,7 @@ from ihdsi.disclosure.tables import REASONS, RULES, Context, Judged
 from ihdsi.disclosure.tables.reasons import MEMBERSHIP_POWER
 from ihdsi.disclosure_terms import WithheldBand, withheld_band
 from ihdsi.files import write_text
-from ihdsi.study import DisclosureSettings
+from ihdsi.study import Contrast, DisclosureSettings
 from ihdsi.summaries.parquet import empty_table, validate_table, write_table
 from ihdsi.summaries.registry import TABLES
 from ihdsi.summaries.strata import ALL
@@ -42,6 +42,8 @@ __all__ = ["LOG_SCHEMA", "apply_disclosure_control", "disclosure_summary", "writ
 
 #: Tables that are judged together, after the others.
 _FREQUENCIES = ("variant_frequencies", "germline_gene_carriers")
+#: Tables whose rules look at each other's.
+_JUDGED_TOGETHER = {*MODEL_TABLES, "cell_composition", "qc_profile"}
 
 LOG_SCHEMA: dict[str, Any] = {
     "table": pl.String,
@@ -63,6 +65,7 @@ def apply_disclosure_control(
     genotypes: GenotypeSource | None = None,
     features: pl.DataFrame | None = None,
     strata: Sequence[str] = (),
+    contrasts: Mapping[str, Contrast] | None = None,
     key: bytes = b"",
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Clear a site's summary tables for release.
@@ -92,6 +95,8 @@ def apply_disclosure_control(
     strata
         The study's stratum variables, in its order: of those that cannot leave together the last
         are withheld.
+    contrasts
+        The study's contrasts. Their groups are compared with strata of the shares of cell types.
     key
         The site's secret (see `ihdsi.disclosure.partner_order`).
 
@@ -139,6 +144,7 @@ def apply_disclosure_control(
         earlier_frequencies(earlier, populations),
         pl.DataFrame(schema=FEATURES_SCHEMA) if features is None else features,
         key,
+        contrasts or {},
     )
     context, found = _without_overlaps(context, populations, earlier, strata)
     cleared: dict[str, pl.DataFrame] = {}
@@ -213,9 +219,9 @@ def _without_overlaps(
         overlaps = found
         tables = {name: found.mark(name, frame) for name, frame in context.tables.items()}
         again = {name for name, frame in tables.items() if not frame.equals(context.tables[name])}
-        if again & set(MODEL_TABLES):
+        if again & _JUDGED_TOGETHER:
             # Their rules look at each other's tables.
-            again |= set(MODEL_TABLES)
+            again |= _JUDGED_TOGETHER
         context = replace(context, tables=tables, mark=partial(_marked, context.mark, found))
 
 

@@ -197,9 +197,11 @@ def unexplained(design: pl.DataFrame, moments: pl.DataFrame) -> NDArray[np.bool_
     products = cross_products(design)
     place = {term: index for index, term in enumerate(products.terms)}
     inverse = np.linalg.pinv(products.xtx, hermitian=True)
-    xty = np.zeros((moments.height, len(place)))
-    for row, (terms, values) in enumerate(moments.select("terms", "xty").iter_rows()):
-        xty[row, [place[term] for term in terms]] = values
+    # Each row has the terms in an order of its own.
+    columns = moments["terms"].explode().replace_strict(place, return_dtype=pl.Int64)
+    given = moments["xty"].list.to_array(len(place)).to_numpy().reshape(-1, len(place))
+    xty = np.empty((moments.height, len(place)))
+    np.put_along_axis(xty, columns.to_numpy().reshape(-1, len(place)), given, axis=1)
     yty = moments["yty"].to_numpy()
     residual = yty - np.einsum("fi,ij,fj->f", xty, inverse, xty)
     return np.asarray(residual > 1e-9 * np.maximum(yty, np.finfo(float).tiny))

@@ -153,7 +153,6 @@ def populations_of(
     matrices: Mapping[str, pl.DataFrame] | None = None,
     site_covariates: Mapping[str, pl.DataFrame] | None = None,
     cells: pl.DataFrame | None = None,
-    minimum_cells: int = 1,
     pseudobulk: Mapping[str, pl.DataFrame] | None = None,
 ) -> pl.DataFrame:
     """List who is behind each summary table, by stratum.
@@ -178,7 +177,7 @@ def populations_of(
         patients with copy numbers.
     matrices, site_covariates
         As for `ihdsi.summaries.matrix_moments.build_matrix_moments`.
-    cells, minimum_cells
+    cells
         As for `ihdsi.summaries.cell_composition.build_cell_composition`.
     pseudobulk
         As for `ihdsi.summaries.cell_expression_effects.estimate_cell_expression_effects`, or the
@@ -250,7 +249,7 @@ def populations_of(
             {name: without_patients(sums, poor) for name, sums in (pseudobulk or {}).items()},
         )
     if cells is not None:
-        measured["cells"] = kept(donors_of(cells, minimum_cells)["patient"], "tumour_single_cell")
+        measured["cells"] = kept(donors_of(cells)["patient"], "tumour_single_cell")
     parts += [
         _population(name, stratify(patients, clinical, strata))
         for name, patients in measured.items()

@@ -76,19 +76,19 @@ SPEC = TableSpec(
 )
 
 
-def donors_of(counts: pl.DataFrame, minimum_cells: int = 1) -> pl.DataFrame:
-    """Choose the donors who are counted, with ``_cells``, the number of all their cells.
+def donors_of(counts: pl.DataFrame) -> pl.DataFrame:
+    """Choose the donors who have cells, with ``_cells``, the number of all their cells.
 
     Parameters
     ----------
-    counts, minimum_cells
+    counts
         As for `build_cell_composition`; types without a count get 0.
     """
     cell_types = [name for name in counts.columns if name != "patient"]
     return (
         counts.with_columns(pl.col(cell_types).fill_null(0))
         .with_columns(_cells=pl.sum_horizontal(cell_types))
-        .filter(pl.col("_cells") >= max(1, minimum_cells))
+        .filter(pl.col("_cells") > 0)
     )
 
 
@@ -96,7 +96,6 @@ def build_cell_composition(
     counts: pl.DataFrame,
     clinical: pl.DataFrame | None,
     strata: Sequence[str],
-    minimum_cells: int = 1,
 ) -> pl.DataFrame:
     """Summarise the shares of cell types; each donor counts once, however many cells it has.
 
@@ -104,10 +103,9 @@ def build_cell_composition(
     ----------
     counts
         ``patient`` (the donor) and one column of counts a cell type, of all cells of the donor.
+        Donors without a cell are left out.
     clinical, strata
         Donors' clinical variables, and those whose levels are strata.
-    minimum_cells
-        Donors with fewer cells in all are left out, since their shares are mostly noise.
 
     Returns
     -------
@@ -117,13 +115,12 @@ def build_cell_composition(
     cell_types = [name for name in counts.columns if name != "patient"]
     if not cell_types:
         return pl.DataFrame(schema=SPEC.schema)
-    kept = donors_of(counts, minimum_cells)
+    kept = donors_of(counts)
     if kept.height < counts.height:
         logger.warning(
-            "%d of %d donors have fewer than %d cells and are left out",
+            "%d of %d donors have no cells and are left out",
             counts.height - kept.height,
             counts.height,
-            max(1, minimum_cells),
         )
     shares = kept.select("patient", pl.col(cell_types).cast(pl.Float64) / pl.col("_cells")).unpivot(
         index="patient", variable_name="cell_type", value_name="share"

@@ -90,6 +90,13 @@ def test_frequencies_and_mean_scores_leave():
     assert released.filter(pl.col("kind") == "bin").is_empty()
 
 
+def test_scores_of_patients_without_clinical_data_hold_nothing_back():
+    clinical, profile = site({"luminal": 24, "basal": 20, "unassigned": 16})
+    released, _, _ = cleared(clinical.head(50), profile)
+    means = released.filter(variable="signature_basal", kind="moments", stratum="all")
+    assert means["n"].to_list() == [50]
+
+
 def test_one_dominating_score_is_withheld():
     clinical, profile = site()
     lone = pl.Series(np.r_[0.95, np.full(clinical.height - 1, 0.001)])

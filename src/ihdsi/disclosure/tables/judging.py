@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ from ihdsi.disclosure.tables.reasons import (
     MINIMUM_CELL_COUNT,
     MINIMUM_N,
 )
-from ihdsi.study import DisclosureSettings
+from ihdsi.study import Contrast, DisclosureSettings
 from ihdsi.summaries.table import TableSpec
 
 __all__ = [
@@ -49,7 +49,8 @@ class Context:
     leave beside earlier releases. `released_variants` left by themselves before (`VARIANT_KEY`);
     `earlier_frequencies` is what a membership attack has of earlier releases; `features` says
     which features single patients make up (see `ihdsi.disclosure.contributions.judge_features`);
-    `key` is the site's secret, for the order of `ihdsi.disclosure.partner_order`.
+    `key` is the site's secret, for the order of `ihdsi.disclosure.partner_order`; `contrasts` are
+    the study's, by name.
     """
 
     settings: DisclosureSettings
@@ -61,6 +62,7 @@ class Context:
     earlier_frequencies: EarlierFrequencies
     features: pl.DataFrame
     key: bytes
+    contrasts: Mapping[str, Contrast] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

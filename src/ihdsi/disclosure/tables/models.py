@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from ihdsi.disclosure.designs import Patterns, cross_products, safe_groups, unexplained
+from ihdsi.disclosure.partner_order import partner_ranks
 from ihdsi.disclosure.rules import (
     enough_degrees_of_freedom,
     enough_patients,
@@ -22,6 +23,7 @@ from ihdsi.disclosure.tables.judging import (
     unmarked,
     unsafe_counts,
 )
+from ihdsi.disclosure.tables.means import control_cell_composition
 from ihdsi.disclosure.tables.reasons import (
     CONSTANT,
     DESIGN,
@@ -31,8 +33,10 @@ from ihdsi.disclosure.tables.reasons import (
     PARAMETERS,
     PATTERNS,
     RESIDUAL,
+    TYPES,
 )
 from ihdsi.summaries.matrix_moments import PATTERN
+from ihdsi.summaries.strata import ALL
 
 __all__ = [
     "control_cell_expression_effects",
@@ -79,8 +83,48 @@ def control_expression_effects(frame: pl.DataFrame, context: Context) -> Judged:
 
 
 def control_cell_expression_effects(frame: pl.DataFrame, context: Context) -> Judged:
-    """Judge each cell type's effects as those of all cells."""
-    return _control_effects(frame, "cell_expression_effects", pl.col("cell_type"), context)
+    """Judge each cell type's effects as those of all cells, and how many donors lack the type.
+
+    The numbers of cases and controls of two types of a contrast differ by the donors who have too
+    few cells of one of them. So the types that leave have numbers that are equal or differ by safe
+    counts, from each other and from the donors whose shares of cell types leave: in the strata of
+    the two groups, and in all. Types with more donors come first.
+    """
+    judged = _control_effects(frame, "cell_expression_effects", pl.col("cell_type"), context).frame
+    place = ["contrast", "cell_type", "n_case", "n_control"]
+    sizes = judged.filter(pl.col("rule").is_null()).select(place).unique().sort(place)
+    ranks = partner_ranks(context.key, sizes.select("contrast", "cell_type").rows())
+    sizes = sizes.with_columns(_n=pl.col("n_case") + pl.col("n_control"), _rank=pl.Series(ranks))
+    composition = context.tables["cell_composition"]
+    if not composition.is_empty():
+        composition = control_cell_composition(composition, context).frame
+    donors = {
+        (variable, stratum): n
+        for variable, stratum, n in composition.filter(pl.col("rule").is_null())
+        .select("stratum_variable", "stratum", "n_donors")
+        .iter_rows()
+    }
+    unsafe, lacking = unsafe_counts(context.settings), []
+
+    def apart(numbers: Sequence[int], others: Sequence[int | None]) -> bool:
+        return any(
+            other is not None and number != other and unsafe(abs(number - other))
+            for number, other in zip(numbers, others, strict=True)
+        )
+
+    for (name,), types in sizes.group_by("contrast", maintain_order=True):
+        contrast = context.contrasts.get(str(name))
+        told: list[tuple[int | None, ...]] = [(None, None, donors.get((ALL, ALL)))]
+        if contrast is not None:
+            groups = (contrast.case, contrast.control)
+            told.append((*(donors.get((contrast.variable, level)) for level in groups), None))
+        for row in types.sort("_n", "_rank", descending=[True, False]).iter_slices(1):
+            numbers = row.select("n_case", "n_control", "_n").row(0)
+            if any(apart(numbers, others) for others in told):
+                lacking.append(row.select(place))
+            else:
+                told.append(numbers)
+    return Judged(_mark_groups(judged, place, lacking, TYPES), unmarked(frame))
 
 
 def _control_effects(frame: pl.DataFrame, table: str, part: pl.Expr, context: Context) -> Judged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -15,15 +15,24 @@ from ihdsi.disclosure.tables.judging import (
     Judged,
     cell_ranks,
     known,
+    mark,
     marked,
     unmarked,
     unsafe_counts,
     with_status,
     withheld_columns,
 )
-from ihdsi.disclosure.tables.reasons import PASSED
+from ihdsi.disclosure.tables.means import control_cell_composition
+from ihdsi.disclosure.tables.models import (
+    control_cell_expression_effects,
+    control_expression_design,
+    control_expression_effects,
+    control_matrix_design,
+)
+from ihdsi.disclosure.tables.reasons import PASSED, TOTALS
 from ihdsi.study import DisclosureSettings
 from ihdsi.summaries.registry import TABLES
+from ihdsi.summaries.strata import ALL
 
 __all__ = [
     "DECIDED",
@@ -35,7 +44,11 @@ DECIDED = ("n_passed", "n_warned", "n_failed")
 
 
 def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
-    """Bins of each metric as one column, then passes, warnings and fails against the bins."""
+    """Bins of each metric as one column, then passes, warnings and fails against the bins.
+
+    Then the metrics of an assay beside each other, and beside the results of the assay: their
+    numbers of samples differ by those who lack a metric or failed before it was measured.
+    """
     settings = context.settings
     rows, nulled = [unmarked(frame)], [unmarked(frame)]
     for metric in frame.partition_by("metric", "assay", maintain_order=True):
@@ -60,7 +73,80 @@ def control_qc_profile(frame: pl.DataFrame, context: Context) -> Judged:
                 pl.lit(None, dtype=pl.Int64).alias(name) for name in DECIDED
             )
         rows.append(judged)
-    return Judged(pl.concat(rows), pl.concat(nulled).with_columns(rule=pl.lit(PASSED)))
+    told = _tell_too_few(pl.concat(rows), context)
+    keys = ["metric", "assay"]
+    withheld = pl.concat([rows[0].select(keys), *told]).with_columns(_told=pl.lit(value=True))
+    judged = (
+        pl.concat(rows)
+        .join(withheld, on=keys, how="left", maintain_order="left")
+        .with_columns(mark(pl.col("_told").fill_null(value=False), TOTALS))
+        .drop("_told")
+    )
+    left = pl.concat(nulled).join(withheld, on=keys, how="anti")
+    return Judged(judged, left.with_columns(rule=pl.lit(PASSED)))
+
+
+def _tell_too_few(judged: pl.DataFrame, context: Context) -> list[pl.DataFrame]:
+    """List metrics (metric, assay) whose numbers of samples would tell too small a number.
+
+    The numbers that leave of an assay are equal or differ by safe counts: samples with a value of
+    one metric and of another, samples that do not fail, and patients in the results. Results come
+    first, then metrics of more samples.
+    """
+    unsafe, few = unsafe_counts(context.settings), []
+
+    def apart(number: int, others: set[int]) -> bool:
+        return any(number != other and unsafe(abs(number - other)) for other in others)
+
+    leaving = (
+        judged.filter(pl.col("rule").is_null())
+        .group_by("assay", "metric")
+        .agg(pl.col("n_total", "n_failed").first())
+        .sort("assay", "n_total", "metric", descending=[False, True, False])
+    )
+    for (assay,), metrics in leaving.group_by("assay", maintain_order=True):
+        measured, unfailed = _patients_in_results(str(assay), context), set[int]()
+        for name, total, n_failed in metrics.drop("assay").iter_rows():
+            passed = set() if n_failed is None else {total - n_failed}
+            if apart(total, measured | unfailed) or any(apart(n, measured) for n in passed):
+                few.append(pl.DataFrame({"metric": [name], "assay": [assay]}))
+            else:
+                measured.add(total)
+                unfailed |= passed
+    return few
+
+
+#: Tables of results by assay (of matrices: all other assays but DNA), with their rules and the
+#: number of patients behind a row.
+_Results = Mapping[str, tuple[Callable[[pl.DataFrame, Context], Judged], pl.Expr]]
+_CASES_AND_CONTROLS = pl.col("n_case") + pl.col("n_control")
+_RESULTS: Mapping[str, _Results] = {
+    "single_cell": {
+        "cell_composition": (
+            control_cell_composition,
+            pl.when(pl.col("stratum_variable") == ALL).then("n_donors"),
+        ),
+        "cell_expression_effects": (control_cell_expression_effects, _CASES_AND_CONTROLS),
+    },
+    "rna": {
+        "expression_design": (control_expression_design, pl.col("n")),
+        "expression_effects": (control_expression_effects, _CASES_AND_CONTROLS),
+    },
+    "dna": {},
+}
+
+
+def _patients_in_results(assay: str, context: Context) -> set[int]:
+    """Numbers of patients that the results of an assay tell where they leave."""
+    of_matrix = pl.when(pl.col("assay") == assay).then("n")
+    results = _RESULTS.get(assay, {"matrix_design": (control_matrix_design, of_matrix)})
+    numbers: set[int] = set()
+    for name, (control, n) in results.items():
+        table = context.tables[name]
+        if not table.is_empty():
+            leaving = control(table, context).frame.filter(pl.col("rule").is_null())
+            numbers |= set(leaving.select(n).to_series().drop_nulls())
+    return numbers
 
 
 def _releasable(

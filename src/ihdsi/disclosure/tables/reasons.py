@@ -37,6 +37,8 @@ __all__ = [
     "REASONS",
     "RESIDUAL",
     "STRATA",
+    "TOTALS",
+    "TYPES",
 ]
 
 MINIMUM_N = "minimum_n"
@@ -71,6 +73,8 @@ COMMONEST = "commonest_value"
 FEATURE_NOT_JUDGED = "contributions_not_judged"
 LEVERAGE = "leverage"
 FEW_VALUES = "cells_of_few_values"
+TYPES = "donors_without_cells"
+TOTALS = "numbers_of_samples"
 
 #: What each rule means, for the site's log.
 REASONS: Mapping[str, str] = {
@@ -120,4 +124,8 @@ REASONS: Mapping[str, str] = {
     "in the design exceeds maximum_contribution",
     FEW_VALUES: "of a number with fewer than minimum_n different values, too small a count of "
     "patients with one of them (or with it and a level of a covariate) would be told",
+    TYPES: "the donors who lack cells of this type, or of another one that leaves, are too small a "
+    "number, and n_case and n_control would tell it",
+    TOTALS: "with the number of samples of another metric, or of patients in the results of the "
+    "assay, n_total would tell too small a number (of those who failed, say)",
 }
