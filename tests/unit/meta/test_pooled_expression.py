@@ -1,7 +1,8 @@
 """The pooled model of expression, from the sites' released moments, against the patients' own fit.
 
-The fit is limma's and, where R is not installed, that of ordinary least squares alone. Three small sites, so that moderation matters; nobody smokes at one of them, and each has genes that
-another does not release.
+The fit is limma's and, where R is not installed, that of ordinary least squares alone. Three small
+sites, so that moderation matters; nobody smokes at one of them, and each has genes that another
+does not release.
 """
 
 import numpy as np
