@@ -5,19 +5,24 @@ covariates, a twentieth of the genes different by a factor of two) are simulated
 site runs in a process of its own, limited to one thread, with its modules loaded before the clock
 starts. Seconds are those of the processor, which other work on the machine does not stretch:
 
+- ``salmon_gene_counts`` (pytximport) of 20 samples' ``quant.sf``, four transcripts a gene;
 - ``read_count_matrix`` of the matrix as TSV;
 - ``estimate_expression_effects`` (PyDESeq2 and what is around it);
 - ``build_expression_moments``;
 - ``estimate_survival_effects`` (Cox, every gene);
-- ``expression_checks`` (quality) and ``score_signatures`` with ``call_subtypes``.
+- ``expression_checks`` (quality) and ``score_signatures`` with ``call_subtypes``;
+- ``judge_features``, what single patients make up of each gene's statistics;
+- ``fit_pooled_linear_model`` of the moments of three sites, each of a third of the samples (at the
+  coordinator's).
 
 The reference, in the same run, is PyDESeq2 called by hand on the same counts and design:
 ``DeseqDataSet.deseq2()`` and ``DeseqStats.summary()``, on the genes that a site tests. Ratios are
 to its seconds.
 
 Then null contrasts: 20 seeds of 1,000 genes × 60 samples whose groups differ by nothing, and the
-share of p < 0.05 over all of them; the run fails outside 0.04 to 0.06. With ``--quick`` there are
-1,500 genes × 40 samples and 3 seeds of 300 genes, whose share is only printed.
+share of p < 0.05 over all of them, of the Wald test and of the moderated t; the run fails outside
+0.04 to 0.06. With ``--quick`` there are 1,500 genes × 40 samples (salmon's files of 5) and 3 seeds
+of 300 genes, whose shares are only printed.
 """
 
 from __future__ import annotations
@@ -57,6 +62,7 @@ contrasts = {
 endpoints = {"e": Endpoint(time="time", event="event", covariates=("sex", "age"))}
 samples = {name: name for name in clinical["patient"]}
 counts = pl.read_parquet(folder + "/counts.parquet") if READ else None
+by_site = [clinical["patient"].to_list()[number::3] for number in range(3)]
 """
 CLOSING = """\
 seconds = time.process_time() - start
@@ -86,6 +92,15 @@ dataset.deseq2()
 stats = DeseqStats(dataset, contrast=["group", "case", "control"], quiet=True)
 stats.summary()
 answer = int(stats.results_df["pvalue"].notna().sum())
+""",
+    "salmon_gene_counts": """\
+from pathlib import Path
+import pytximport
+from ihdsi.expression.counts import salmon_gene_counts
+files = {path.stem: path for path in sorted(Path(folder).glob("*.sf"))}
+known = pl.read_parquet(folder + "/transcript_to_gene.parquet")
+start = time.process_time()
+answer = salmon_gene_counts(files, known).height
 """,
     "read_count_matrix": """\
 from ihdsi.expression.counts import read_count_matrix
@@ -123,11 +138,45 @@ lists = read_signatures(root + "/resources/expression_signatures.tsv", settings.
 start = time.process_time()
 answer = call_subtypes(score_signatures(counts, lists, settings), settings).height
 """,
+    "judge_features": """\
+from types import SimpleNamespace
+from ihdsi.disclosure.contributions import judge_features
+from ihdsi.study import DisclosureSettings
+import ihdsi.summaries.design
+study = SimpleNamespace(
+    contrasts=contrasts,
+    clinical=SimpleNamespace(variables=variables),
+    expression=SimpleNamespace(profile_variables={}),
+    strata=("sex",),
+)
+frames = {"clinical": clinical, "counts": counts}
+start = time.process_time()
+answer = judge_features(study, DisclosureSettings(), frames).height
+""",
+    "fit_pooled_linear_model": """\
+from ihdsi.meta.linear import fit_pooled_linear_model
+from ihdsi.summaries.expression_moments import build_expression_moments
+released = {
+    f"site{number}": build_expression_moments(
+        counts.select("gene_id", "gene_name", *patients),
+        clinical.filter(pl.col("patient").is_in(patients)),
+        contrasts,
+        variables,
+        5,
+    )
+    for number, patients in enumerate(by_site)
+}
+start = time.process_time()
+answer = fit_pooled_linear_model(
+    {name: design for name, (design, _) in released.items()},
+    {name: moments for name, (_, moments) in released.items()},
+).height
+""",
 }
 
 
-def simulate(folder: Path, n_genes: int, n_samples: int, seed: int = 1) -> None:
-    """Write counts and clinical table as a site has them."""
+def simulate(folder: Path, n_genes: int, n_samples: int, n_quantified: int, seed: int = 1) -> None:
+    """Write counts, clinical table and, of the first samples, salmon's estimates."""
     rng = np.random.default_rng(seed)
     markers = pl.read_csv(ROOT / "resources/expression_signatures.tsv", separator="\t")["gene_id"]
     ids = markers.unique(maintain_order=True).to_list()[:n_genes]
@@ -153,11 +202,30 @@ def simulate(folder: Path, n_genes: int, n_samples: int, seed: int = 1) -> None:
             "event": np.where(rng.random(n_samples) < 0.5, "yes", "no").tolist(),
         }
     ).write_parquet(folder / "clinical.parquet")
+    transcripts = [f"ENST{number:011d}" for number in range(4 * n_genes)]
+    genes = np.repeat(ids, 4).tolist()
+    pl.DataFrame(
+        {"transcript_id": transcripts, "gene_id": genes, "gene_name": genes}
+    ).write_parquet(folder / "transcript_to_gene.parquet")
+    length = rng.integers(500, 6_000, 4 * n_genes)
+    share = rng.dirichlet((1.0,) * 4, n_genes)
+    for sample in range(n_quantified):
+        of_transcript = (reads[:, [sample]] * share).ravel()
+        rate = of_transcript / (length - 200)
+        pl.DataFrame(
+            {
+                "Name": transcripts,
+                "Length": length,
+                "EffectiveLength": length - 200.0,
+                "TPM": 1e6 * rate / rate.sum(),
+                "NumReads": of_transcript,
+            }
+        ).write_csv(folder / f"{patients[sample]}.sf", separator="\t", float_precision=3)
 
 
 def run(step: str, folder: Path) -> dict[str, float]:
     """Run one step in a process of its own."""
-    read = step != "read_count_matrix"
+    read = step not in ("salmon_gene_counts", "read_count_matrix")
     program = PRELUDE.replace("READ", str(read)) + STEPS[step] + CLOSING
     answer = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, folder, ROOT],
@@ -172,24 +240,44 @@ def run(step: str, folder: Path) -> dict[str, float]:
     return result
 
 
-def null_share(n_seeds: int, n_genes: int, n_samples: int = 60) -> float:
-    """Share of p < 0.05 where groups differ by nothing, over all genes of all seeds."""
-    from ihdsi.expression.differential import wald_test
-    from ihdsi.expression.normalisation import expressed_genes
+def null_shares(n_seeds: int, n_genes: int, n_samples: int = 60) -> dict[str, float]:
+    """Share of p < 0.05 by test where groups differ by nothing, over all genes of all seeds."""
+    from ihdsi.meta.linear import fit_pooled_linear_model
+    from ihdsi.study import ClinicalVariable, Contrast
+    from ihdsi.summaries.expression_effects import estimate_expression_effects
+    from ihdsi.summaries.expression_moments import build_expression_moments
 
-    significant = tested = 0
+    variables = {
+        "group": ClinicalVariable(type="categorical", levels=("control", "case")),
+        "age": ClinicalVariable(type="number", unit="a"),
+    }
+    contrasts = {
+        "c": Contrast(variable="group", case="case", control="control", covariates=("age",))
+    }
+    genes = [f"ENSG{number:011d}" for number in range(n_genes)]
+    patients = [f"P{number}" for number in range(n_samples)]
+    found: dict[str, list[pl.Series]] = {"wald": [], "moderated_t": []}
     for seed in range(n_seeds):
         rng = np.random.default_rng(1000 + seed)
         dispersion = rng.uniform(0.05, 0.4, (n_genes, 1))
         mean = rng.lognormal(5, 1.2, (n_genes, 1)) * rng.lognormal(0, 0.3, n_samples)
-        counts = rng.poisson(mean * rng.gamma(1 / dispersion, dispersion, mean.shape)).astype(float)
-        counts = counts[expressed_genes(counts, n_samples // 2)]
-        group = rng.permutation(np.arange(n_samples) % 2).astype(float)
-        design = np.column_stack([np.ones(n_samples), group, rng.normal(size=n_samples)])
-        p = wald_test(counts, design, ["intercept", "case", "age"], "case").p_value
-        significant += int((p[np.isfinite(p)] < 0.05).sum())
-        tested += int(np.isfinite(p).sum())
-    return significant / tested
+        reads = rng.poisson(mean * rng.gamma(1 / dispersion, dispersion, mean.shape))
+        counts = pl.DataFrame(
+            {"gene_id": genes, "gene_name": genes} | dict(zip(patients, reads.T, strict=True))
+        )
+        clinical = pl.DataFrame(
+            {
+                "patient": patients,
+                "group": rng.permutation(["control", "case"] * (n_samples // 2)).tolist(),
+                "age": rng.normal(68, 9, n_samples),
+            }
+        )
+        site = counts, clinical, contrasts, variables, 10
+        found["wald"].append(estimate_expression_effects(*site)["p_value"])
+        design, moments = build_expression_moments(*site)
+        fit = fit_pooled_linear_model({"site": design}, {"site": moments})
+        found["moderated_t"].append(fit["moderated_p_value"])
+    return {test: float((pl.concat(p).drop_nulls() < 0.05).mean()) for test, p in found.items()}
 
 
 def main() -> None:
@@ -199,7 +287,7 @@ def main() -> None:
     arguments = parser.parse_args()
     n_genes, n_samples = (1_500, 40) if arguments.quick else (20_000, 200)
     with tempfile.TemporaryDirectory(prefix="expression_") as name:
-        simulate(Path(name), n_genes, n_samples)
+        simulate(Path(name), n_genes, n_samples, 5 if arguments.quick else 20)
         results = {step: run(step, Path(name)) for step in STEPS}
     seconds = results[REFERENCE]["seconds"]
     print(f"{n_genes} genes × {n_samples} samples, one thread")
@@ -209,8 +297,9 @@ def main() -> None:
             f"{step:<30}{result['seconds']:>10.2f}{result['seconds'] / seconds:>9.3f}"
             f"{result['peak']:>12.0f}{result['answer']:>9.0f}"
         )
-    share = null_share(*((3, 300) if arguments.quick else (20, 1_000)))
-    print(f"null contrasts: share of p < 0.05 is {share:.4f}")
+    shares = null_shares(*((3, 300) if arguments.quick else (20, 1_000)))
+    for test, share in shares.items():
+        print(f"null contrasts, {test}: share of p < 0.05 is {share:.4f}")
     ours = results["estimate_expression_effects"]["seconds"]
     result = {
         "name": "expression",
@@ -225,10 +314,10 @@ def main() -> None:
             if step != REFERENCE
         },
         "peak_mebibytes": {step: round(found["peak"]) for step, found in results.items()},
-        "null_share_below_0.05": round(share, 4),
+        "null_share_below_0.05": {test: round(share, 4) for test, share in shares.items()},
     }
     print(json.dumps(result))
-    if not arguments.quick and not 0.04 <= share <= 0.06:
+    if not arguments.quick and not all(0.04 <= share <= 0.06 for share in shares.values()):
         raise SystemExit("a null contrast does not stay null")
 
 

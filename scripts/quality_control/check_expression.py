@@ -17,5 +17,6 @@ metrics = expression_checks(
     pl.read_parquet(clinical) if clinical else None,
     SexCheck(**params.sex) if params.sex else None,
     read_quality_genes(given.genes),
+    params.stranded_percent,
 )
 write_parquet(metrics, snakemake.output[0])

@@ -664,6 +664,12 @@ class ExpressionSettings(_Document):
         description="Largest share of the genes of all count files of a site, in per cent, that "
         "one file may lack; what one lacks is left out for all patients.",
     )
+    stranded_percent: float = Field(
+        80,
+        gt=50,
+        le=100,
+        description="Fragments of one strand, in percent, from which a library is stranded.",
+    )
     signatures: tuple[Identifier, ...] = Field(
         (
             *("luminal", "basal", "neuroendocrine_like", "stroma", "immune", "emt", "cell_cycle"),
@@ -807,6 +813,13 @@ class SingleCellSettings(_Document):
         500,
         description="Cells of a sample without which no doublets are looked for: few cells have "
         "few doublets, and rare types look like them.",
+    )
+    maximum_doublet_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="Share of a sample's cells above Scrublet's threshold beyond which the "
+        "threshold is a wrong one and no doublet is taken out.",
     )
     minimum_sample_cells: PositiveInt = Field(
         100, description="Cells that pass without which a sample is set aside."

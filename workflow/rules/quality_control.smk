@@ -199,6 +199,7 @@ rule check_expression:
             for sample in cohorts[wildcards.site].transcripts_counted
         },
         sex=study.sample_checks.sex and study.sample_checks.sex.model_dump(),
+        stranded_percent=study.expression.stranded_percent,
     message:
         "Measure the quality of RNA samples of {wildcards.site}"
     script:

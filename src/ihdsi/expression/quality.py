@@ -39,9 +39,6 @@ Row = tuple[str, str, float | None, str | None]
 _TOP_GENES = 50
 #: Fewest fragments behind a share of strands, or a ratio of ends.
 _MINIMUM_FRAGMENTS = 1000
-#: Forward reads, in percent, up to which a library is reverse and from which it is forward. RSeQC
-#: and nf-core/rnaseq (strandedness thresholds) draw the line at 80 % as well.
-_REVERSE, _FORWARD = 20.0, 80.0
 #: Nuclear ribosomal RNA by HGNC symbol (5S, 5.8S, 18S, 28S and the 45S precursor).
 _RIBOSOMAL_NAME = r"^RNA(5|5-8|18|28|45)S"
 
@@ -81,11 +78,19 @@ def forward_strand_percent(library_formats: Path | str) -> float | None:
     return 100.0 * forward / total if total >= _MINIMUM_FRAGMENTS else None
 
 
-def strandedness(forward_percent: float) -> str:
-    """Name a library's strandedness by its share of forward fragments."""
-    if forward_percent >= _FORWARD:
+def strandedness(forward_percent: float, stranded_percent: float) -> str:
+    """Name a library's strandedness by its share of forward fragments.
+
+    Parameters
+    ----------
+    forward_percent
+        Share of forward fragments; the others are reverse.
+    stranded_percent
+        The study's share of one strand from which a library is ``forward`` or ``reverse``.
+    """
+    if forward_percent >= stranded_percent:
         return "forward"
-    return "reverse" if forward_percent <= _REVERSE else "unstranded"
+    return "reverse" if 100 - forward_percent >= stranded_percent else "unstranded"
 
 
 def five_to_three_prime_ratio(positions: Path | str) -> float | None:
@@ -205,6 +210,7 @@ def expression_checks(
     clinical: pl.DataFrame | None,
     check: SexCheck | None,
     genes: Mapping[str, Sequence[str]],
+    stranded_percent: float = 80,
 ) -> pl.DataFrame:
     """Measure the quality of a site's RNA samples.
 
@@ -220,6 +226,8 @@ def expression_checks(
         Clinical table of the site, and how the study names the recorded sex.
     genes
         As of `read_quality_genes`.
+    stranded_percent
+        As of `strandedness`.
 
     Returns
     -------
@@ -245,7 +253,7 @@ def expression_checks(
     ]
     rows += _sex_rows(counts, patients, clinical, check, genes)
     for patient, folder in folders.items():
-        rows += _library_rows(patient, Path(folder))
+        rows += _library_rows(patient, Path(folder), stranded_percent)
     rows += _strand_rows(rows)
     return pl.DataFrame(
         [
@@ -258,7 +266,7 @@ def expression_checks(
     )
 
 
-def _library_rows(patient: str, folder: Path) -> list[Row]:
+def _library_rows(patient: str, folder: Path, stranded_percent: float) -> list[Row]:
     meta_info = folder / "aux_info" / "meta_info.json"
     formats, positions = folder / "lib_format_counts.json", folder / "fragment_positions.tsv"
     rows: list[Row] = []
@@ -268,7 +276,8 @@ def _library_rows(patient: str, folder: Path) -> list[Row]:
         note = "could not be judged: salmon's folder holds no aux_info/meta_info.json"
         rows.append((patient, "mapping_rate_percent", None, note))
     if formats.is_file() and (share := forward_strand_percent(formats)) is not None:
-        rows.append((patient, "forward_strand_percent", share, strandedness(share)))
+        kind = strandedness(share, stranded_percent)
+        rows.append((patient, "forward_strand_percent", share, kind))
     if positions.is_file() and (ratio := five_to_three_prime_ratio(positions)) is not None:
         rows.append((patient, "five_to_three_prime_ratio", ratio, None))
     return rows

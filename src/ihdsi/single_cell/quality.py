@@ -56,8 +56,6 @@ DECISIONS_SCHEMA: dict[str, Any] = {
     "decision": pl.String,
     "reasons": pl.String,
 }
-#: No droplet experiment has more doublets than this; a threshold that finds more is a wrong one.
-MOST_DOUBLETS = 0.25
 #: More outliers than this in one metric are worth a look: plasma cells, for example, have most of
 #: their counts in few genes.
 MOST_OUTLIERS = 0.1
@@ -230,7 +228,8 @@ def _doublets(
         notes.append(f"{NO_DOUBLETS} taken out: simulated scores have no two modes to part them")
         return scores, flags
     flags[healthy] = scores[healthy] > float(subset.uns["scrublet"]["threshold"])
-    if flags.sum() > MOST_DOUBLETS * n_healthy:
+    # No droplet experiment has that many doublets.
+    if flags.sum() > settings.maximum_doublet_share * n_healthy:
         notes.append(
             f"{NO_DOUBLETS} taken out: {100 * flags.sum() / n_healthy:.0f} % of the cells score "
             "above the threshold, which therefore does not part doublets from cells"

@@ -21,11 +21,13 @@ __all__ = [
     "INTERCEPT",
     "SITE_TERM",
     "Design",
+    "aliased_terms",
     "contrast_design",
     "covariate_terms",
     "design_groups",
     "design_levels",
     "endpoint_cases",
+    "endpoint_refusal",
     "gene_matrix",
     "leverage",
     "model_parameters",
@@ -42,6 +44,8 @@ CASE = "case"
 #: Beginning of terms that mean something at one site only (plates, batches): the coordinator gives
 #: each site coefficients of its own for them.
 SITE_TERM = "site:"
+#: Length, of a column of length 1, that others leave of it, up to which it is their combination.
+DEPENDENT = 1e-8
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,74 @@ def leverage(matrix: FloatArray, tolerance: float | None = None) -> FloatArray:
     return np.asarray((vectors[:, kept] ** 2).sum(axis=1))
 
 
+def aliased_terms(terms: Sequence[str], matrix: FloatArray) -> dict[str, tuple[str, ...]]:
+    """Name the terms of a design that the terms before them determine.
+
+    Parameters
+    ----------
+    terms, matrix
+        Names of the K columns, and the design (patients x K) of any scale.
+
+    Returns
+    -------
+    dict
+        Each term without a coefficient of its own, to the terms whose combination it is (none
+        where it is 0 everywhere); empty for a design of full rank. As in R's ``alias``, it is the
+        later term of the model that is named.
+
+    References
+    ----------
+    Chambers & Hastie 1992, Statistical Models in S, chapter 5 (aliased terms).
+    """
+    norms = np.linalg.norm(matrix, axis=0)
+    scaled = matrix / np.where(norms > 0, norms, 1.0)
+    independent: list[int] = []
+    aliased = {}
+    for place, term in enumerate(terms):
+        before = scaled[:, independent]
+        weights = np.linalg.lstsq(before, scaled[:, place], rcond=None)[0]
+        if np.linalg.norm(scaled[:, place] - before @ weights) > DEPENDENT:
+            independent.append(place)
+        else:
+            used = np.abs(weights) > DEPENDENT
+            aliased[term] = tuple(terms[i] for i in np.array(independent, dtype=int)[used])
+    return aliased
+
+
+def _rank_deficient(aliased: Mapping[str, Sequence[str]]) -> str:
+    determined = "; ".join(
+        f"{term} is determined by {', '.join(others)}" if others else f"{term} is 0 everywhere"
+        for term, others in aliased.items()
+    )
+    return f"the design is rank deficient: {determined}"
+
+
+def endpoint_refusal(
+    terms: Sequence[str], covariates: FloatArray, died: BoolArray, minimum_n: int
+) -> str | None:
+    """Say why no Cox model is fitted to an endpoint at this site; None if one can be.
+
+    Parameters
+    ----------
+    terms, covariates
+        Names of the K covariates and their values (patients x K).
+    died
+        Whether a patient had the event.
+    minimum_n
+        Fewest patients.
+    """
+    n, k = covariates.shape
+    if n < minimum_n:
+        return f"{n} patients, fewer than {minimum_n}"
+    parameters = 1 + k  # of the feature
+    events = int(died.sum())
+    if events <= parameters:
+        return f"{events} events do not determine {parameters} parameters"
+    # The baseline hazard takes the place of an intercept: a constant has no coefficient.
+    aliased = aliased_terms((INTERCEPT, *terms), np.column_stack([np.ones(n), covariates]))
+    return _rank_deficient(aliased) if aliased else None
+
+
 def refusal(design: Design, minimum_n: int, maximum_contribution: float = 0.5) -> str | None:
     """Say why a contrast is not fitted at this site; None if it can be.
 
@@ -237,8 +309,8 @@ def refusal(design: Design, minimum_n: int, maximum_contribution: float = 0.5) -
     n, k = design.matrix.shape
     if n <= k:
         return f"{n} patients do not determine {k} parameters"
-    if np.linalg.matrix_rank(design.matrix) < k:
-        return f"the design is rank deficient (terms {', '.join(design.terms)})"
+    if aliased := aliased_terms(design.terms, design.matrix):
+        return _rank_deficient(aliased)
     for term, column in zip(design.terms, design.matrix.T, strict=True):
         # Indicators are judged by the sizes of their groups, in disclosure control.
         if np.isin(column, (0.0, 1.0)).all():

@@ -87,8 +87,9 @@ def estimate_survival_effects(
     endpoints, variables
         The study's outcomes and its dictionary; the event variable has the levels yes and no.
     minimum_n
-        An endpoint with fewer patients is skipped, and genes need `MINIMUM_COUNT` reads in at
-        least this many of them.
+        An endpoint with fewer patients is skipped, as is one with no more events than parameters
+        or with covariates that determine each other; the log says why. Genes need `MINIMUM_COUNT`
+        reads in at least this many of the patients.
 
     Returns
     -------
@@ -100,7 +101,12 @@ def estimate_survival_effects(
     from scipy.special import erfc
 
     from ihdsi.expression.normalisation import expressed_genes, log2_cpm
-    from ihdsi.summaries.design import covariate_terms, endpoint_cases, gene_matrix
+    from ihdsi.summaries.design import (
+        covariate_terms,
+        endpoint_cases,
+        endpoint_refusal,
+        gene_matrix,
+    )
     from ihdsi.survival.cox import fit_cox
 
     labels, matrix, measured = gene_matrix(counts)
@@ -108,24 +114,23 @@ def estimate_survival_effects(
     parts = [pl.DataFrame(schema=SPEC.schema)]
     for name, endpoint in endpoints.items():
         frame = endpoint_cases(clinical, measured, endpoint)
-        if frame.height < minimum_n:
-            logger.warning(
-                "endpoint %s is skipped: %d patients, fewer than %d", name, frame.height, minimum_n
-            )
+        terms, covariates = covariate_terms(frame, endpoint.covariates, variables, full_rank=True)
+        died = (frame[endpoint.event] == "yes").to_numpy()
+        reason = endpoint_refusal(terms, covariates, died, minimum_n)
+        if reason is not None:
+            logger.warning("endpoint %s is skipped: %s", name, reason)
             continue
         columns = [measured.index(patient) for patient in frame["patient"]]
         kept = expressed_genes(matrix[:, columns], minimum_n)
-        _, covariates = covariate_terms(frame, endpoint.covariates, variables, full_rank=True)
-        died = (frame[endpoint.event] == "yes").to_numpy()
         fit = fit_cox(
             frame[endpoint.time].cast(pl.Float64).to_numpy(),
             died,
             expression[kept][:, columns].T,
             covariates,
         )
-        for reason, n in zip(*np.unique(fit.reason, return_counts=True), strict=True):
-            if reason:
-                logger.warning("endpoint %s: %d genes without estimate: %s", name, n, reason)
+        for lacking, n in zip(*np.unique(fit.reason, return_counts=True), strict=True):
+            if lacking:
+                logger.warning("endpoint %s: %d genes without estimate: %s", name, n, lacking)
         statistic = fit.log_hazard_ratio / fit.standard_error
         parts.append(
             labels.filter(pl.Series(kept))

@@ -65,16 +65,28 @@ def formats(path, **counts):
 def test_strands_of_a_library(tmp_path, counts, percent, kind):
     found = forward_strand_percent(formats(tmp_path / "f.json", **counts))
     assert found == (None if percent is None else pytest.approx(percent))
-    assert found is None or strandedness(found) == kind
+    assert found is None or strandedness(found, 80) == kind
 
 
 def test_borders_of_strandedness():
-    assert [strandedness(p) for p in (80, 79.9, 20.1, 20)] == [
-        "forward",
-        "unstranded",
-        "unstranded",
-        "reverse",
-    ]
+    def kinds(limit, *percents):
+        return [strandedness(percent, limit) for percent in percents]
+
+    assert kinds(80, 80, 79.9, 20.1, 20) == ["forward", "unstranded", "unstranded", "reverse"]
+    assert kinds(95, 95, 94.9, 5.1, 5) == ["forward", "unstranded", "unstranded", "reverse"]
+
+
+def test_the_study_says_from_where_a_library_is_stranded(tmp_path):
+    counts, samples, folders, clinical = site(tmp_path)  # 95 % of one strand, except for p3
+    found = {
+        limit: set(
+            expression_checks(counts, samples, folders, clinical, SEX, GENES, limit)
+            .filter(metric="forward_strand_percent")
+            .filter(pl.col("patient") != "p3")["note"]
+        )
+        for limit in (95, 96)
+    }
+    assert found == {95: {"reverse"}, 96: {"unstranded"}}
 
 
 def sam(*records):

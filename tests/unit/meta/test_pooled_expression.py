@@ -1,12 +1,14 @@
-"""The pooled model of expression, from the sites' released moments, against limma on the patients.
+"""The pooled model of expression, from the sites' released moments, against the patients' own fit.
 
-Three small sites, so that moderation matters; nobody smokes at one of them, and each has genes that
-another does not release.
+The fit is limma's and, where R is not installed, that of ordinary least squares alone. Three small
+sites, so that moderation matters; nobody smokes at one of them, and each has genes that another
+does not release.
 """
 
 import numpy as np
 import polars as pl
 import pytest
+import statsmodels.api as sm
 
 from ihdsi.expression.normalisation import log2_cpm
 from ihdsi.meta.linear import LINEAR_SCHEMA, fit_pooled_linear_model
@@ -43,6 +45,11 @@ COLUMNS = {
     "rep_len(fit$s2.prior, nrow(y))": "prior_variance",
     "fit$df.total": "total",
 }
+#: What ordinary least squares gives, which needs no R.
+COMPARED = (
+    *("coefficient", "standard_error", "statistic", "p_value"),
+    *("degrees_of_freedom", "residual_variance", "mean"),
+)
 LIMMA = f"""
 x <- as.matrix(read.delim("x.tsv", header = FALSE))
 y <- as.matrix(read.delim("y.tsv", header = FALSE, na.strings = "nan"))
@@ -99,9 +106,8 @@ def pooled():
 
 
 @pytest.fixture(scope="module")
-def limma(pooled, tmp_path_factory):
-    """What limma gives on the patients themselves, with and without a trend."""
-    folder = tmp_path_factory.mktemp("limma")
+def patients(pooled):
+    """The patients of all sites: design (case, a mean a site, covariates) and log2-CPM by gene."""
     x, y = [], []
     for name, (clinical, table) in SITES.items():
         counts = table.select(clinical["patient"].to_list()).to_numpy()
@@ -120,8 +126,16 @@ def limma(pooled, tmp_path_factory):
             ]
             for patient in clinical.iter_rows(named=True)
         ]
-    np.savetxt(folder / "x.tsv", np.array(x, dtype=float), "%.17g", "\t")
-    np.savetxt(folder / "y.tsv", np.hstack(y), "%.17g", "\t")
+    return np.array(x, dtype=float), np.hstack(y)
+
+
+@pytest.fixture(scope="module")
+def limma(patients, tmp_path_factory):
+    """What limma gives on the patients themselves, with and without a trend."""
+    folder = tmp_path_factory.mktemp("limma")
+    x, y = patients
+    np.savetxt(folder / "x.tsv", x, "%.17g", "\t")
+    np.savetxt(folder / "y.tsv", y, "%.17g", "\t")
     run_r(LIMMA, folder, "limma")
     return {
         trend: dict(
@@ -135,6 +149,21 @@ def test_sites_release_different_genes(pooled):
     assert pooled.schema == pl.Schema(LINEAR_SCHEMA)
     assert set(pooled["n_sites"]) == {1, 2, 3}
     assert pooled["degrees_of_freedom"].n_unique() >= 3
+
+
+def test_it_is_least_squares_on_all_patients(pooled, patients):
+    x, y = patients
+    for row, values in zip(pooled.iter_rows(named=True), y, strict=True):
+        known = ~np.isnan(values)
+        # The intercept of a site without the gene, and a level that none of the others has.
+        design = x[known][:, x[known].any(axis=0)]
+        reference = sm.OLS(values[known], design).fit()
+        ours = [row[name] for name in COMPARED]
+        theirs = [
+            *(reference.params[0], reference.bse[0], reference.tvalues[0], reference.pvalues[0]),
+            *(reference.df_resid, reference.scale, values[known].mean()),
+        ]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8, err_msg=row["gene_id"])
 
 
 def test_it_is_limma_trend_on_all_patients(pooled, limma):

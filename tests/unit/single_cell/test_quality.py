@@ -90,6 +90,17 @@ def test_the_same_seed_decides_the_same(judged):
     assert again.equals(decisions)
 
 
+def test_more_doublets_than_the_study_allows_are_a_wrong_threshold(judged):
+    cells, _, decisions, _ = judged
+    found = decisions["reasons"].str.contains("doublet").sum()
+    looked_at = decisions["doublet_score"].drop_nulls().len()
+    for limit, taken in ((found / looked_at, found), ((found - 1) / looked_at, 0)):
+        settings = SETTINGS.model_copy(update={"maximum_doublet_share": limit})
+        _, again, notes = filter_cells(cells.copy(), "P1", "s", settings)
+        assert again["reasons"].str.contains("doublet").sum() == taken
+        assert any("does not part doublets from cells" in note for note in notes) == (taken == 0)
+
+
 def test_a_sample_of_few_cells_is_set_aside_and_has_no_doublets_looked_for():
     rng = np.random.default_rng(2)
     cells = as_cells(draw_cells(rng.choice(TYPES, 40), rng))

@@ -11,7 +11,7 @@ from ihdsi.quality_control import without_patients
 from ihdsi.study import ClinicalVariable, Contrast, Endpoint, QualityMetric, load_study
 from ihdsi.summaries import validate_table
 from ihdsi.summaries.cohort_profile import build_cohort_profile
-from ihdsi.summaries.design import contrast_design, model_parameters
+from ihdsi.summaries.design import aliased_terms, contrast_design, model_parameters
 from ihdsi.summaries.expression_effects import estimate_expression_effects
 from ihdsi.summaries.expression_moments import build_expression_moments
 from ihdsi.summaries.gene_alterations import COPY_NUMBER, build_gene_alterations
@@ -441,13 +441,65 @@ def test_survival_effects_equal_lifelines(survival_data):
     assert (others["p_value"] < 0.01).sum() <= 3
 
 
-def test_without_events_there_is_no_estimate(survival_data, caplog):
+@pytest.mark.parametrize(
+    ("n_events", "estimated"),
+    [(0, False), (3, False), (4, True)],
+    ids=["none", "as many as parameters", "one more"],
+)
+def test_an_endpoint_needs_more_events_than_parameters(survival_data, caplog, n_events, estimated):
     counts, clinical = survival_data
-    clinical = clinical.with_columns(event=pl.lit("no"))
+    # One of the patients has no age and is left out.
+    clinical = clinical.sort(pl.col("age").is_null()).with_columns(
+        event=pl.Series(["yes"] * n_events + ["no"] * (clinical.height - n_events))
+    )
     table = estimate_survival_effects(counts, clinical, ENDPOINTS, VARIABLES, 10)
-    validate_table(table, "survival_effects")
-    assert table["log_hazard_ratio"].null_count() == table.height == 30
-    assert "no events" in caplog.text
+    assert table.is_empty() != estimated
+    reason = f"endpoint death is skipped: {n_events} events do not determine 3 parameters"
+    assert (reason in caplog.text) != estimated
+
+
+def test_covariates_that_determine_each_other_are_named_and_not_the_genes(survival_data, caplog):
+    counts, clinical = survival_data
+    clinical = clinical.with_columns(
+        months=12 * pl.col("age") + 3,
+        smoking=pl.when(pl.col("sex") == "male").then(pl.lit("never")).otherwise(pl.lit("current")),
+    )
+    variables = {
+        **VARIABLES,
+        "months": ClinicalVariable(type="number", unit="mo"),
+        "smoking": ClinicalVariable(type="categorical", levels=("never", "current")),
+    }
+
+    def fitted(*covariates):
+        endpoint = Endpoint(time="time", event="event", covariates=covariates)
+        return estimate_survival_effects(counts, clinical, {"death": endpoint}, variables, 10)
+
+    assert fitted("sex", "age", "months").is_empty()
+    assert "death is skipped: the design is rank deficient: months is determined by age\n" in (
+        caplog.text
+    )
+    assert fitted("sex", "smoking").is_empty()
+    # Indicators of opposite groups add up to the constant that the baseline hazard takes up.
+    assert "smoking=current is determined by intercept, sex=male" in caplog.text
+    assert "genes without estimate" not in caplog.text
+    assert fitted("sex", "months")["log_hazard_ratio"].null_count() == 0
+
+
+def test_aliased_terms_are_those_that_earlier_ones_determine():
+    rng = np.random.default_rng(0)
+    age, weight = rng.normal(68, 9, 30), rng.normal(80, 10, 30)
+    matrix = np.column_stack([np.ones(30), age, 2 * age - 3, weight, np.zeros(30), age + weight])
+    terms = ["intercept", "age", "double", "weight", "nothing", "sum"]
+    assert aliased_terms(terms, matrix) == {
+        "double": ("intercept", "age"),
+        "nothing": (),
+        "sum": ("age", "weight"),
+    }
+    scaled = matrix * 10.0 ** np.arange(-12, 12, 4)
+    assert aliased_terms(terms, scaled) == aliased_terms(terms, matrix)
+    matrix[:, 2] += rng.normal(0, 1e-3, 30)
+    assert "double" not in aliased_terms(terms, matrix)
+    assert aliased_terms([], np.empty((30, 0))) == {}
 
 
 def test_nobody_is_left_after_quality_control(survival_data):
