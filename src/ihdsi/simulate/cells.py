@@ -50,11 +50,13 @@ CELL_TYPE_SHARES = {
     "b_cell": {"NMIBC": 0.06, "MIBC": 0.06},
 }
 # Of the Dirichlet distribution of donors' shares: their sum of parameters.
-SHARE_CONCENTRATION = 80.0
+SHARE_CONCENTRATION = 120.0
 # A careful study plans as many women as men in each group; the sites have so many of each.
 DONORS_PER_SEX_AND_STAGE = 6
 
-CELLS_PER_DONOR = 200
+# So many that nearly every donor has ten tumour cells, fibroblasts, T and myeloid cells: a type that
+# few donors lack is withheld, as how few they are would follow.
+CELLS_PER_DONOR = 260
 DOUBLETS_PER_DONOR = 8
 DYING_PER_DONOR = 8
 EMPTY_PER_DONOR = 14

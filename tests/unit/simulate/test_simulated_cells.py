@@ -103,7 +103,7 @@ def test_drawn_shares_follow_the_stage(many, model):
         expected = np.array([CELL_TYPE_SHARES[name][stage] for name in model.types])
         error = shares.std(axis=0, ddof=1) / np.sqrt(len(donors))
         assert (np.abs(mean[stage] - expected) < 4 * error).all()
-        # Donors differ by more than what 200 cells leave to chance.
+        # Donors differ by more than what the number of cells leaves to chance.
         noise = expected * (1 - expected) / cells_model.CELLS_PER_DONOR
         assert (shares.var(axis=0, ddof=1) > 1.5 * noise).all()
     difference = mean["MIBC"] - mean["NMIBC"]
