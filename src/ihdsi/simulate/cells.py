@@ -54,8 +54,8 @@ SHARE_CONCENTRATION = 120.0
 # A careful study plans as many women as men in each group; the sites have so many of each.
 DONORS_PER_SEX_AND_STAGE = 6
 
-# So many that nearly every donor has ten tumour cells, fibroblasts, T and myeloid cells: a type that
-# few donors lack is withheld, as how few they are would follow.
+# So many that nearly every donor has ten tumour cells, fibroblasts, T and myeloid cells: a type
+# that few donors lack is withheld, as how few they are would follow.
 CELLS_PER_DONOR = 260
 DOUBLETS_PER_DONOR = 8
 DYING_PER_DONOR = 8
