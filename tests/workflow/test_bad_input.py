@@ -182,7 +182,7 @@ FAULTS = {
         lambda root: (root / NCCK).write_bytes((root / NCCK).read_bytes().replace(b"\n", b"\r\n")),
         NCCK,
         1,
-        "matrix",
+        "cells_column",
         "the file has Windows line ends",
         "sed -i",
     ),
