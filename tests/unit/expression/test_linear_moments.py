@@ -7,17 +7,8 @@ import statsmodels.api as sm
 
 from ihdsi.expression.moments import linear_moments
 from ihdsi.expression.normalisation import expressed_genes, log2_cpm
-from ihdsi.study import ClinicalVariable, Contrast
 from ihdsi.summaries.expression_moments import build_expression_moments
-
-VARIABLES = {
-    "stage": ClinicalVariable(type="categorical", levels=("low", "high")),
-    "smoking": ClinicalVariable(type="categorical", levels=("never", "former", "current")),
-    "age": ClinicalVariable(type="number", unit="a"),
-}
-CONTRASTS = {
-    "stage": Contrast(variable="stage", case="high", control="low", covariates=("smoking", "age"))
-}
+from stage_contrast import CONTRASTS, VARIABLES
 
 
 def site(seed, n, smoking=("never", "former", "current")):

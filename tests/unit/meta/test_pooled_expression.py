@@ -13,18 +13,10 @@ import statsmodels.api as sm
 from ihdsi.expression.normalisation import log2_cpm
 from ihdsi.meta.linear import LINEAR_SCHEMA, fit_pooled_linear_model
 from ihdsi.meta.moderation import moderate_variances
-from ihdsi.study import ClinicalVariable, Contrast
 from ihdsi.summaries.expression_moments import build_expression_moments
 from r_programs import run_r
+from stage_contrast import CONTRASTS, VARIABLES
 
-VARIABLES = {
-    "stage": ClinicalVariable(type="categorical", levels=("low", "high")),
-    "smoking": ClinicalVariable(type="categorical", levels=("never", "former", "current")),
-    "age": ClinicalVariable(type="number", unit="a"),
-}
-CONTRASTS = {
-    "stage": Contrast(variable="stage", case="high", control="low", covariates=("smoking", "age"))
-}
 SIZES = {"north": 16, "south": 14, "west": 18}
 GENES = [f"ENSG{i:011d}" for i in range(120)]
 DISPERSIONS = np.linspace(0.6, 0.05, 120) * np.random.default_rng(0).lognormal(0, 0.5, 120)

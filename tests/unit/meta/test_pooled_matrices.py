@@ -16,18 +16,10 @@ from ihdsi.meta.linear import (
     fit_pooled_matrix_model,
     matrix_site_effects,
 )
-from ihdsi.study import ClinicalVariable, Contrast
 from ihdsi.summaries.matrix_moments import build_matrix_moments
 from r_programs import run_r
+from stage_contrast import CONTRASTS, VARIABLES
 
-VARIABLES = {
-    "stage": ClinicalVariable(type="categorical", levels=("low", "high")),
-    "smoking": ClinicalVariable(type="categorical", levels=("never", "former", "current")),
-    "age": ClinicalVariable(type="number", unit="a"),
-}
-CONTRASTS = {
-    "stage": Contrast(variable="stage", case="high", control="low", covariates=("smoking", "age"))
-}
 SIZES = {"north": 70, "south": 55, "west": 40}
 FEATURES = [f"F{i:02d}" for i in range(14)]
 #: Plates of each site; those of different sites bear the same codes and have nothing in common.
