@@ -21,6 +21,7 @@ from ihdsi.disclosure import apply_disclosure_control, complementary
 from ihdsi.disclosure.tables import (
     cohort_profile,
     gene_alterations,
+    judging,
     means,
     qc_profile,
     variant_frequencies,
@@ -175,7 +176,7 @@ def withheld_only(monkeypatch):
 
     for table in (cohort_profile, qc_profile):
         monkeypatch.setattr(table, "protect_grid", grid)
-    for table in (gene_alterations, means, variant_frequencies):
+    for table in (judging, means, variant_frequencies):
         monkeypatch.setattr(table, "protect_strata", strata)
     monkeypatch.setattr(gene_alterations, "_bound_classes", lambda judged, *_: judged)
     monkeypatch.setattr(gene_alterations, "_protect_remainder", lambda judged, *_: judged)

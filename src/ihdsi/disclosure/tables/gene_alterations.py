@@ -6,11 +6,16 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from ihdsi.disclosure.complementary import protect_strata
 from ihdsi.disclosure.partner_order import partner_ranks
-from ihdsi.disclosure.rules import enough_patients, safe_part
-from ihdsi.disclosure.tables.judging import Context, Judged, after_strata, mark, unmarked
-from ihdsi.disclosure.tables.reasons import CLASSES, MINIMUM_CELL_COUNT, MINIMUM_N
+from ihdsi.disclosure.rules import safe_part
+from ihdsi.disclosure.tables.judging import (
+    Context,
+    Judged,
+    judge_parts,
+    mark,
+    unmarked,
+)
+from ihdsi.disclosure.tables.reasons import CLASSES
 from ihdsi.summaries.gene_alterations import ANY, COPY_NUMBER, PROTEIN_ALTERING
 from ihdsi.summaries.strata import ALL
 
@@ -31,24 +36,12 @@ def control_gene_alterations(frame: pl.DataFrame, context: Context) -> Judged:
     stand alone.
     """
     settings = context.settings
-    assessed, altered = pl.col("n_assessed"), pl.col("n_altered")
 
     def safe(n: pl.Expr, part: pl.Expr) -> pl.Expr:
         return safe_part(part, n, settings)
 
-    judged = frame.with_columns(mark(~enough_patients(assessed, settings), MINIMUM_N))
-    judged = judged.with_columns(mark(~safe(assessed, altered), MINIMUM_CELL_COUNT))
-    judged = after_strata(
-        protect_strata(
-            judged,
-            ["gene_id", "alteration_class"],
-            ["n_assessed", "n_altered"],
-            safe,
-            pl.col("rule").is_not_null(),
-            settings.minimum_cell_count,
-            key=context.key,
-        )
-    )
+    keys = ["gene_id", "alteration_class"]
+    judged = judge_parts(frame, keys, "n_assessed", "n_altered", context)
     is_protein = pl.col("alteration_class").is_in(PROTEIN_ALTERING)
     is_copy_number = pl.col("alteration_class").is_in(COPY_NUMBER)
     is_whole = pl.col("stratum_variable") == ALL

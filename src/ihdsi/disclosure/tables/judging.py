@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ihdsi.disclosure.complementary import PRIMARY, RELEASED
+from ihdsi.disclosure.complementary import PRIMARY, RELEASED, protect_strata
 from ihdsi.disclosure.partner_order import partner_ranks
 from ihdsi.disclosure.released_frequencies import EarlierFrequencies
-from ihdsi.disclosure.rules import enough_patients, few_levels
+from ihdsi.disclosure.rules import enough_patients, few_levels, safe_part
 from ihdsi.disclosure.tables.reasons import (
     COMPLEMENTARY,
     FEATURE_NOT_JUDGED,
@@ -28,6 +28,7 @@ __all__ = [
     "Judged",
     "after_strata",
     "cell_ranks",
+    "judge_parts",
     "known",
     "mark",
     "mark_features",
@@ -118,6 +119,40 @@ def withheld_columns(
         .then(pl.lit(LEVELS))
     )
     return judged.to_series().to_list()
+
+
+def judge_parts(
+    frame: pl.DataFrame, keys: Sequence[str], whole: str, part: str, context: Context
+) -> pl.DataFrame:
+    """Withhold small wholes, small parts of them, and what would give away a withheld part.
+
+    Parameters
+    ----------
+    frame
+        Counts by stratum.
+    keys
+        Columns that name a line of strata.
+    whole, part
+        Columns of patients assessed, and of those among them who are counted.
+    """
+    settings = context.settings
+
+    def safe(n: pl.Expr, some: pl.Expr) -> pl.Expr:
+        return safe_part(some, n, settings)
+
+    judged = frame.with_columns(mark(~enough_patients(pl.col(whole), settings), MINIMUM_N))
+    judged = judged.with_columns(mark(~safe(pl.col(whole), pl.col(part)), MINIMUM_CELL_COUNT))
+    return after_strata(
+        protect_strata(
+            judged,
+            list(keys),
+            [whole, part],
+            safe,
+            pl.col("rule").is_not_null(),
+            settings.minimum_cell_count,
+            key=context.key,
+        )
+    )
 
 
 def unsafe_counts(settings: DisclosureSettings) -> Callable[[int], bool]:

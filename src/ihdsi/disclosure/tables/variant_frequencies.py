@@ -6,7 +6,14 @@ import polars as pl
 
 from ihdsi.disclosure.complementary import protect_strata
 from ihdsi.disclosure.rules import enough_patients, safe_count, safe_part
-from ihdsi.disclosure.tables.judging import Context, Judged, after_strata, mark, unmarked
+from ihdsi.disclosure.tables.judging import (
+    Context,
+    Judged,
+    after_strata,
+    judge_parts,
+    mark,
+    unmarked,
+)
 from ihdsi.disclosure.tables.reasons import ALLELES, GENOTYPES, MINIMUM_CELL_COUNT, MINIMUM_N
 from ihdsi.summaries.strata import ALL
 from ihdsi.summaries.variant_frequencies import VARIANT_KEY
@@ -105,25 +112,8 @@ def control_variant_frequencies(frame: pl.DataFrame, context: Context) -> Judged
 
 def control_germline_gene_carriers(frame: pl.DataFrame, context: Context) -> Judged:
     """Carriers and non-carriers by stratum; the membership attack is judged where it is made."""
-    settings = context.settings
-    assessed, carriers = pl.col("n_assessed"), pl.col("n_carriers")
-
-    def safe(n: pl.Expr, part: pl.Expr) -> pl.Expr:
-        return safe_part(part, n, settings)
-
-    judged = frame.with_columns(mark(~enough_patients(assessed, settings), MINIMUM_N))
-    judged = judged.with_columns(mark(~safe(assessed, carriers), MINIMUM_CELL_COUNT))
-    judged = after_strata(
-        protect_strata(
-            judged,
-            ["gene_id", "consequence_group"],
-            ["n_assessed", "n_carriers"],
-            safe,
-            pl.col("rule").is_not_null(),
-            settings.minimum_cell_count,
-            key=context.key,
-        )
-    )
+    keys = ["gene_id", "consequence_group"]
+    judged = judge_parts(frame, keys, "n_assessed", "n_carriers", context)
     return Judged(judged, unmarked(frame))
 
 
